@@ -1,0 +1,1 @@
+"""The database: engine and session scope, models by subject, migrations, named SQL."""
