@@ -25,13 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-try:
-    from geocrm.errors import Unavailable
-except ImportError:  # until errors.py stands
-
-    class Unavailable(Exception):  # type: ignore[no-redef]
-        pass
-
+from geocrm.errors import SetupError
 
 MINIMUM_VERSION = 15
 SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path on Linux, less the closing zero
@@ -39,6 +33,7 @@ SOCKET_PORT = 5432  # there is no TCP port; the number only names the socket fil
 SUPERUSER = "postgres"
 START_TIMEOUT_S = 600  # crash recovery after a large import may take minutes
 STOP_TIMEOUT_S = 60
+INITDB_OPTIONS = ("-E", "UTF8", "--locale=C.UTF-8", "--no-instructions")
 LOG_ROTATE_BYTES = 10_000_000
 PACKAGES = "postgresql and postgis (Debian/Ubuntu: apt-get install postgresql postgresql-postgis)"
 
@@ -109,7 +104,7 @@ def ensure_running(home: Path, *, durable: bool = True) -> Cluster:
     """Make and start the private cluster of `home` where that is still to be done; return where it is.
 
     Idempotent, and safe in several processes at once. `durable=False` is for throw-away test data: no fsync.
-    Raises `errors.Unavailable` with one sentence that says what to do.
+    Raises `errors.SetupError` with one sentence that says what to do.
     """
     home = home.absolute()
     with locked(home):
@@ -145,7 +140,7 @@ def stop(home: Path) -> bool:
             done = _pg_ctl(cluster, "stop", "-w", "-m", mode, "-t", str(STOP_TIMEOUT_S))
             if done.returncode == 0 or cluster.pid() is None:
                 return True
-    raise Unavailable(f"PostgreSQL in {cluster.data} does not stop: {_last_line(done.stderr)}")
+    raise SetupError(f"PostgreSQL in {cluster.data} does not stop: {_last_line(done.stderr)}")
 
 
 @contextmanager
@@ -155,7 +150,7 @@ def locked(home: Path) -> Iterator[None]:
         home.mkdir(parents=True, exist_ok=True)
         handle = (home / "postgres.lock").open("a+")
     except OSError as error:
-        raise Unavailable(
+        raise SetupError(
             f"cannot write into {home} ({error.strerror}): set GEOCRM_HOME to a directory of yours"
         ) from None
     with handle:
@@ -237,7 +232,7 @@ def _clamp(value: int, low: int, high: int) -> int:
 def _refuse_unsafe(found: Mapping[str, str], data: Path) -> None:
     for name, wanted in DURABLE.items():
         if found[name] != wanted:
-            raise Unavailable(
+            raise SetupError(
                 f"PostgreSQL in {data} has {name} = {found[name]}, which loses data in a power cut: "
                 f"remove {name} from {data / 'local.conf'} and start again"
             )
@@ -249,7 +244,7 @@ def _refuse_unsafe(found: Mapping[str, str], data: Path) -> None:
 def find_programs(version: int | None = None) -> Path:
     """The directory of initdb, pg_ctl and postgres: the newest with PostGIS, or that of one major version.
 
-    Raises `errors.Unavailable` naming the packages to install.
+    Raises `errors.SetupError` naming the packages to install.
     """
     candidates = list(Path("/usr/lib/postgresql").glob("*/bin"))  # Debian, Ubuntu
     candidates += Path("/usr").glob("pgsql-*/bin")  # the PostgreSQL project's rpm packages
@@ -261,19 +256,19 @@ def find_programs(version: int | None = None) -> Path:
     if version is not None:
         usable = {path: major for path, major in usable.items() if major == version}
         if not usable:
-            raise Unavailable(
+            raise SetupError(
                 f"the data directory was made by PostgreSQL {version}, whose programs are not here: install {PACKAGES} "
                 f"in version {version}, or move the home away to begin with an empty one"
             )
     if not usable:
         found = f"only PostgreSQL {max(versions.values())}" if versions else "no PostgreSQL"
-        raise Unavailable(
+        raise SetupError(
             f"{found} is installed, geocrm needs {MINIMUM_VERSION} or newer: install {PACKAGES}, "
             "set GEOCRM_DATABASE_URL to a database elsewhere, or use docker compose up"
         )
     with_postgis = {path: major for path, major in usable.items() if _has_postgis(path)}
     if not with_postgis:
-        raise Unavailable(
+        raise SetupError(
             f"PostgreSQL {max(usable.values())} is installed without PostGIS: install "
             f"postgresql-{max(usable.values())}-postgis-3 (Debian/Ubuntu), or use docker compose up"
         )
@@ -322,7 +317,7 @@ def _locate(home: Path, *, make: bool = True) -> Cluster:
     except FileNotFoundError:
         version = None
     except PermissionError:
-        raise Unavailable(_foreign(data)) from None
+        raise SetupError(_foreign(data)) from None
     return Cluster(data, socket_dir, base / "postgresql.log", find_programs(version), owner)
 
 
@@ -334,7 +329,7 @@ def _owner(data: Path, *, make: bool) -> SystemUser:
         uid = -1
     if os.geteuid() != 0:
         if uid not in (-1, os.geteuid()):
-            raise Unavailable(_foreign(data))
+            raise SetupError(_foreign(data))
         return _system_user(pwd.getpwuid(os.geteuid()))
     if uid > 0:
         return _system_user(pwd.getpwuid(uid))
@@ -350,9 +345,7 @@ def _owner(data: Path, *, make: bool) -> SystemUser:
         ):
             if shutil.which(command[0]) and subprocess.run(command, capture_output=True, check=False).returncode == 0:
                 return _system_user(pwd.getpwnam("geocrm"))
-    raise Unavailable(
-        "PostgreSQL does not run as root, and no user `geocrm` could be made for it: run `useradd geocrm`"
-    )
+    raise SetupError("PostgreSQL does not run as root, and no user `geocrm` could be made for it: run `useradd geocrm`")
 
 
 def _system_user(entry: pwd.struct_passwd) -> SystemUser:
@@ -364,7 +357,10 @@ def _foreign(data: Path) -> str:
         name = pwd.getpwuid(data.stat().st_uid).pw_name
     except (OSError, KeyError):
         name = "another user"
-    return f"the database in {data} belongs to {name}: run as that user or as root, or set GEOCRM_HOME to a directory of yours"
+    return (
+        f"the database in {data} belongs to {name}: run as that user or as root, "
+        "or set GEOCRM_HOME to a directory of yours"
+    )
 
 
 def _may_enter(user: SystemUser, directory: Path) -> bool:
@@ -392,11 +388,11 @@ def _make_private(directory: Path, owner: SystemUser) -> None:
             os.chown(directory, owner.uid, owner.gid)
         found = directory.lstat()
         if directory.is_symlink() or found.st_uid != owner.uid:
-            raise Unavailable(f"{directory} does not belong to {owner.name}: remove it and start again")
+            raise SetupError(f"{directory} does not belong to {owner.name}: remove it and start again")
         if found.st_mode & 0o077:
             directory.chmod(0o700)
     except OSError as error:
-        raise Unavailable(
+        raise SetupError(
             f"cannot make {directory} ({error.strerror}): set GEOCRM_HOME to a directory of yours"
         ) from None
 
@@ -409,12 +405,11 @@ def _create(cluster: Cluster) -> None:
     for path in unfinished:  # an initdb that was cut short: PG_VERSION is not there, so nothing of worth is either
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     done = cluster.owner.run(
-        [cluster.programs / "initdb", "-D", cluster.data, "-U", SUPERUSER, "-A", "trust", "-E", "UTF8"]
-        + ["--locale=C.UTF-8", "--no-instructions"]
+        [cluster.programs / "initdb", "-D", cluster.data, "-U", SUPERUSER, "-A", "trust", *INITDB_OPTIONS]
     )
     if done.returncode != 0:
         (cluster.data / "PG_VERSION").unlink(missing_ok=True)
-        raise Unavailable(_why(cluster, "PostgreSQL could not make its data directory", done.stderr))
+        raise SetupError(_why(cluster, "PostgreSQL could not make its data directory", done.stderr))
     conf = cluster.data / "postgresql.conf"
     with conf.open("a") as file:
         file.write(
@@ -441,14 +436,14 @@ def _start(cluster: Cluster, *, durable: bool) -> None:
         if cluster.log.exists() and cluster.log.stat().st_size > LOG_ROTATE_BYTES:
             cluster.log.replace(cluster.log.with_suffix(".log.1"))
     except OSError as error:
-        raise Unavailable(_why(cluster, "PostgreSQL could not be started", error.strerror or str(error))) from None
+        raise SetupError(_why(cluster, "PostgreSQL could not be started", error.strerror or str(error))) from None
     if durable:
         _refuse_unsafe({name: _configured(cluster, name) for name in DURABLE}, cluster.data)
     logged = cluster.log.stat().st_size if cluster.log.exists() else 0
     done = _pg_ctl(cluster, "start", "-w", "-t", str(START_TIMEOUT_S), "-l", cluster.log)
     if done.returncode != 0:
         text = cluster.log.read_text(errors="replace")[logged:] if cluster.log.exists() else ""
-        raise Unavailable(_why(cluster, "PostgreSQL does not start", text + done.stderr))
+        raise SetupError(_why(cluster, "PostgreSQL does not start", text + done.stderr))
 
 
 def _pg_ctl(cluster: Cluster, *words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -458,7 +453,7 @@ def _pg_ctl(cluster: Cluster, *words: str | Path) -> subprocess.CompletedProcess
 def _configured(cluster: Cluster, name: str) -> str:
     done = cluster.owner.run([cluster.programs / "postgres", "-D", cluster.data, "-C", name])
     if done.returncode != 0:
-        raise Unavailable(_why(cluster, "PostgreSQL does not read its settings", done.stderr))
+        raise SetupError(_why(cluster, "PostgreSQL does not read its settings", done.stderr))
     return done.stdout.strip()
 
 
@@ -471,7 +466,7 @@ def _wait_until_answering(cluster: Cluster) -> None:
         if done.returncode == 0:
             return
         if time.monotonic() > deadline or cluster.pid() is None:
-            raise Unavailable(_why(cluster, "PostgreSQL does not answer", cluster.log_tail()))
+            raise SetupError(_why(cluster, "PostgreSQL does not answer", cluster.log_tail()))
         time.sleep(0.1)
 
 
