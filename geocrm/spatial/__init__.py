@@ -1,0 +1,1 @@
+"""Where: coordinates, placing, lookups, areas, territories and tiles."""
