@@ -1,0 +1,201 @@
+"""Who may do what, and who may see which rows: actors, roles, permissions, scopes, passwords, tokens.
+
+Row visibility is decided in the database (`db/sql/security.sql`); this module tells the database who acts.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from geocrm.errors import Forbidden, Invalid, NotFound, Unauthenticated
+
+Role = Literal["administrator", "manager", "rep", "marketer", "analyst"]
+ROLES: tuple[Role, ...] = ("administrator", "manager", "rep", "marketer", "analyst")
+
+_ALL = frozenset(ROLES)
+_SALES_SIDE: frozenset[Role] = frozenset({"administrator", "manager", "rep"})
+_STEERING: frozenset[Role] = frozenset({"administrator", "manager"})
+
+# Permission → the roles that have it. Rows are a second question, answered by row security.
+PERMISSIONS: dict[str, frozenset[Role]] = {
+    "customers:read": _ALL,
+    "customers:write": _SALES_SIDE,
+    "customers:reassign": _STEERING,
+    "imports:customers": _STEERING,
+    "imports:reference": frozenset({"administrator", "marketer"}),
+    "places:write": frozenset({"administrator", "marketer"}),
+    "layers:read": _ALL,
+    "territories:draft": _STEERING,
+    "territories:publish": _STEERING,
+    "trading_areas:write": frozenset({"administrator", "marketer"}),
+    "exports": frozenset({"administrator", "manager", "rep", "marketer"}),
+    "users:manage": frozenset({"administrator"}),
+    "keys:manage": frozenset({"administrator"}),
+    "audit:read": frozenset({"administrator"}),
+}
+
+# Scope of an API key → the permissions that it lets through. A key never does more than its user's role.
+SCOPES: dict[str, frozenset[str]] = {
+    "customers:read": frozenset({"customers:read", "layers:read"}),
+    "customers:write": frozenset({"customers:write", "customers:reassign", "places:write"}),
+    "imports": frozenset({"imports:customers", "imports:reference"}),
+    "territories:write": frozenset({"territories:draft", "territories:publish", "trading_areas:write"}),
+    "exports": frozenset({"exports"}),
+    "contacts": frozenset(),  # shows contact details
+    "locations:exact": frozenset(),  # without it every point is snapped to a 500 m grid
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts: a signed-in user, an API key for a user, or geocrm itself (`SYSTEM`)."""
+
+    user_id: int | None
+    name: str
+    role: Role
+    team_ids: tuple[int, ...] = ()
+    owners: tuple[int, ...] = ()  # users whose customers are seen
+    territories: tuple[int, ...] = ()  # areas of the primary layer whose sites are seen
+    sees_all: bool = False
+    key_id: int | None = None
+    scopes: frozenset[str] | None = None  # None: a session, limited by the role alone
+    exact: bool = True  # False: points, distances and orders are those of the 500 m grid
+    contacts: Literal["shown", "consented", "masked"] = "masked"
+    csrf_token: str | None = field(default=None, repr=False)
+
+    def may(self, permission: str) -> bool:
+        """Whether role and key allow this operation (rows are another question)."""
+        if self.role not in PERMISSIONS[permission]:
+            return False
+        return self.scopes is None or any(permission in SCOPES.get(scope, ()) for scope in self.scopes)
+
+
+SYSTEM = Actor(user_id=None, name="geocrm", role="administrator", sees_all=True, contacts="shown")
+
+
+def require(actor: Actor, permission: str) -> None:
+    """Raise Forbidden unless the actor has the permission."""
+    if not actor.may(permission):
+        who = "This API key" if actor.key_id is not None else f"The role {actor.role}"
+        raise Forbidden(f"{who} may not do this ({permission}).")
+
+
+def load_actor(session: Session, user_id: int) -> Actor:
+    """The user as actor of a session of their own; raises NotFound for an unknown or inactive user."""
+    row = session.execute(
+        text("SELECT * FROM geocrm_actor(CAST(:user_id AS bigint))"), {"user_id": user_id}
+    ).one_or_none()
+    if row is None or row.user_id is None:
+        raise NotFound(f"There is no active user usr_{user_id}.")
+    shown: Literal["shown", "consented", "masked"] = (
+        "shown" if row.role in _SALES_SIDE else "consented" if row.role == "marketer" else "masked"
+    )
+    return Actor(
+        user_id=row.user_id,
+        name=row.name,
+        role=row.role,
+        team_ids=tuple(row.team_ids or ()),
+        owners=tuple(row.owners or ()),
+        territories=tuple(row.territories or ()),
+        sees_all=row.sees_all,
+        contacts=shown,
+    )
+
+
+def authenticate(session: Session, token: str) -> Actor:
+    """The actor behind a session token or API key; raises Unauthenticated."""
+    row = session.execute(
+        text("SELECT * FROM geocrm_authenticate(CAST(:digest AS bytea))"), {"digest": digest(token)}
+    ).one_or_none()
+    if row is None or row.user_id is None:
+        raise Unauthenticated()
+    return Actor(
+        user_id=row.user_id,
+        name=row.name,
+        role=row.role,
+        team_ids=tuple(row.team_ids or ()),
+        owners=tuple(row.owners or ()),
+        territories=tuple(row.territories or ()),
+        sees_all=row.sees_all,
+        key_id=row.key_id,
+        scopes=None if row.scopes is None else frozenset(row.scopes),
+        exact=row.exact,
+        contacts=row.contacts,
+        csrf_token=row.csrf_token,
+    )
+
+
+def enter(session: Session, actor: Actor) -> None:
+    """Set the row-security context of this transaction to the actor's."""
+    session.execute(
+        text(
+            "SELECT geocrm_set_context(CAST(:user_id AS bigint), CAST(:sees_all AS boolean), "
+            "CAST(:owners AS bigint[]), CAST(:territories AS bigint[]), CAST(:exact AS boolean), CAST(:contacts AS text))"
+        ),
+        {
+            "user_id": actor.user_id or 0,
+            "sees_all": actor.sees_all,
+            "owners": list(actor.owners),
+            "territories": list(actor.territories),
+            "exact": actor.exact,
+            "contacts": actor.contacts,
+        },
+    )
+
+
+@contextmanager
+def as_user(session: Session, actor: Actor) -> Iterator[Session]:
+    """Within the block a worker's session sees what the actor sees, under row security; afterwards it is worker again.
+
+    Objects loaded inside stay attached and may be changed after the block.
+    """
+    session.flush()
+    session.execute(text("SET LOCAL ROLE geocrm_api"))
+    enter(session, actor)
+    try:
+        yield session
+    finally:
+        if session.get_transaction() is not None and session.is_active:
+            session.execute(text("SET LOCAL ROLE geocrm_worker"))
+
+
+_HASHER = PasswordHasher()
+# Verified when there is no such account, so that its absence takes as long as a wrong password.
+_NOBODY = _HASHER.hash(secrets.token_urlsafe())
+
+
+def hash_password(password: str) -> str:
+    """argon2id hash; raises Invalid for a password under 10 characters."""
+    if len(password) < 10:
+        raise Invalid(
+            "A password has at least 10 characters.",
+            errors=[{"pointer": "/password", "detail": "at least 10 characters"}],
+        )
+    return _HASHER.hash(password)
+
+
+def verify_password(password: str, stored: str | None) -> bool:
+    """Whether the password fits; takes equally long where there is no account."""
+    try:
+        return _HASHER.verify(stored or _NOBODY, password) and stored is not None
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def new_token(prefix: str = "") -> tuple[str, bytes]:
+    """A new secret token and the digest under which it is stored."""
+    token = prefix + secrets.token_urlsafe(32)
+    return token, digest(token)
+
+
+def digest(token: str) -> bytes:
+    """The digest of a token: SHA-256 is enough, as tokens are random and long."""
+    return hashlib.sha256(token.encode()).digest()

@@ -1,0 +1,118 @@
+"""Engines and session scopes: one login reads under row security, another one writes."""
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+
+from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy.orm import Session, sessionmaker
+
+from geocrm.db import local
+from geocrm.errors import SetupError
+from geocrm.settings import Settings
+
+DATABASE_NAME = "geocrm"
+API_LOGIN = "geocrm_api"
+WORKER_LOGIN = "geocrm_worker"
+
+
+class Database:
+    """The three logins of one geocrm database and their engines, opened on first use.
+
+    `admin_url` migrates, `api_url` reads under row security and can do nothing else, `worker_url` writes and sees all.
+    """
+
+    def __init__(self, admin_url: URL, api_url: URL, worker_url: URL, *, settings: Settings | None = None) -> None:
+        self.admin_url = admin_url
+        self.api_url = api_url
+        self.worker_url = worker_url
+        self.settings = settings or Settings()
+
+    @cached_property
+    def reading_engine(self) -> Engine:
+        """Engine of the login that reads under row security."""
+        return create_engine(
+            self.api_url, pool_size=self.settings.read_pool_size, max_overflow=0, pool_pre_ping=True, pool_timeout=30
+        )
+
+    @cached_property
+    def writing_engine(self) -> Engine:
+        """Engine of the login that writes."""
+        return create_engine(
+            self.worker_url,
+            pool_size=self.settings.write_pool_size,
+            max_overflow=2,
+            pool_pre_ping=True,
+            pool_timeout=30,
+        )
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A read-only transaction of the login under row security; nothing is seen until an actor is entered."""
+        with sessionmaker(self.reading_engine)() as session, session.begin():
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction of the worker's login; committed when the block ends well, else rolled back."""
+        with sessionmaker(self.writing_engine, expire_on_commit=False)() as session, session.begin():
+            yield session
+
+    def conninfo(self, login: str) -> str:
+        """A libpq connection URL for psycopg itself; `login` is "admin", "api" or "worker"."""
+        url: URL = {"admin": self.admin_url, "api": self.api_url, "worker": self.worker_url}[login]
+        return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        for name in ("reading_engine", "writing_engine"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).dispose()
+
+
+def open_database(settings: Settings) -> Database:
+    """The database of these settings: the one of GEOCRM_DATABASE_URL, or the private PostgreSQL (started if needed)."""
+    if settings.database_url is None:
+        cluster = local.ensure_running(settings.home)
+        return Database(
+            make_url(cluster.admin_url(DATABASE_NAME)),
+            make_url(cluster.url(API_LOGIN, DATABASE_NAME)),
+            make_url(cluster.url(WORKER_LOGIN, DATABASE_NAME)),
+            settings=settings,
+        )
+    admin = make_url(settings.database_url)
+    if admin.get_backend_name() not in ("postgresql", "postgres"):
+        raise SetupError(
+            f"GEOCRM_DATABASE_URL names {admin.get_backend_name()!r}; geocrm needs postgresql://user:password@host/name"
+        )
+    admin = admin.set(drivername="postgresql+psycopg")
+    return Database(
+        admin,
+        _login(admin, API_LOGIN, settings.api_database_url, settings),
+        _login(admin, WORKER_LOGIN, settings.worker_database_url, settings),
+        settings=settings,
+    )
+
+
+def _login(admin: URL, login: str, given: str | None, settings: Settings) -> URL:
+    if given is not None:
+        return make_url(given).set(drivername="postgresql+psycopg")
+    return admin.set(username=login, password=login_passwords(settings)[login])
+
+
+def login_passwords(settings: Settings) -> dict[str, str]:
+    """Passwords of the two logins on a database of one's own: made once, kept in GEOCRM_HOME readable by us only."""
+    path = settings.home / "database-passwords.json"
+    settings.home.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        stored: dict[str, str] = json.loads(path.read_text())
+        return stored
+    made = {login: secrets.token_urlsafe(24) for login in (API_LOGIN, WORKER_LOGIN)}
+    with os.fdopen(handle, "w") as file:
+        json.dump(made, file)
+    return made

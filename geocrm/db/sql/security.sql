@@ -1,0 +1,111 @@
+-- Row security, the views of facts, and grants. Applied after migrations whenever this file changed; safe to repeat.
+
+ALTER TABLE customers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE customers FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS visible ON customers;
+CREATE POLICY visible ON customers FOR SELECT TO geocrm_api, geocrm_views
+USING (geocrm_sees_all() OR owner_id = ANY (geocrm_owners()) OR territory_ids && geocrm_territories());
+
+ALTER TABLE site_lookup ENABLE ROW LEVEL SECURITY;
+ALTER TABLE site_lookup FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS visible ON site_lookup;
+CREATE POLICY visible ON site_lookup FOR SELECT TO geocrm_api, geocrm_views
+USING (geocrm_sees_all() OR owner_id = ANY (geocrm_owners()) OR territory_id = ANY (geocrm_territories()));
+
+ALTER TABLE site_cells ENABLE ROW LEVEL SECURITY;
+ALTER TABLE site_cells FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS visible ON site_cells;
+CREATE POLICY visible ON site_cells FOR SELECT TO geocrm_api, geocrm_views
+USING (geocrm_sees_all() OR owner_id = ANY (geocrm_owners()) OR territory_id = ANY (geocrm_territories()));
+
+ALTER TABLE site_cell_deltas ENABLE ROW LEVEL SECURITY;
+ALTER TABLE site_cell_deltas FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS visible ON site_cell_deltas;
+CREATE POLICY visible ON site_cell_deltas FOR SELECT TO geocrm_api, geocrm_views
+USING (geocrm_sees_all() OR owner_id = ANY (geocrm_owners()) OR territory_id = ANY (geocrm_territories()));
+
+-- Facts are read through views that join the visible customers; their owner is itself under row security.
+DROP SCHEMA IF EXISTS visible CASCADE;
+CREATE SCHEMA visible;
+GRANT USAGE ON SCHEMA visible TO geocrm_views, geocrm_api, geocrm_worker;
+
+CREATE VIEW visible.sites WITH (security_barrier = true) AS
+SELECT s.customer_id, s.id, s.label,
+       CASE WHEN geocrm_exact() THEN s.line1 END AS line1,
+       CASE WHEN geocrm_exact() THEN s.line2 END AS line2,
+       s.city, s.region,
+       CASE WHEN geocrm_exact() THEN s.postal_code END AS postal_code,
+       s.country,
+       CASE WHEN geocrm_exact() THEN s.location ELSE geocrm_snap(s.location) END AS location,
+       s.location_precision,
+       CASE WHEN geocrm_exact() THEN s.precision_m ELSE greatest(s.precision_m, 500) END AS precision_m,
+       s.location_source, s.placement, s.flags, s.is_primary, s.territory_id,
+       s.placing_attempts, s.placing_error, s.created_at, s.updated_at
+FROM public.sites s JOIN public.customers c ON c.id = s.customer_id
+WHERE geocrm_sees_all() OR c.owner_id = ANY (geocrm_owners()) OR s.territory_id = ANY (geocrm_territories());
+
+CREATE VIEW visible.contacts WITH (security_barrier = true) AS
+SELECT k.customer_id, k.id, k.name, k.role, k.is_primary,
+       CASE WHEN shown.email THEN k.email END AS email,
+       CASE WHEN shown.phone THEN k.phone END AS phone,
+       NOT shown.email AND k.email IS NOT NULL AS email_masked,
+       NOT shown.phone AND k.phone IS NOT NULL AS phone_masked
+FROM public.contacts k JOIN public.customers c ON c.id = k.customer_id,
+LATERAL (SELECT
+  mode.contacts = 'shown' OR (mode.contacts = 'consented' AND EXISTS (
+    SELECT FROM public.consents n WHERE n.customer_id = k.customer_id AND n.purpose = 'marketing'
+      AND n.channel = 'email' AND n.withdrawn_at IS NULL)) AS email,
+  mode.contacts = 'shown' OR (mode.contacts = 'consented' AND EXISTS (
+    SELECT FROM public.consents n WHERE n.customer_id = k.customer_id AND n.purpose = 'marketing'
+      AND n.channel = 'phone' AND n.withdrawn_at IS NULL)) AS phone
+  FROM (SELECT coalesce(current_setting('geocrm.contacts', true), '')) AS mode(contacts)) AS shown;
+
+CREATE VIEW visible.consents WITH (security_barrier = true) AS
+SELECT n.* FROM public.consents n JOIN public.customers c ON c.id = n.customer_id;
+
+CREATE VIEW visible.sales WITH (security_barrier = true) AS
+SELECT s.* FROM public.sales s JOIN public.customers c ON c.id = s.customer_id;
+
+CREATE VIEW visible.sale_lines WITH (security_barrier = true) AS
+SELECT l.* FROM public.sale_lines l JOIN public.customers c ON c.id = l.customer_id;
+
+CREATE VIEW visible.interactions WITH (security_barrier = true) AS
+SELECT i.customer_id, i.id, i.kind, i.channel, i.direction, i.department, i.user_id, i.occurred_at, i.subject, i.body,
+       i.outcome, i.score, CASE WHEN geocrm_exact() THEN i.location ELSE geocrm_snap(i.location) END AS location,
+       i.campaign_id, i.follow_up_at, i.version, i.batch_id, i.created_at
+FROM public.interactions i JOIN public.customers c ON c.id = i.customer_id;
+
+CREATE VIEW visible.assignments WITH (security_barrier = true) AS
+SELECT a.* FROM public.assignments a JOIN public.customers c ON c.id = a.customer_id;
+
+CREATE VIEW visible.contradictions WITH (security_barrier = true) AS
+SELECT x.* FROM public.contradictions x JOIN public.customers c ON c.id = x.customer_id;
+
+CREATE VIEW visible.named_accounts WITH (security_barrier = true) AS
+SELECT n.* FROM public.named_accounts n JOIN public.customers c ON c.id = n.customer_id;
+
+CREATE VIEW visible.customer_sources WITH (security_barrier = true) AS
+SELECT x.* FROM public.customer_sources x JOIN public.customers c ON c.id = x.customer_id;
+
+DO $$
+DECLARE v record;
+BEGIN
+  FOR v IN SELECT viewname FROM pg_views WHERE schemaname = 'visible' LOOP
+    EXECUTE format('ALTER VIEW visible.%I OWNER TO geocrm_views', v.viewname);
+  END LOOP;
+END
+$$;
+
+GRANT USAGE ON SCHEMA public TO geocrm_views, geocrm_api, geocrm_worker;
+GRANT SELECT ON customers, sites, contacts, consents, sales, sale_lines, interactions, assignments, contradictions,
+  named_accounts, customer_sources TO geocrm_views;
+GRANT SELECT ON ALL TABLES IN SCHEMA visible TO geocrm_api, geocrm_worker;
+GRANT SELECT ON customers, site_lookup, site_cells, site_cell_deltas TO geocrm_api;
+GRANT SELECT ON roles, teams, products, places, layers, layer_versions, areas, area_versions, layer_areas, area_owners
+  TO geocrm_api;
+GRANT SELECT (id, name, role, team_id, active) ON users TO geocrm_api;
+GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO geocrm_worker;
+GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public TO geocrm_worker;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO geocrm_worker;
+-- The ledger of actions is append-only, for the worker too.
+REVOKE UPDATE, DELETE, TRUNCATE ON audit_log, audit_seals FROM geocrm_worker;
