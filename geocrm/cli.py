@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -97,7 +96,9 @@ def version() -> None:
     typer.echo(installed("geocrm"))
 
 
-demo_app = typer.Typer(help="The demo company: generated data with known truth on real geography.", no_args_is_help=True)
+demo_app = typer.Typer(
+    help="The demo company: generated data with known truth on real geography.", no_args_is_help=True
+)
 app.add_typer(demo_app, name="demo")
 
 

@@ -10,7 +10,7 @@ CONNECT_TIMEOUT_S = 10
 
 
 def check(url: str, *, name: str = "GEOCRM_DATABASE_URL") -> None:
-    """Raise `errors.SetupError` unless a PostgreSQL with PostGIS answers at `url`; `name` is what the sentence calls it."""
+    """Raise `errors.SetupError` unless a PostgreSQL with PostGIS answers at `url`, which the sentence calls `name`."""
     url = libpq(url)
     try:
         conninfo.conninfo_to_dict(url)
