@@ -2,7 +2,6 @@
 
 from datetime import datetime
 
-
 from geoalchemy2 import WKBElement
 from sqlalchemy import CheckConstraint, Float, ForeignKeyConstraint, Identity, Index, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -102,6 +101,14 @@ class SiteLookup(Base):
         Index("ix_site_lookup_location", "location", postgresql_using="gist"),
         Index("ix_site_lookup_owner_id_location", "owner_id", "location", postgresql_using="gist"),
         Index("ix_site_lookup_territory_id_location", "territory_id", "location", postgresql_using="gist"),
+        Index(
+            "ix_site_lookup_segment_id_location",
+            "segment_id",
+            "location",
+            postgresql_using="gist",
+            postgresql_where=text("segment_id IS NOT NULL"),
+        ),
+        Index("ix_site_lookup_stage_kind", "stage", "kind"),
     )
 
     customer_id: Mapped[CustomerKey]
@@ -114,6 +121,25 @@ class SiteLookup(Base):
     segment_id: Mapped[int | None]
     is_primary: Mapped[bool]
     location_precision: Mapped[str]
+    precision_m: Mapped[float] = mapped_column(Float)
+
+
+class LookupChange(Base):
+    """One row for each change of the lookup; newest and number of rows together are the version of the data."""
+
+    __tablename__ = "lookup_changes"
+
+    id: Mapped[Id]
+
+
+class LookupCount(Base):
+    """How many placed sites there are of a stage and kind, nearly: it steers plans and is never shown."""
+
+    __tablename__ = "lookup_counts"
+
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    n: Mapped[int]
 
 
 class SiteCell(Base):
