@@ -1,5 +1,5 @@
 # One word for each chore; each sets up what it needs by itself. PORT, GEOCRM_HOME and GEOCRM_DATABASE_URL are honoured.
-.PHONY: help setup demo test lint bench soak docs
+.PHONY: help setup demo test lint bench soak docs clean
 
 PYTHON = .venv/bin/python
 TESTS = # which tests: make test TESTS=tests/test_setup.py
@@ -37,3 +37,8 @@ soak: ## the long tests: kill series, large loads
 docs: ## write the generated pages of docs/reference anew
 	@scripts/setup
 	@$(PYTHON) scripts/reference.py
+
+clean: ## stop the databases, remove what set-up and tests made (the data of GEOCRM_HOME stays)
+	@[ ! -x .venv/bin/geocrm ] || .venv/bin/geocrm down
+	@[ ! -d .geocrm-test ] || GEOCRM_HOME=.geocrm-test .venv/bin/geocrm down
+	@rm -rf .venv .tools .geocrm-test maps/node_modules maps/dist
