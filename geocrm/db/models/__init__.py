@@ -15,6 +15,7 @@ from geocrm.db.models.customers import (
 )
 from geocrm.db.models.imports import ImportBatch, ImportRow
 from geocrm.db.models.interactions import Interaction, InteractionSource
+from geocrm.db.models.jobs import Job
 from geocrm.db.models.people import ApiKey, IdempotencyKey, LoginAttempt, Role, Team, User, UserSession
 from geocrm.db.models.places import Place, PlaceSource
 from geocrm.db.models.sales import Product, ProductSource, Sale, SaleLine, SaleSource
@@ -53,6 +54,7 @@ __all__ = [
     "ImportRow",
     "Interaction",
     "InteractionSource",
+    "Job",
     "Layer",
     "LayerArea",
     "LayerVersion",

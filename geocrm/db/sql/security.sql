@@ -87,6 +87,19 @@ SELECT n.* FROM public.named_accounts n JOIN public.customers c ON c.id = n.cust
 CREATE VIEW visible.customer_sources WITH (security_barrier = true) AS
 SELECT x.* FROM public.customer_sources x JOIN public.customers c ON c.id = x.customer_id;
 
+-- Jobs and imports of one's own, of one's team for a manager, all for an administrator.
+CREATE VIEW visible.jobs WITH (security_barrier = true) AS
+SELECT j.* FROM public.jobs j
+WHERE j.user_id = ANY (geocrm_owners()) OR EXISTS (
+  SELECT FROM public.users u WHERE u.id = geocrm_user_id() AND u.role = 'administrator');
+
+CREATE VIEW visible.import_batches WITH (security_barrier = true) AS
+SELECT b.id, b.kind, b.source, b.file_name, b.file_digest, b.recipe, b.options, b.status, b.user_id, b.team_id,
+       b.processed, b.total, b.counts, b.error, b.created_at, b.started_at, b.finished_at
+FROM public.import_batches b
+WHERE b.user_id = ANY (geocrm_owners()) OR EXISTS (
+  SELECT FROM public.users u WHERE u.id = geocrm_user_id() AND u.role = 'administrator');
+
 DO $$
 DECLARE v record;
 BEGIN
@@ -98,7 +111,8 @@ $$;
 
 GRANT USAGE ON SCHEMA public TO geocrm_views, geocrm_api, geocrm_worker;
 GRANT SELECT ON customers, sites, contacts, consents, sales, sale_lines, interactions, assignments, contradictions,
-  named_accounts, customer_sources TO geocrm_views;
+  named_accounts, customer_sources, jobs, import_batches TO geocrm_views;
+GRANT SELECT (id, role) ON users TO geocrm_views;
 GRANT SELECT ON ALL TABLES IN SCHEMA visible TO geocrm_api, geocrm_worker;
 GRANT SELECT ON customers, site_lookup, site_cells, site_cell_deltas TO geocrm_api;
 GRANT SELECT ON roles, teams, products, places, layers, layer_versions, areas, area_versions, layer_areas, area_owners

@@ -114,6 +114,9 @@ $$;
 CREATE OR REPLACE FUNCTION geocrm_sees_all() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT coalesce(current_setting('geocrm.sees_all', true), '') = 'on' $$;
 
+CREATE OR REPLACE FUNCTION geocrm_user_id() RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT nullif(current_setting('geocrm.user_id', true), '')::bigint $$;
+
 CREATE OR REPLACE FUNCTION geocrm_owners() RETURNS bigint[]
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT coalesce(nullif(current_setting('geocrm.owners', true), ''), '{}')::bigint[] $$;
