@@ -2,8 +2,8 @@
 
 Both packages carry TopoJSON made from public-domain sources (Natural Earth 1:10 million and 1:50 million; US Census
 cartographic boundaries 1:10 million). The files are decoded here, without a further library, into valid shapely
-geometries in EPSG:4326 (lon, lat) whose longitudes stay within ±180°: rings that cross the antimeridian are unwrapped and
-cut there, a ring round a pole is closed over the pole.
+geometries in EPSG:4326 (lon, lat) whose longitudes stay within ±180°: rings that cross the antimeridian are unwrapped
+and cut there, a ring round a pole is closed over the pole.
 
 `npm ci` in `maps/` installs the packages; the setting `GEOCRM_ATLAS_DIR` names another directory holding
 `world-atlas/` and `us-atlas/`.
@@ -92,7 +92,7 @@ STATE_TO_FIPS = {state: fips for fips, state in FIPS_TO_STATE.items()}
 
 
 def atlas_directory() -> Path:
-    """The directory that holds `world-atlas/` and `us-atlas/`: the setting, else `maps/node_modules` of the checkout."""
+    """The directory that holds `world-atlas/` and `us-atlas/` (setting `GEOCRM_ATLAS_DIR`)."""
     return get_settings().atlas_dir
 
 

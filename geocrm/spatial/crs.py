@@ -100,7 +100,7 @@ def to_lonlat(x: ArrayLike, y: ArrayLike, crs: Any) -> Reprojected:
 
 
 def geometry_to_lonlat(geometries: ArrayLike, crs: Any) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
-    """Geometries of shape (n,) in `crs` as EPSG:4326, and a boolean (n,) that marks those with a coordinate out of range.
+    """Geometries (n,) in `crs` as EPSG:4326, and a boolean (n,) that marks those with a coordinate out of range.
 
     A marked geometry is None. Heights and measures are dropped. None stays None and is not marked.
     """
