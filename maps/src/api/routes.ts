@@ -1,0 +1,109 @@
+/** The routes of the API that the application calls, by name. */
+
+import type { Filters, Point } from '../state/model';
+import { get, post, type Query, request, useCsrfToken } from './client';
+import type {
+  Area,
+  Assignment,
+  Customer,
+  CustomerRow,
+  Interaction,
+  LayerInfo,
+  List,
+  Me,
+  Named,
+  NearbyCustomer,
+  Place,
+  Sale,
+  TileJson,
+} from './shapes';
+
+function known(me: Me): Me {
+  if (me.csrf_token) useCsrfToken(me.csrf_token);
+  return me;
+}
+
+const asQuery = (filters: Filters): Query => ({ ...filters });
+
+export const whoAmI = async (signal?: AbortSignal): Promise<Me> =>
+  known(await get<Me>('/v1/me', signal ? { signal } : {}));
+
+export async function signIn(email: string, password: string): Promise<Me> {
+  const session = await post<{ csrf_token?: string }>('/v1/session', { body: { email, password } });
+  if (session?.csrf_token) useCsrfToken(session.csrf_token);
+  return whoAmI();
+}
+
+export async function signOut(): Promise<void> {
+  await request<void>('DELETE', '/v1/session');
+  useCsrfToken(null);
+}
+
+export interface NearbyQuestion extends Point {
+  readonly radius_m: number;
+  readonly limit: number;
+  readonly cursor: string | null;
+  readonly filters: Filters;
+}
+
+export const nearbyCustomers = (ask: NearbyQuestion, signal: AbortSignal): Promise<List<NearbyCustomer>> =>
+  get('/v1/customers/nearby', {
+    query: {
+      lon: ask.lon,
+      lat: ask.lat,
+      radius_m: ask.radius_m,
+      limit: ask.limit,
+      cursor: ask.cursor,
+      ...asQuery(ask.filters),
+    },
+    signal,
+  });
+
+export const territoriesAt = (point: Point, as_of: string | null, signal: AbortSignal): Promise<List<Assignment>> =>
+  get('/v1/territories/at', { query: { lon: point.lon, lat: point.lat, as_of }, signal });
+
+export const searchCustomers = (
+  q: string,
+  filters: Filters,
+  cursor: string | null,
+  signal: AbortSignal,
+): Promise<List<CustomerRow>> => get('/v1/customers', { query: { q, limit: 20, cursor, ...asQuery(filters) }, signal });
+
+export const customer = (id: string, signal: AbortSignal): Promise<Customer> => get(`/v1/customers/${id}`, { signal });
+
+export const territoryHistory = (id: string, signal: AbortSignal): Promise<List<Assignment>> =>
+  get(`/v1/customers/${id}/territories`, { signal });
+
+export const salesOf = (id: string, cursor: string | null, signal: AbortSignal): Promise<List<Sale>> =>
+  get(`/v1/customers/${id}/sales`, { query: { limit: 200, cursor }, signal });
+
+export const interactionsOf = (id: string, signal: AbortSignal): Promise<List<Interaction>> =>
+  get(`/v1/customers/${id}/interactions`, { query: { limit: 5 }, signal });
+
+/** All rows of a list, page after page, at most `pages` of them. */
+export async function all<T>(load: (cursor: string | null) => Promise<List<T>>, pages = 10): Promise<readonly T[]> {
+  const rows: T[] = [];
+  let cursor: string | null = null;
+  for (let page = 0; page < pages; page++) {
+    const answer: List<T> = await load(cursor);
+    rows.push(...answer.data);
+    cursor = answer.has_more ? (answer.next_cursor ?? null) : null;
+    if (cursor === null) break;
+  }
+  return rows;
+}
+
+export const places = (signal: AbortSignal): Promise<readonly Place[]> =>
+  all((cursor) => get<List<Place>>('/v1/places', { query: { limit: 500, cursor }, signal }));
+
+export const layers = (signal: AbortSignal): Promise<List<LayerInfo>> => get('/v1/layers', { signal });
+
+export const areas = (layer: string, signal: AbortSignal): Promise<readonly Area[]> =>
+  all((cursor) => get<List<Area>>(`/v1/layers/${layer}/areas`, { query: { limit: 500, cursor }, signal }));
+
+export const owners = (signal: AbortSignal): Promise<List<Named>> => get('/v1/owners', { signal });
+
+export const customerTileJson = (signal: AbortSignal): Promise<TileJson> => get('/tiles/customers.json', { signal });
+
+export const settings = (signal: AbortSignal): Promise<{ map_style_url?: string | null }> =>
+  get('/v1/settings', { signal });

@@ -1,0 +1,64 @@
+/** Who is signed in, how the page looks, and the way out. */
+
+import { useState } from 'preact/hooks';
+import type { Problem } from '../api/client';
+import { chooseTheme, THEME_CHOICES, themeChoice } from '../design/theme';
+import { words } from '../format';
+import { asProblem } from '../state/remote';
+import { me, signOut } from '../state/session';
+import { Failed } from './states';
+
+const ROLES: Readonly<Record<string, string>> = {
+  administrator: 'Sees all customers, manages users, territories and imports.',
+  manager: "Sees the team's customers and territories.",
+  rep: 'Sees own customers and own territories.',
+  marketer: 'Sees all customers; contact details only with consent.',
+  analyst: 'Sees all customers; contact details are masked.',
+};
+
+export function AccountPanel() {
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const somebody = me.value;
+  return (
+    <div class="blocks">
+      <section class="block" aria-label="Signed in as">
+        <strong class="large">{somebody?.name}</strong>
+        {somebody?.email && <p>{somebody.email}</p>}
+        <p>
+          Role: <strong>{words(somebody?.role ?? '')}</strong>
+        </p>
+        <p class="small quiet">{ROLES[somebody?.role ?? ''] ?? ''}</p>
+      </section>
+      <section class="block" aria-labelledby="theme-title">
+        <h2 id="theme-title">Appearance</h2>
+        <div class="choices">
+          {THEME_CHOICES.map((choice) => (
+            <button
+              key={choice}
+              type="button"
+              class="choice"
+              aria-pressed={themeChoice.value === choice}
+              onClick={() => chooseTheme(choice)}
+            >
+              {choice === 'system' ? 'As the system' : words(choice)}
+            </button>
+          ))}
+        </div>
+        <p class="small quiet">Sunlight has the strongest contrast and larger text, for reading outdoors.</p>
+      </section>
+      <section class="block" aria-label="More">
+        <a class="button" href="/docs/">
+          API documentation
+        </a>
+        {problem && <Failed problem={problem} />}
+        <button
+          type="button"
+          class="button"
+          onClick={() => signOut().catch((error: unknown) => setProblem(asProblem(error)))}
+        >
+          Sign out
+        </button>
+      </section>
+    </div>
+  );
+}

@@ -1,0 +1,293 @@
+/** A customer's card: who, where and how exactly, whose and why, what was sold, what happened. */
+
+import { useEffect, useRef, useState } from 'preact/hooks';
+import * as routes from '../api/routes';
+import type { Assignment, Contact, Customer, Site } from '../api/shapes';
+import { Icon, MarkIcon } from '../design/icons';
+import { OTHER, STAGE_MARKS } from '../design/palette';
+import { ago, coordinates, date, distance, words } from '../format';
+import { SalesPlot } from '../plots/sales';
+import { nameOf } from '../state/legend';
+import { useRemote } from '../state/remote';
+import { map } from '../state/screen';
+import { BASIS, period } from './here_panel';
+import { Failed, Loading } from './states';
+import './card.css';
+
+const PRECISION: Readonly<Record<string, string>> = {
+  given: 'position as given',
+  rooftop: 'at the house',
+  street: 'in the street',
+  postcode: 'middle of the postal code',
+  locality: 'middle of the town',
+  region: 'middle of the region',
+};
+
+function addressOf(site: Site): string {
+  if (site.address) return site.address;
+  const street = [site.house_number, site.street].filter(Boolean).join(' ');
+  const town = [site.postcode, site.town].filter(Boolean).join(' ');
+  return [street, town, site.region, site.country].filter(Boolean).join(', ');
+}
+
+/** Hands the point to the phone's own navigation. */
+function navigation(lon: number, lat: number): string {
+  const apple = /iPhone|iPad|Macintosh/.test(navigator.userAgent);
+  return apple ? `maps://?daddr=${lat},${lon}` : `geo:${lat},${lon}?q=${lat},${lon}`;
+}
+
+function CopyButton({ text }: { text: string }) {
+  const [copied, setCopied] = useState(false);
+  return (
+    <button
+      type="button"
+      class="button"
+      onClick={() =>
+        navigator.clipboard?.writeText(text).then(
+          () => setCopied(true),
+          () => setCopied(false),
+        )
+      }
+    >
+      <Icon name="copy" />
+      <span role="status">{copied ? 'Copied' : 'Copy position'}</span>
+    </button>
+  );
+}
+
+function Actions({ customer }: { customer: Customer }) {
+  const phone = customer.contacts?.find((contact) => contact.phone && !contact.masked)?.phone;
+  const site = primary(customer);
+  return (
+    <div class="card-actions">
+      {phone && (
+        <a class="button primary" href={`tel:${phone.replace(/[^+\d]/g, '')}`}>
+          <Icon name="phone" />
+          Call
+        </a>
+      )}
+      {site?.location && (
+        <a class="button" href={navigation(site.location.lon, site.location.lat)}>
+          <Icon name="route" />
+          Navigate
+        </a>
+      )}
+      {site?.location && <CopyButton text={coordinates(site.location.lon, site.location.lat)} />}
+    </div>
+  );
+}
+
+function primary(customer: Customer): Site | undefined {
+  return customer.sites.find((site) => site.is_primary) ?? customer.sites[0];
+}
+
+function Contacts({ contacts }: { contacts: readonly Contact[] }) {
+  if (contacts.length === 0) return <p class="quiet">No contact details.</p>;
+  return (
+    <ul class="card-list">
+      {contacts.map((contact) => (
+        <li key={contact.id}>
+          {contact.name && <strong>{contact.name}</strong>}
+          {contact.role && <span class="quiet"> · {contact.role}</span>}
+          {contact.masked ? (
+            <p class="small quiet">E-mail and phone are hidden: your role may not read them without consent.</p>
+          ) : (
+            <>
+              {contact.phone && (
+                <p>
+                  <a href={`tel:${contact.phone.replace(/[^+\d]/g, '')}`}>{contact.phone}</a>
+                </p>
+              )}
+              {contact.email && (
+                <p>
+                  <a href={`mailto:${contact.email}`}>{contact.email}</a>
+                </p>
+              )}
+            </>
+          )}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Sites({ sites }: { sites: readonly Site[] }) {
+  return (
+    <ul class="card-list">
+      {sites.map((site) => (
+        <li key={site.id}>
+          {(site.label || sites.length > 1) && (
+            <strong>
+              {site.label ?? 'Site'}
+              {site.is_primary ? ' (main)' : ''}
+            </strong>
+          )}
+          <p>{addressOf(site) || 'No address'}</p>
+          {site.location ? (
+            <p class="small quiet">
+              {PRECISION[site.location_precision ?? ''] ?? words(site.location_precision ?? 'unknown precision')}
+              {site.precision_m ? `, within ${distance(site.precision_m)} in 95 of 100 cases` : ''}
+              {' · '}
+              <button
+                type="button"
+                class="link"
+                onClick={() => site.location && map.value?.reveal(site.location, 15, true)}
+              >
+                Show on map
+              </button>
+            </p>
+          ) : (
+            <p class="small quiet">
+              Not on the map: {words(site.placement ?? 'pending').toLowerCase()}
+              {site.flags && site.flags.length > 0 ? ` (${site.flags.map(words).join(', ').toLowerCase()})` : ''}
+            </p>
+          )}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function why(row: Assignment): string {
+  const basis = BASIS[row.basis] ?? words(row.basis);
+  return row.reason ? `${basis}: ${row.reason}` : basis;
+}
+
+function Territories({ id }: { id: string }) {
+  const [remote, again] = useRemote(`territories ${id}`, (signal) => routes.territoryHistory(id, signal));
+  if (remote.status === 'failed') return <Failed problem={remote.problem} again={again} />;
+  if (remote.status !== 'ready') return <Loading what="territories" lines={2} />;
+  const rows = remote.data.data;
+  const now = Date.now();
+  const current = rows.filter((row) => !row.valid_to || new Date(row.valid_to).getTime() > now);
+  const past = rows.filter((row) => !current.includes(row));
+  if (rows.length === 0) return <p class="quiet">In no territory.</p>;
+  const line = (row: Assignment) => (
+    <li key={`${row.layer}${row.site_id}${row.territory?.id}${row.valid_from}`}>
+      <strong>{row.territory?.name ?? row.territory?.id ?? 'No territory'}</strong>
+      {row.owner && <span class="quiet"> · {row.owner.name ?? nameOf('owner', row.owner.id)}</span>}
+      <p class="small quiet">
+        {words(why(row))} · {period(row)}
+      </p>
+    </li>
+  );
+  return (
+    <>
+      <ul class="card-list">{current.map(line)}</ul>
+      {past.length > 0 && (
+        <details>
+          <summary>Earlier territories ({past.length})</summary>
+          <ul class="card-list">{past.map(line)}</ul>
+        </details>
+      )}
+    </>
+  );
+}
+
+function Sales({ id }: { id: string }) {
+  const [remote, again] = useRemote(`sales ${id}`, (signal) =>
+    routes.all((cursor) => routes.salesOf(id, cursor, signal)),
+  );
+  if (remote.status === 'failed') return <Failed problem={remote.problem} again={again} />;
+  if (remote.status !== 'ready') return <Loading what="sales" lines={5} />;
+  if (remote.data.length === 0) return <p class="quiet">Nothing sold yet.</p>;
+  return <SalesPlot rows={remote.data} />;
+}
+
+function Interactions({ id }: { id: string }) {
+  const [remote, again] = useRemote(`interactions ${id}`, (signal) => routes.interactionsOf(id, signal));
+  if (remote.status === 'failed') return <Failed problem={remote.problem} again={again} />;
+  if (remote.status !== 'ready') return <Loading what="interactions" lines={3} />;
+  const rows = remote.data.data;
+  if (rows.length === 0) return <p class="quiet">No calls, visits or messages yet.</p>;
+  return (
+    <ul class="card-list">
+      {rows.map((row) => (
+        <li key={row.id}>
+          <strong>{words(row.kind)}</strong>
+          <span class="quiet">
+            {' '}
+            ·{' '}
+            <time dateTime={row.occurred_at} title={date(row.occurred_at)}>
+              {ago(row.occurred_at)}
+            </time>
+            {row.outcome ? ` · ${words(row.outcome).toLowerCase()}` : ''}
+          </span>
+          {(row.subject || row.body) && <p class="card-note">{row.subject || row.body}</p>}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+export function Card({ id, close }: { id: string; close: () => void }) {
+  const [remote, again] = useRemote(`customer ${id}`, (signal) => routes.customer(id, signal));
+  const title = useRef<HTMLHeadingElement>(null);
+
+  // the heading takes the focus when the card or its data changes
+  useEffect(() => {
+    title.current?.focus({ preventScroll: true });
+  }, [id, remote.status]);
+
+  const customer = remote.status === 'ready' ? remote.data : null;
+  const missing = remote.status === 'failed' && remote.problem.status === 404;
+  return (
+    <article class="card" aria-labelledby="card-title">
+      <header class="card-head">
+        <button type="button" class="icon-button" aria-label="Close the card" onClick={close}>
+          <Icon name="back" />
+        </button>
+        <h1 id="card-title" ref={title} tabIndex={-1}>
+          {customer?.name ?? (missing ? 'Customer not found' : remote.status === 'failed' ? 'Customer' : 'Loading…')}
+        </h1>
+      </header>
+      {remote.status === 'failed' && missing && (
+        <p>There is no such customer, or it is not among those that you may see.</p>
+      )}
+      {remote.status === 'failed' && !missing && <Failed problem={remote.problem} again={again} />}
+      {remote.status === 'loading' && <Loading what="the customer" lines={8} />}
+      {customer && (
+        <div class="blocks">
+          <section class="block" aria-label="Who">
+            <p class="card-who">
+              <MarkIcon mark={STAGE_MARKS[customer.stage] ?? OTHER} />
+              <span>
+                <strong>{words(customer.stage)}</strong> {words(customer.kind).toLowerCase()}
+                {customer.industry ? ` · ${words(customer.industry)}` : ''}
+                {customer.size_class ? ` · ${words(customer.size_class)}` : ''}
+              </span>
+            </p>
+            <p>
+              Owner: {customer.owner ? (customer.owner.name ?? nameOf('owner', customer.owner.id)) : 'nobody yet'}
+              {customer.parent ? ` · part of ${customer.parent.name ?? customer.parent.id}` : ''}
+            </p>
+            {customer.preferred_channel && (
+              <p class="small quiet">Prefers {words(customer.preferred_channel).toLowerCase()}</p>
+            )}
+            <Actions customer={customer} />
+          </section>
+          <section class="block" aria-labelledby="card-contacts">
+            <h2 id="card-contacts">Contact</h2>
+            <Contacts contacts={customer.contacts ?? []} />
+          </section>
+          <section class="block" aria-labelledby="card-where">
+            <h2 id="card-where">Where</h2>
+            <Sites sites={customer.sites} />
+          </section>
+          <section class="block" aria-labelledby="card-territory">
+            <h2 id="card-territory">Territory, and why</h2>
+            <Territories id={id} />
+          </section>
+          <section class="block" aria-labelledby="card-sales">
+            <h2 id="card-sales">Sales over time</h2>
+            <Sales id={id} />
+          </section>
+          <section class="block" aria-labelledby="card-interactions">
+            <h2 id="card-interactions">Lately</h2>
+            <Interactions id={id} />
+          </section>
+        </div>
+      )}
+    </article>
+  );
+}

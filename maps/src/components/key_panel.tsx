@@ -1,0 +1,163 @@
+/** Colours, legend, filters and what the map shows. */
+
+import { Icon } from '../design/icons';
+import { placeIconText } from '../design/places';
+import { counted, words } from '../format';
+import { nameOf } from '../state/legend';
+import { COLOUR_KEYS, FILTER_FIELDS, isFiltered, KINDS, LAYERS, STAGES } from '../state/model';
+import { company, loadCompany } from '../state/session';
+import { clearFilters, colour, colourBy, filters, state, toggleFilter, toggleLayer } from '../state/store';
+import { Legend } from './legend';
+import { Empty, Failed } from './states';
+
+function Chosen() {
+  const now = filters.value;
+  if (!isFiltered(now)) return null;
+  return (
+    <section class="block" aria-labelledby="chosen-title">
+      <div class="block-head">
+        <h2 id="chosen-title">Only these customers</h2>
+        <button type="button" class="button plain" onClick={clearFilters}>
+          Clear all
+        </button>
+      </div>
+      <ul class="choices">
+        {FILTER_FIELDS.flatMap((field) =>
+          now[field].map((value) => (
+            <li key={`${field}:${value}`}>
+              <button
+                type="button"
+                class="choice"
+                aria-label={`Remove the filter ${words(field)} ${nameOf(field, value)}`}
+                onClick={() => toggleFilter(field, value)}
+              >
+                {nameOf(field, value)}
+                <Icon name="close" />
+              </button>
+            </li>
+          )),
+        )}
+      </ul>
+    </section>
+  );
+}
+
+export function KeyPanel() {
+  const { owners, territories, places, problem, status, bounds } = company.value;
+  const now = filters.value;
+  return (
+    <div class="blocks">
+      {status === 'failed' && problem && <Failed problem={problem} again={() => void loadCompany()} />}
+      {status === 'ready' && bounds === null && (
+        <Empty title="No customers on the map yet">
+          <p>Import a file of customers with the command line (geocrm import customers FILE) or the API.</p>
+        </Empty>
+      )}
+      <Chosen />
+      <section class="block" aria-labelledby="colour-title">
+        <h2 id="colour-title">Colour by</h2>
+        <div class="choices">
+          {COLOUR_KEYS.map((key) => (
+            <button
+              key={key}
+              type="button"
+              class="choice"
+              aria-pressed={colour.value === key}
+              onClick={() => colourBy(key)}
+            >
+              {words(key)}
+            </button>
+          ))}
+        </div>
+        <Legend />
+      </section>
+      <section class="block" aria-labelledby="filter-title">
+        <h2 id="filter-title">Filter</h2>
+        {colour.value !== 'stage' && (
+          <div class="choices">
+            {STAGES.map((stage) => (
+              <button
+                key={stage}
+                type="button"
+                class="choice"
+                aria-pressed={now.stage.includes(stage)}
+                onClick={() => toggleFilter('stage', stage)}
+              >
+                {words(stage)}
+              </button>
+            ))}
+          </div>
+        )}
+        <div class="choices">
+          {KINDS.map((kind) => (
+            <button
+              key={kind}
+              type="button"
+              class="choice"
+              aria-pressed={now.kind.includes(kind)}
+              onClick={() => toggleFilter('kind', kind)}
+            >
+              {kind === 'person' ? 'People' : 'Organisations'}
+            </button>
+          ))}
+        </div>
+        {colour.value !== 'owner' && owners.length > 0 && <FilterSelect field="owner" label="Owner" rows={owners} />}
+        {colour.value !== 'territory' && territories.length > 0 && (
+          <FilterSelect field="territory" label="Territory" rows={territories} />
+        )}
+      </section>
+      <section class="block" aria-labelledby="layers-title">
+        <h2 id="layers-title">On the map</h2>
+        <div class="choices">
+          {LAYERS.map((layer) => (
+            <button
+              key={layer}
+              type="button"
+              class="choice"
+              aria-pressed={!state.value.hidden.includes(layer)}
+              onClick={() => toggleLayer(layer)}
+            >
+              {words(layer)}
+            </button>
+          ))}
+        </div>
+        {places.length > 0 && (
+          <p class="small quiet">
+            {placeIconText(places.map((place) => place.kind))}; {counted(places.length, 'place')} in all.
+          </p>
+        )}
+      </section>
+    </div>
+  );
+}
+
+interface SelectProps {
+  field: 'owner' | 'territory';
+  label: string;
+  rows: readonly { id: string; name?: string | null }[];
+}
+
+function FilterSelect({ field, label, rows }: SelectProps) {
+  const chosen = filters.value[field];
+  const open = rows.filter((row) => !chosen.includes(row.id));
+  return (
+    <div class="field">
+      <label for={`filter-${field}`}>{label}</label>
+      <select
+        id={`filter-${field}`}
+        class="input"
+        value=""
+        onChange={(event) => {
+          if (event.currentTarget.value) toggleFilter(field, event.currentTarget.value);
+        }}
+      >
+        <option value="">{chosen.length > 0 ? `Add to ${counted(chosen.length, 'choice')}…` : 'Any'}</option>
+        {open.map((row) => (
+          <option key={row.id} value={row.id}>
+            {row.name ?? row.id}
+          </option>
+        ))}
+      </select>
+    </div>
+  );
+}

@@ -1,0 +1,54 @@
+/** The legend: what the colours and shapes mean, how many there are in view; each row filters by its key. */
+
+import { useState } from 'preact/hooks';
+import { MarkIcon } from '../design/icons';
+import { NONE } from '../design/palette';
+import { count } from '../format';
+import { legendRows, marks } from '../state/legend';
+import { tally } from '../state/screen';
+import { colour, filters, toggleFilter } from '../state/store';
+import './legend.css';
+
+const SHORT = 8;
+
+export function Legend() {
+  const [all, setAll] = useState(false);
+  const key = colour.value;
+  const chosen = filters.value[key];
+  const rows = legendRows(key, marks.value, tally.value);
+  const shown = all ? rows : rows.filter((row, index) => index < SHORT || chosen.includes(row.key));
+  return (
+    <div class="legend">
+      <ul>
+        {shown.map((row) => (
+          <li key={row.key}>
+            <button
+              type="button"
+              class="legend-row"
+              aria-pressed={chosen.includes(row.key)}
+              disabled={row.key === NONE}
+              onClick={() => toggleFilter(key, row.key)}
+            >
+              <MarkIcon mark={row.mark} />
+              <span class="legend-name">{row.name}</span>
+              <span class="legend-count">
+                {tally.value?.clustered && row.count > 0 ? '≈ ' : ''}
+                {count(row.count)}
+              </span>
+            </button>
+          </li>
+        ))}
+      </ul>
+      {rows.length > SHORT && (
+        <button type="button" class="button plain" aria-expanded={all} onClick={() => setAll(!all)}>
+          {all ? 'Show fewer' : `Show all ${rows.length}`}
+        </button>
+      )}
+      <p class="small quiet">
+        {tally.value?.clustered
+          ? 'A cluster counts for the key that most of its customers have. Zoom in for exact counts.'
+          : 'Press a row to see only those customers.'}
+      </p>
+    </div>
+  );
+}

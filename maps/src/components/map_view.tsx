@@ -1,0 +1,170 @@
+/** The map in its frame, with the few controls that float on it. State flows into the one object that owns the map. */
+
+import { effect, untracked } from '@preact/signals';
+import { useEffect, useRef } from 'preact/hooks';
+import { Icon } from '../design/icons';
+import { theme } from '../design/theme';
+import { count, counted } from '../format';
+import { type Bounds, CustomerMap } from '../map/map';
+import type { PlaceOnMap, Scene } from '../map/style';
+import { marks, territoryMarks } from '../state/legend';
+import { isFiltered, type View } from '../state/model';
+import { edition, isPhone, map, opener, sheet, tally, trouble } from '../state/screen';
+import { company, loadCompany } from '../state/session';
+import { clearFilters, show, state } from '../state/store';
+import './map_view.css';
+
+const WORLD: View = { lon: -30, lat: 30, zoom: 1.6 };
+
+function placesOnMap(): PlaceOnMap[] {
+  return company.value.places.flatMap((place) =>
+    place.location ? [{ id: place.id, name: place.name, kind: place.kind, ...place.location }] : [],
+  );
+}
+
+/** Reads every signal that the map draws, so that an effect around it runs when one of them changes. */
+function scene(): Scene {
+  const now = state.value;
+  return {
+    theme: theme.value,
+    colour: now.colour,
+    filters: now.filters,
+    hidden: now.hidden,
+    marks: marks.value,
+    territoryMarks: territoryMarks.value,
+    territoryLayer: company.value.territoryLayer,
+    places: placesOnMap(),
+    selected: now.customer,
+    origin: now.panel === 'near' && now.near ? { ...now.near, radius_m: now.radius_m } : null,
+    asked: now.panel === 'here' ? now.here : null,
+    counties: (now.view?.zoom ?? 0) >= 5,
+    edition: edition.value,
+    base: company.value.base,
+  };
+}
+
+function Tally() {
+  const now = tally.value;
+  const { filters, hidden } = state.value;
+  const filtered = isFiltered(filters);
+  if (!now || hidden.includes('customers')) return <p class="tally" role="status" hidden />;
+  return (
+    <div class="tally">
+      <p role="status">
+        {now.total === 0 ? 'No customers in view' : `${counted(now.total, 'customer')} in view`}
+        {filtered && ', filtered'}
+      </p>
+      {filtered && (
+        <button type="button" class="tally-clear" onClick={clearFilters}>
+          Clear filters
+        </button>
+      )}
+    </div>
+  );
+}
+
+function Trouble() {
+  const now = trouble.value;
+  if (!now) return null;
+  const what = now.source === 'customers' ? 'The customers' : now.source === 'areas' ? 'The territories' : 'The map';
+  return (
+    <div class="map-trouble" role="alert">
+      <p>
+        {what} cannot be drawn{now.status ? ` (the server answered ${count(now.status)})` : ''}.
+      </p>
+      <button
+        type="button"
+        class="button"
+        onClick={() => {
+          trouble.value = null;
+          edition.value += 1;
+          if (company.value.status === 'failed') void loadCompany();
+        }}
+      >
+        Try again
+      </button>
+    </div>
+  );
+}
+
+export function showAll(): void {
+  const bounds = company.value.bounds;
+  if (bounds) map.value?.fit(bounds);
+}
+
+export function openCard(id: string, from: string | null): void {
+  opener.value = from;
+  if (sheet.value === 'peek') sheet.value = 'half';
+  show({ customer: id });
+}
+
+export function MapView() {
+  const frame = useRef<HTMLDivElement>(null);
+
+  useEffect(() => {
+    if (!frame.current) return;
+    const start = untracked(() => state.value.view) ?? WORLD;
+    const own = new CustomerMap(frame.current, untracked(scene), start, {
+      moved: (view) => show({ view }, 'quiet'),
+      customer: (id) => openCard(id, null),
+      place: () => show({ panel: 'key' }),
+      point: (here, ask) => {
+        if (ask || state.value.panel === 'here') {
+          if (isPhone.value && sheet.value === 'peek') sheet.value = 'half';
+          show({ panel: 'here', here, customer: null });
+        }
+      },
+      tally: (now) => {
+        tally.value = now;
+      },
+      trouble: (source, status) => {
+        if (status !== 401) trouble.value = { source, status };
+      },
+    });
+    map.value = own;
+    const stopScene = effect(() => own.show(scene()));
+    const stopView = effect(() => {
+      const view = state.value.view;
+      if (view) own.go(view);
+    });
+    // The first view without an address: all customers that this person may see.
+    let fitted = untracked(() => state.value.view) !== null;
+    const stopFit = effect(() => {
+      const bounds: Bounds | null = company.value.bounds;
+      if (!fitted && bounds) {
+        fitted = true;
+        own.fit(bounds, false);
+      }
+    });
+    const observer = new ResizeObserver(() => own.resize());
+    observer.observe(frame.current);
+    return () => {
+      observer.disconnect();
+      stopScene();
+      stopView();
+      stopFit();
+      map.value = null;
+      own.remove();
+    };
+  }, []);
+
+  return (
+    <section class="stage" aria-label="Map">
+      <div class="map-frame" ref={frame} />
+      <Tally />
+      <Trouble />
+      <fieldset class="map-controls">
+        <legend class="hidden-visually">Map controls</legend>
+        <button type="button" class="map-control" aria-label="Zoom in" onClick={() => map.value?.zoomBy(1)}>
+          <Icon name="plus" />
+        </button>
+        <button type="button" class="map-control" aria-label="Zoom out" onClick={() => map.value?.zoomBy(-1)}>
+          <Icon name="minus" />
+        </button>
+        <button type="button" class="map-control" aria-label="Show all customers" onClick={showAll}>
+          <Icon name="all" />
+        </button>
+      </fieldset>
+    </section>
+  );
+}

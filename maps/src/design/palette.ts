@@ -1,0 +1,69 @@
+/**
+ * Classes of a legend: a colour of Okabe and Ito's palette (told apart with every common colour blindness) and,
+ * when the colours are used up, another shape. What is no class of its own is grey.
+ * Source: M. Okabe, K. Ito, "Color Universal Design", 2008.
+ */
+
+export const SHAPES = ['circle', 'square', 'triangle', 'diamond'] as const;
+export type Shape = (typeof SHAPES)[number];
+
+export interface Mark {
+  readonly colour: string;
+  readonly shape: Shape;
+}
+
+export const COLOURS = ['#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00', '#f0e442'] as const;
+export const OTHER: Mark = { colour: '#8d949e', shape: 'circle' };
+/** The key that a feature without owner or territory carries. */
+export const NONE = '';
+
+/** Stages keep their marks everywhere: colour and shape both say which. */
+export const STAGE_MARKS: Readonly<Record<string, Mark>> = {
+  prospect: { colour: '#56b4e9', shape: 'diamond' },
+  lead: { colour: '#e69f00', shape: 'triangle' },
+  active: { colour: '#009e73', shape: 'circle' },
+  lapsed: { colour: '#d55e00', shape: 'square' },
+};
+
+/** The trailing number of a prefixed id, to put keys in the order in which they were made. */
+function order(key: string): number {
+  const digits = key.match(/(\d+)$/)?.[1];
+  return digits === undefined ? Number.POSITIVE_INFINITY : Number(digits);
+}
+
+/**
+ * A mark for every key. The same keys always get the same marks, whatever is in view: colours first, then the next
+ * shape; beyond 28 keys the rest is grey.
+ */
+export function marksFor(keys: Iterable<string>): ReadonlyMap<string, Mark> {
+  const sorted = [...new Set(keys)]
+    .filter((key) => key !== NONE)
+    .sort((a, b) => {
+      const [first, second] = [order(a), order(b)];
+      return first === second ? (a < b ? -1 : 1) : first < second ? -1 : 1;
+    });
+  const marks = new Map<string, Mark>();
+  sorted.forEach((key, index) => {
+    const colour = COLOURS[index % COLOURS.length];
+    const shape = SHAPES[Math.floor(index / COLOURS.length)];
+    marks.set(key, colour && shape ? { colour, shape } : OTHER);
+  });
+  return marks;
+}
+
+function channel(value: number): number {
+  const share = value / 255;
+  return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+}
+
+/** Relative luminance of `#rrggbb` (WCAG 2.2). */
+export function luminance(colour: string): number {
+  const value = Number.parseInt(colour.slice(1), 16);
+  return 0.2126 * channel((value >> 16) & 255) + 0.7152 * channel((value >> 8) & 255) + 0.0722 * channel(value & 255);
+}
+
+/** Contrast of two colours, from 1 to 21 (WCAG 2.2). */
+export function contrast(first: string, second: string): number {
+  const [a, b] = [luminance(first), luminance(second)];
+  return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+}

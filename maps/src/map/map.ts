@@ -1,0 +1,293 @@
+/**
+ * The one object that owns the map, and the one file that knows the map library. State flows in as a `Scene`,
+ * events flow out; what did not change is not sent again.
+ */
+
+import 'maplibre-gl/dist/maplibre-gl.css';
+import {
+  type ExpressionSpecification,
+  type LayerSpecification,
+  Map as LibraryMap,
+  type MapGeoJSONFeature,
+  type MapMouseEvent,
+  type StyleSpecification,
+  setWorkerUrl,
+} from 'maplibre-gl';
+import workerUrl from 'maplibre-gl/dist/maplibre-gl-worker.mjs?worker&url';
+import type { Point, View } from '../state/model';
+import { drawIcon } from './icons';
+import { CUSTOMER_CELLS, CUSTOMER_POINTS, PLACES, type Scene, styleOf } from './style';
+
+export type { ExpressionSpecification, LayerSpecification, StyleSpecification };
+
+setWorkerUrl(workerUrl);
+
+/** [west, south, east, north] in degrees. */
+export type Bounds = readonly [number, number, number, number];
+
+/** What of the customers stands in the view. */
+export interface Tally {
+  readonly total: number;
+  /** Customers by key of the present colour; of a cluster, by its most frequent key. */
+  readonly byKey: ReadonlyMap<string, number>;
+  /** Whether clusters are among them, so that the keys are approximate. */
+  readonly clustered: boolean;
+}
+
+export interface MapEvents {
+  moved(view: View, byHand: boolean): void;
+  customer(id: string): void;
+  place(id: string): void;
+  /** A click on nothing in particular, or a long press anywhere (`ask`). */
+  point(point: Point, ask: boolean): void;
+  tally(tally: Tally): void;
+  trouble(source: string, status: number | null): void;
+}
+
+/** Reach of a tap in CSS pixels: half of the 44 that a finger needs, less for a mouse. */
+const REACH = { coarse: 22, fine: 7 } as const;
+const LONG_PRESS_MS = 600;
+
+function setFlag(value: 'busy' | 'ready'): void {
+  document.documentElement.dataset.map = value;
+}
+
+export class CustomerMap {
+  private readonly map: LibraryMap;
+  private readonly events: MapEvents;
+  private drawn = '';
+  private wanted: Scene;
+  private loaded = false;
+  private tallied = '';
+  /** Pixels at the bottom of the map that the sheet of a phone covers. */
+  covered = 0;
+
+  constructor(container: HTMLElement, scene: Scene, view: View, events: MapEvents) {
+    this.events = events;
+    this.wanted = scene;
+    setFlag('busy');
+    const style = styleOf(scene, window.location.origin);
+    this.drawn = JSON.stringify(style);
+    this.map = new LibraryMap({
+      container,
+      style,
+      center: [view.lon, view.lat],
+      zoom: view.zoom,
+      maxZoom: 19,
+      minZoom: 1,
+      attributionControl: { compact: true },
+      dragRotate: false,
+      pitchWithRotate: false,
+      touchPitch: false,
+      fadeDuration: matchMedia('(prefers-reduced-motion: reduce)').matches ? 0 : 150,
+      locale: { 'Map.Title': 'Map of customers: arrow keys move it, plus and minus zoom' },
+    });
+    this.map.touchZoomRotate.disableRotation();
+    this.map.keyboard.disableRotation();
+    this.listen();
+  }
+
+  /** Draws a scene; an equal one costs a comparison. */
+  show(scene: Scene): void {
+    this.wanted = scene;
+    if (!this.loaded) return;
+    const style = styleOf(scene, window.location.origin);
+    const text = JSON.stringify(style);
+    if (text === this.drawn) return;
+    this.drawn = text;
+    this.tallied = '';
+    setFlag('busy');
+    this.map.setStyle(style, { diff: true });
+  }
+
+  view(): View {
+    const { lng, lat } = this.map.getCenter().wrap();
+    return { lon: lng, lat, zoom: this.map.getZoom() };
+  }
+
+  /** [west, south, east, north] of what is seen. */
+  bounds(): Bounds {
+    const b = this.map.getBounds();
+    return [b.getWest(), b.getSouth(), b.getEast(), b.getNorth()];
+  }
+
+  /** Moves to a view where the map stands elsewhere. */
+  go(view: View, moving = true): void {
+    const now = this.view();
+    const same =
+      Math.abs(now.lon - view.lon) < 1e-5 &&
+      Math.abs(now.lat - view.lat) < 1e-5 &&
+      Math.abs(now.zoom - view.zoom) < 0.01;
+    if (same) return;
+    const to = { center: [view.lon, view.lat] as [number, number], zoom: view.zoom };
+    if (moving) this.map.easeTo({ ...to, duration: 500 });
+    else this.map.jumpTo(to);
+  }
+
+  fit(bounds: Bounds, moving = true): void {
+    this.map.fitBounds([bounds[0], bounds[1], bounds[2], bounds[3]], {
+      padding: 40,
+      maxZoom: 14,
+      animate: moving,
+      duration: 600,
+    });
+  }
+
+  zoomBy(steps: number): void {
+    this.map.zoomTo(this.map.getZoom() + steps, { duration: 250 });
+  }
+
+  /** Brings a point into what panels leave free of the map, at least at `zoom`; always moves where `centre`. */
+  reveal(point: Point, zoom: number, centre = false): void {
+    const canvas = this.map.getCanvas();
+    const at = this.map.project([point.lon, point.lat]);
+    const covered = this.covered;
+    const inside =
+      at.x > 40 && at.x < canvas.clientWidth - 60 && at.y > 110 && at.y < canvas.clientHeight - covered - 30;
+    if (inside && !centre && this.map.getZoom() >= zoom) return;
+    this.map.easeTo({
+      center: [point.lon, point.lat],
+      zoom: Math.max(this.map.getZoom(), zoom),
+      offset: [0, -covered / 2],
+      duration: 500,
+    });
+  }
+
+  resize(): void {
+    this.map.resize();
+  }
+
+  remove(): void {
+    this.map.remove();
+  }
+
+  private listen(): void {
+    const { map } = this;
+    map.on('styleimagemissing', ({ id }) => {
+      const icon = drawIcon(id);
+      if (icon && !map.hasImage(id)) {
+        map.addImage(id, { width: icon.width, height: icon.height, data: icon.data }, { pixelRatio: icon.pixelRatio });
+      }
+    });
+    map.on('load', () => {
+      this.loaded = true;
+      this.show(this.wanted);
+    });
+    map.on('movestart', () => setFlag('busy'));
+    map.on('moveend', (event) =>
+      this.events.moved(this.view(), 'originalEvent' in event && Boolean(event.originalEvent)),
+    );
+    map.on('idle', () => {
+      this.count();
+      setFlag('ready');
+    });
+    map.on('click', (event) => this.clicked(event));
+    map.on('contextmenu', (event) => {
+      event.preventDefault();
+      this.events.point(this.pointOf(event), true);
+    });
+    map.on('mousemove', (event) => {
+      map.getCanvas().style.cursor = this.nearest(event, REACH.fine) ? 'pointer' : '';
+    });
+    map.on('error', (event) => {
+      const failed = event as unknown as { sourceId?: string; error?: { status?: number } };
+      this.events.trouble(failed.sourceId ?? '', failed.error?.status ?? null);
+    });
+    this.listenForLongPress();
+  }
+
+  private listenForLongPress(): void {
+    const { map } = this;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const stop = () => clearTimeout(timer);
+    map.on('touchstart', (event) => {
+      stop();
+      if (event.originalEvent.touches.length !== 1) return;
+      const point = { lon: event.lngLat.wrap().lng, lat: event.lngLat.lat };
+      timer = setTimeout(() => this.events.point(point, true), LONG_PRESS_MS);
+    });
+    for (const name of ['touchend', 'touchcancel', 'touchmove', 'movestart'] as const) map.on(name, stop);
+  }
+
+  private pointOf(event: MapMouseEvent): Point {
+    const { lng, lat } = event.lngLat.wrap();
+    return { lon: lng, lat };
+  }
+
+  /** The drawn customer, cluster or place nearest to a pointer, within `reach` pixels. */
+  private nearest(event: MapMouseEvent, reach: number): MapGeoJSONFeature | null {
+    const { x, y } = event.point;
+    const layers = [CUSTOMER_POINTS, CUSTOMER_CELLS, PLACES].filter((layer) => this.map.getLayer(layer));
+    if (layers.length === 0) return null;
+    const found = this.map.queryRenderedFeatures(
+      [
+        [x - reach, y - reach],
+        [x + reach, y + reach],
+      ],
+      { layers },
+    );
+    let best: MapGeoJSONFeature | null = null;
+    let bestDistance = Number.POSITIVE_INFINITY;
+    for (const feature of found) {
+      if (feature.geometry.type !== 'Point') continue;
+      const [lon = 0, lat = 0] = feature.geometry.coordinates;
+      const at = this.map.project([lon, lat]);
+      const distance = Math.hypot(at.x - x, at.y - y);
+      if (distance < bestDistance) [best, bestDistance] = [feature, distance];
+    }
+    return best;
+  }
+
+  private clicked(event: MapMouseEvent): void {
+    const coarse = matchMedia('(pointer: coarse)').matches;
+    const feature = this.nearest(event, coarse ? REACH.coarse : REACH.fine);
+    if (feature?.geometry.type !== 'Point') {
+      this.events.point(this.pointOf(event), false);
+      return;
+    }
+    const id = String(feature.properties.id ?? '');
+    if (feature.layer.id === PLACES) this.events.place(id);
+    else if (id) this.events.customer(id);
+    else {
+      const [lon = 0, lat = 0] = feature.geometry.coordinates;
+      this.map.easeTo({ center: [lon, lat], zoom: Math.min(this.map.getZoom() + 2.5, 18), duration: 400 });
+    }
+  }
+
+  /** Counts the customers in the view, from the features as drawn; each once, though tiles overlap. */
+  private count(): void {
+    const layers = [CUSTOMER_POINTS, CUSTOMER_CELLS].filter((layer) => this.map.getLayer(layer));
+    const canvas = this.map.getCanvas();
+    const features =
+      layers.length > 0
+        ? this.map.queryRenderedFeatures(
+            [
+              [0, 0],
+              [canvas.clientWidth, canvas.clientHeight],
+            ],
+            { layers },
+          )
+        : [];
+    const seen = new Set<string>();
+    const byKey = new Map<string, number>();
+    let total = 0;
+    let clustered = false;
+    for (const feature of features) {
+      const { properties, geometry } = feature;
+      if (geometry.type !== 'Point') continue;
+      const point = properties.id !== undefined;
+      const name = point ? String(properties.id) : geometry.coordinates.map((c) => c.toFixed(5)).join();
+      if (seen.has(name)) continue;
+      seen.add(name);
+      const n = point ? 1 : Number(properties.n ?? 1);
+      const key = String((point ? properties[this.wanted.colour] : properties.key) ?? '');
+      total += n;
+      byKey.set(key, (byKey.get(key) ?? 0) + n);
+      if (!point) clustered = true;
+    }
+    const digest = JSON.stringify([total, clustered, [...byKey]]);
+    if (digest === this.tallied) return;
+    this.tallied = digest;
+    this.events.tally({ total, byKey, clustered });
+  }
+}

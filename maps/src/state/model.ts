@@ -1,0 +1,96 @@
+/** What the application can show, as data. Everything here is in the address of the page. */
+
+export const COLOUR_KEYS = ['stage', 'owner', 'territory'] as const;
+export type ColourKey = (typeof COLOUR_KEYS)[number];
+
+export const PANELS = ['key', 'near', 'here', 'search', 'account'] as const;
+export type Panel = (typeof PANELS)[number];
+
+export const LAYERS = ['customers', 'territories', 'places'] as const;
+export type Layer = (typeof LAYERS)[number];
+
+export const STAGES = ['prospect', 'lead', 'active', 'lapsed'] as const;
+export const KINDS = ['person', 'organisation'] as const;
+
+/** Longitude, latitude in degrees (WGS 84). */
+export interface Point {
+  readonly lon: number;
+  readonly lat: number;
+}
+
+export interface View extends Point {
+  readonly zoom: number;
+}
+
+/** The short forms of the filter language: any of the values of each field; an empty list filters nothing. */
+export interface Filters {
+  readonly stage: readonly string[];
+  readonly kind: readonly string[];
+  readonly owner: readonly string[];
+  readonly territory: readonly string[];
+}
+export type FilterField = keyof Filters;
+export const FILTER_FIELDS: readonly FilterField[] = ['stage', 'kind', 'owner', 'territory'];
+export const NO_FILTERS: Filters = { stage: [], kind: [], owner: [], territory: [] };
+
+export interface Near extends Point {
+  /** Where the point comes from, to say so. */
+  readonly from: 'position' | 'map' | 'typed';
+}
+
+export interface State {
+  /** null until the first view is known: then the map shows all customers. */
+  readonly view: View | null;
+  readonly panel: Panel | null;
+  readonly colour: ColourKey;
+  readonly filters: Filters;
+  readonly hidden: readonly Layer[];
+  /** The customer whose card is open. */
+  readonly customer: string | null;
+  readonly near: Near | null;
+  readonly radius_m: number;
+  /** The point whose territories are asked for, and the day (YYYY-MM-DD), null for today. */
+  readonly here: Point | null;
+  readonly as_of: string | null;
+  readonly query: string;
+}
+
+export const RADII_M = [1_000, 2_000, 5_000, 10_000, 25_000, 50_000, 100_000] as const;
+
+export const START: State = {
+  view: null,
+  panel: null,
+  colour: 'stage',
+  filters: NO_FILTERS,
+  hidden: [],
+  customer: null,
+  near: null,
+  radius_m: 10_000,
+  here: null,
+  as_of: null,
+  query: '',
+};
+
+/** The values chosen for a field after one of them was switched on or off. */
+export function toggled(values: readonly string[], value: string): readonly string[] {
+  return values.includes(value) ? values.filter((v) => v !== value) : [...values, value].sort();
+}
+
+export function isFiltered(filters: Filters): boolean {
+  return FILTER_FIELDS.some((field) => filters[field].length > 0);
+}
+
+/** A point from what a person typed: "lon, lat" or "lon lat" in degrees; null where it is none. */
+export function parsePoint(text: string): Point | null {
+  const parts = text
+    .trim()
+    .split(/[\s,;]+/)
+    .filter((part) => part !== '');
+  if (parts.length !== 2) return null;
+  const [lon, lat] = parts.map(Number) as [number, number];
+  return isPoint(lon, lat) ? { lon, lat } : null;
+}
+
+export function isPoint(lon: number, lat: number): boolean {
+  return Number.isFinite(lon) && Number.isFinite(lat) && Math.abs(lon) <= 180 && Math.abs(lat) <= 90;
+}

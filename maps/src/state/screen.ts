@@ -1,0 +1,22 @@
+/** What belongs to this screen only and to no address: the tally of the map, the height of the sheet, focus. */
+
+import { signal } from '@preact/signals';
+import type { CustomerMap, Tally } from '../map/map';
+
+export type SheetHeight = 'peek' | 'half' | 'full';
+
+export const tally = signal<Tally | null>(null);
+export const sheet = signal<SheetHeight>('half');
+/** Raised after data changed, so that tiles are loaded again. */
+export const edition = signal(0);
+/** A failing tile or basemap file, to say so. */
+export const trouble = signal<{ readonly source: string; readonly status: number | null } | null>(null);
+/** The map once it stands; panels move it through this. */
+export const map = signal<CustomerMap | null>(null);
+/** The element that opened the card, to go back to. */
+export const opener = signal<string | null>(null);
+export const isPhone = signal(window.matchMedia('(max-width: 760px)').matches);
+
+window.matchMedia('(max-width: 760px)').addEventListener('change', (event) => {
+  isPhone.value = event.matches;
+});

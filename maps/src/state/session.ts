@@ -1,0 +1,129 @@
+/** Who is signed in, and what belongs to the session: names of owners and territories, places, the map's layer. */
+
+import { computed, signal } from '@preact/signals';
+import { Problem, useCsrfToken, whenSignedOut } from '../api/client';
+import * as routes from '../api/routes';
+import type { Area, Me, Named, Place } from '../api/shapes';
+import type { Bounds, StyleSpecification } from '../map/map';
+import { asProblem } from './remote';
+
+export type Session =
+  | { readonly status: 'asking' }
+  | { readonly status: 'nobody' }
+  | { readonly status: 'failed'; readonly problem: Problem }
+  | { readonly status: 'somebody'; readonly me: Me };
+
+/** What is loaded once per session and shown everywhere. */
+export interface Company {
+  readonly status: 'loading' | 'ready' | 'failed';
+  readonly problem: Problem | null;
+  readonly owners: readonly Named[];
+  readonly territories: readonly Area[];
+  readonly territoryLayer: string | null;
+  readonly places: readonly Place[];
+  /** Where the visible customers are; null where there is none. */
+  readonly bounds: Bounds | null;
+  readonly base: StyleSpecification | null;
+}
+
+const NOTHING: Company = {
+  status: 'loading',
+  problem: null,
+  owners: [],
+  territories: [],
+  territoryLayer: null,
+  places: [],
+  bounds: null,
+  base: null,
+};
+
+const currentSession = signal<Session>({ status: 'asking' });
+const currentCompany = signal<Company>(NOTHING);
+
+export const session = computed(() => currentSession.value);
+export const company = computed(() => currentCompany.value);
+export const me = computed(() => (currentSession.value.status === 'somebody' ? currentSession.value.me : null));
+
+whenSignedOut(() => {
+  useCsrfToken(null);
+  currentCompany.value = NOTHING;
+  currentSession.value = { status: 'nobody' };
+});
+
+/** Asks who is signed in. */
+export async function askSession(): Promise<void> {
+  currentSession.value = { status: 'asking' };
+  try {
+    currentSession.value = { status: 'somebody', me: await routes.whoAmI() };
+    void loadCompany();
+  } catch (error) {
+    const problem = asProblem(error);
+    currentSession.value = problem.status === 401 ? { status: 'nobody' } : { status: 'failed', problem };
+  }
+}
+
+/** Signs in; throws the `Problem` for the form to show. */
+export async function signIn(email: string, password: string): Promise<void> {
+  const somebody = await routes.signIn(email, password);
+  currentSession.value = { status: 'somebody', me: somebody };
+  void loadCompany();
+}
+
+export async function signOut(): Promise<void> {
+  try {
+    await routes.signOut();
+  } catch (error) {
+    if (asProblem(error).status !== 401) throw error;
+  }
+  useCsrfToken(null);
+  currentCompany.value = NOTHING;
+  currentSession.value = { status: 'nobody' };
+}
+
+/** Some parts may be forbidden to a role: then they are empty, not an error. */
+async function permitted<T>(loading: Promise<T>, instead: T): Promise<T> {
+  try {
+    return await loading;
+  } catch (error) {
+    if (error instanceof Problem && (error.status === 403 || error.status === 404)) return instead;
+    throw error;
+  }
+}
+
+async function baseStyle(signalled: AbortSignal): Promise<StyleSpecification | null> {
+  const { map_style_url: address } = await permitted(routes.settings(signalled), { map_style_url: null });
+  if (!address) return null;
+  const answer = await fetch(address, { signal: signalled, credentials: 'omit' });
+  if (!answer.ok) throw new Problem(answer.status, 'The map style of this installation cannot be loaded', address);
+  return (await answer.json()) as StyleSpecification;
+}
+
+export async function loadCompany(): Promise<void> {
+  const { signal: signalled } = new AbortController();
+  currentCompany.value = { ...NOTHING, status: 'loading' };
+  try {
+    const none = { data: [], has_more: false };
+    const [layerList, owners, places, tiles, base] = await Promise.all([
+      permitted(routes.layers(signalled), none),
+      permitted(routes.owners(signalled), none),
+      permitted(routes.places(signalled), []),
+      routes.customerTileJson(signalled),
+      baseStyle(signalled),
+    ]);
+    const layer = layerList.data.find((l) => l.is_primary) ?? layerList.data[0];
+    const territories = layer ? await permitted(routes.areas(layer.id, signalled), []) : [];
+    currentCompany.value = {
+      status: 'ready',
+      problem: null,
+      owners: owners.data,
+      territories,
+      territoryLayer: layer?.id ?? null,
+      places,
+      bounds: tiles.bounds ?? null,
+      base,
+    };
+  } catch (error) {
+    const problem = asProblem(error);
+    if (problem.status !== 401) currentCompany.value = { ...NOTHING, status: 'failed', problem };
+  }
+}
