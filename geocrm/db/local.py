@@ -246,12 +246,7 @@ def find_programs(version: int | None = None) -> Path:
 
     Raises `errors.SetupError` naming the packages to install.
     """
-    candidates = list(Path("/usr/lib/postgresql").glob("*/bin"))  # Debian, Ubuntu
-    candidates += Path("/usr").glob("pgsql-*/bin")  # the PostgreSQL project's rpm packages
-    candidates += Path("/opt/homebrew/opt").glob("postgresql*/bin")
-    candidates += Path("/usr/local/opt").glob("postgresql*/bin")
-    candidates += [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
-    versions = {path: _version(path) for path in candidates if (path / "initdb").exists()}
+    versions = {path: _version(path) for path in _candidates() if (path / "initdb").exists()}
     usable = {path: major for path, major in versions.items() if major >= MINIMUM_VERSION}
     if version is not None:
         usable = {path: major for path, major in usable.items() if major == version}
@@ -273,6 +268,15 @@ def find_programs(version: int | None = None) -> Path:
             f"postgresql-{max(usable.values())}-postgis-3 (Debian/Ubuntu), or use docker compose up"
         )
     return max(with_postgis, key=lambda path: with_postgis[path])
+
+
+def _candidates() -> list[Path]:
+    found = list(Path("/usr/lib/postgresql").glob("*/bin"))  # Debian, Ubuntu
+    found += Path("/usr").glob("pgsql-*/bin")  # the PostgreSQL project's rpm packages
+    found += Path("/opt/homebrew/opt").glob("postgresql*/bin")
+    found += Path("/usr/local/opt").glob("postgresql*/bin")
+    found += [Path(program).resolve().parent for program in [shutil.which("initdb")] if program]
+    return found
 
 
 def _version(programs: Path) -> int:
@@ -486,7 +490,7 @@ def _clear_remains(cluster: Cluster) -> None:
     for sent in (signal.SIGQUIT, signal.SIGKILL):
         for pid in remains:
             _send(pid, sent)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 2
         while remains and time.monotonic() < deadline:
             time.sleep(0.05)
             remains = _processes_in(cluster.data)
@@ -551,6 +555,9 @@ def _why(cluster: Cluster, what: str, text: str) -> str:
 def _last_line(text: str) -> str:
     """The most telling line: the last FATAL, PANIC or error, else the last one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if re.search(r"FATAL|PANIC|error:", line)]
+    cause = [
+        line for line in lines if re.search(r"unrecognized configuration|invalid value|syntax error in file", line)
+    ]
+    telling = cause or [line for line in lines if re.search(r"FATAL|PANIC|error:", line)]
     line = (telling or lines or ["it gave no reason"])[-1]
-    return re.sub(r"^.*?(FATAL|PANIC|error):\s*", "", line)
+    return re.sub(r"^.*?(FATAL|PANIC|LOG|error):\s*", "", line)
