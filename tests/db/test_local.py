@@ -169,6 +169,7 @@ def test_socket_path_too_long_for_the_kernel() -> None:
         Path(made).chmod(0o755)
         home = Path(made) / ("long" * 25) / "home"
         assert len(str(home / "postgres" / "socket" / ".s.PGSQL.5432")) > local.SOCKET_PATH_BYTES
+        home.mkdir(parents=True)
         cluster = local._locate(home)
         try:
             assert len(str(cluster.socket_dir / ".s.PGSQL.5432")) <= local.SOCKET_PATH_BYTES
@@ -184,6 +185,7 @@ def test_checkout_that_the_system_user_cannot_enter(tmp_path_factory: pytest.Tem
     closed = tmp_path_factory.mktemp("closed")
     closed.chmod(0o700)
     home = closed / "checkout" / ".geocrm"
+    home.mkdir(parents=True)
     cluster = local._locate(home)
     try:
         assert not cluster.data.is_relative_to(closed)
