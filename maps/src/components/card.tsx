@@ -9,7 +9,7 @@ import { ago, coordinates, date, distance, words } from '../format';
 import { SalesPlot } from '../plots/sales';
 import { nameOf } from '../state/legend';
 import { useRemote } from '../state/remote';
-import { map } from '../state/screen';
+import { map, spots } from '../state/screen';
 import { BASIS, period } from './here_panel';
 import { Failed, Loading } from './states';
 import './card.css';
@@ -230,6 +230,16 @@ export function Card({ id, close }: { id: string; close: () => void }) {
   }, [id, remote.status]);
 
   const customer = remote.status === 'ready' ? remote.data : null;
+  // The map marks the customer's sites and brings the main one into view.
+  useEffect(() => {
+    if (!customer) return;
+    spots.value = customer.sites.flatMap((site) => (site.location ? [site.location] : []));
+    const main = primary(customer)?.location;
+    if (main) map.value?.reveal(main, 9);
+    return () => {
+      spots.value = [];
+    };
+  }, [customer]);
   const missing = remote.status === 'failed' && remote.problem.status === 404;
   return (
     <article class="card" aria-labelledby="card-title">

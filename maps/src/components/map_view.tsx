@@ -5,11 +5,11 @@ import { useEffect, useRef } from 'preact/hooks';
 import { Icon } from '../design/icons';
 import { theme } from '../design/theme';
 import { count, counted } from '../format';
-import { type Bounds, CustomerMap } from '../map/map';
+import { CustomerMap } from '../map/map';
 import type { PlaceOnMap, Scene } from '../map/style';
 import { marks, territoryMarks } from '../state/legend';
 import { isFiltered, type View } from '../state/model';
-import { edition, isPhone, map, opener, sheet, tally, trouble } from '../state/screen';
+import { edition, isPhone, map, opener, sheet, spots, tally, trouble } from '../state/screen';
 import { company, loadCompany } from '../state/session';
 import { clearFilters, show, state } from '../state/store';
 import './map_view.css';
@@ -34,7 +34,7 @@ function scene(): Scene {
     territoryMarks: territoryMarks.value,
     territoryLayer: company.value.territoryLayer,
     places: placesOnMap(),
-    selected: now.customer,
+    selected: spots.value,
     origin: now.panel === 'near' && now.near ? { ...now.near, radius_m: now.radius_m } : null,
     asked: now.panel === 'here' ? now.here : null,
     counties: (now.view?.zoom ?? 0) >= 5,
@@ -101,9 +101,11 @@ export function openCard(id: string, from: string | null): void {
 export function MapView() {
   const frame = useRef<HTMLDivElement>(null);
 
+  // Without a view in the address the map waits until it is known where the customers are.
+  const known = state.value.view !== null || company.value.status !== 'loading';
   useEffect(() => {
-    if (!frame.current) return;
-    const start = untracked(() => state.value.view) ?? WORLD;
+    if (!frame.current || !known) return;
+    const start = untracked(() => state.value.view ?? company.value.bounds ?? WORLD);
     const own = new CustomerMap(frame.current, untracked(scene), start, {
       moved: (view) => show({ view }, 'quiet'),
       customer: (id) => openCard(id, null),
@@ -127,26 +129,16 @@ export function MapView() {
       const view = state.value.view;
       if (view) own.go(view);
     });
-    // The first view without an address: all customers that this person may see.
-    let fitted = untracked(() => state.value.view) !== null;
-    const stopFit = effect(() => {
-      const bounds: Bounds | null = company.value.bounds;
-      if (!fitted && bounds) {
-        fitted = true;
-        own.fit(bounds, false);
-      }
-    });
     const observer = new ResizeObserver(() => own.resize());
     observer.observe(frame.current);
     return () => {
       observer.disconnect();
       stopScene();
       stopView();
-      stopFit();
       map.value = null;
       own.remove();
     };
-  }, []);
+  }, [known]);
 
   return (
     <section class="stage" aria-label="Map">

@@ -7,7 +7,7 @@ import { Arrow, Icon } from '../design/icons';
 import { coordinates, counted, distance, wind } from '../format';
 import { type Near, parsePoint, RADII_M } from '../state/model';
 import { usePages } from '../state/remote';
-import { map } from '../state/screen';
+import { isPhone, map } from '../state/screen';
 import { filters, show, state } from '../state/store';
 import { CustomerList, type ListRow } from './customer_list';
 import { Empty } from './states';
@@ -132,7 +132,7 @@ export function NearPanel() {
             }}
           >
             <Icon name="here" />
-            {moved ? 'Search this area' : 'Middle of the map'}
+            {moved ? 'Search this area' : 'Map centre'}
           </button>
         </div>
         {refused && (
@@ -140,56 +140,57 @@ export function NearPanel() {
             {refused}
           </p>
         )}
-        <div class="pair">
-          <form
-            class="field"
-            onSubmit={(event) => {
-              event.preventDefault();
-              const point = parsePoint(typed);
-              setTypedWrong(point === null);
-              if (point) from({ ...point, from: 'typed' });
-            }}
-          >
-            <label for="near-typed">Longitude, latitude</label>
-            <input
-              id="near-typed"
-              class="input"
-              inputMode="text"
-              placeholder="-104.99, 39.74"
-              value={typed}
-              aria-invalid={typedWrong}
-              aria-describedby={typedWrong ? 'near-typed-wrong' : undefined}
-              onInput={(event) => setTyped(event.currentTarget.value)}
-            />
-          </form>
-          <div class="field">
-            <label for="near-radius">Within</label>
-            <select
-              id="near-radius"
-              class="input"
-              value={radius_m}
-              onChange={(event) => show({ radius_m: Number(event.currentTarget.value) })}
+        <details class="fold" open={!isPhone.value || typedWrong}>
+          <summary>
+            {near ? `From ${FROM[near.from]}, within ${distance(radius_m)}` : `Within ${distance(radius_m)}`}
+          </summary>
+          <div class="pair">
+            <form
+              class="field"
+              onSubmit={(event) => {
+                event.preventDefault();
+                const point = parsePoint(typed);
+                setTypedWrong(point === null);
+                if (point) from({ ...point, from: 'typed' });
+              }}
             >
-              {RADII_M.map((radius) => (
-                <option key={radius} value={radius}>
-                  {distance(radius)}
-                </option>
-              ))}
-            </select>
+              <label for="near-typed">Longitude, latitude</label>
+              <input
+                id="near-typed"
+                class="input"
+                inputMode="text"
+                placeholder="-104.99, 39.74"
+                value={typed}
+                aria-invalid={typedWrong}
+                aria-describedby={typedWrong ? 'near-typed-wrong' : undefined}
+                onInput={(event) => setTyped(event.currentTarget.value)}
+              />
+            </form>
+            <div class="field">
+              <label for="near-radius">Within</label>
+              <select
+                id="near-radius"
+                class="input"
+                value={radius_m}
+                onChange={(event) => show({ radius_m: Number(event.currentTarget.value) })}
+              >
+                {RADII_M.map((radius) => (
+                  <option key={radius} value={radius}>
+                    {distance(radius)}
+                  </option>
+                ))}
+              </select>
+            </div>
           </div>
-        </div>
-        {typedWrong && (
-          <p id="near-typed-wrong" class="small wrong" role="alert">
-            Write two numbers in degrees: longitude (−180 to 180), then latitude (−90 to 90).
-          </p>
-        )}
+          {near && <p class="small quiet">{coordinates(near.lon, near.lat)}</p>}
+          {typedWrong && (
+            <p id="near-typed-wrong" class="small wrong" role="alert">
+              Write two numbers in degrees: longitude (−180 to 180), then latitude (−90 to 90).
+            </p>
+          )}
+        </details>
       </section>
       <section class="block" aria-label="Customers near the point">
-        {near && (
-          <p class="small quiet">
-            From {FROM[near.from]}, {coordinates(near.lon, near.lat)}
-          </p>
-        )}
         <CustomerList
           pages={pages}
           what="customers near the point"

@@ -2,10 +2,8 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Icon, type IconName } from '../design/icons';
-import { words } from '../format';
 import type { Panel } from '../state/model';
-import { isPhone, opener, type SheetHeight, sheet } from '../state/screen';
-import { me } from '../state/session';
+import { isPhone, map, opener, type SheetHeight, sheet } from '../state/screen';
 import { customer, panel, show, state } from '../state/store';
 import { AccountPanel } from './account_panel';
 import { Card } from './card';
@@ -71,7 +69,7 @@ function SearchBox() {
   );
 }
 
-function Menu() {
+function Menu({ open }: { open: Panel | null }) {
   return (
     <nav class="menu" aria-label="Main">
       <span class="menu-brand" aria-hidden="true">
@@ -86,7 +84,7 @@ function Menu() {
             <button
               type="button"
               class="menu-item"
-              aria-current={panel.value === item.panel ? 'page' : undefined}
+              aria-current={open === item.panel ? 'page' : undefined}
               onClick={() => {
                 const again = panel.value === item.panel && customer.value === null;
                 if (isPhone.value && again) sheet.value = sheet.value === 'peek' ? 'half' : 'peek';
@@ -97,7 +95,7 @@ function Menu() {
               }}
             >
               <Icon name={item.icon} />
-              <span>{item.panel === 'account' ? words(me.value?.role ?? 'you') : item.name}</span>
+              <span>{item.name}</span>
             </button>
           </li>
         ))}
@@ -108,11 +106,8 @@ function Menu() {
 
 /** The bar on top of the sheet: drag it, or press it to go to the next height. */
 function SheetHandle() {
-  const start = useRef<number | null>(null);
-  const step = (by: number) => {
-    const index = HEIGHTS.indexOf(sheet.value) + by;
-    sheet.value = HEIGHTS[Math.min(Math.max(index, 0), HEIGHTS.length - 1)] ?? 'half';
-  };
+  const start = useRef(0);
+  const dragged = useRef(false);
   return (
     <button
       type="button"
@@ -120,18 +115,20 @@ function SheetHandle() {
       aria-label={sheet.value === 'full' ? 'Make the panel smaller' : 'Make the panel larger'}
       onPointerDown={(event) => {
         start.current = event.clientY;
+        dragged.current = false;
         event.currentTarget.setPointerCapture(event.pointerId);
       }}
       onPointerUp={(event) => {
-        const dragged = start.current === null ? 0 : start.current - event.clientY;
-        start.current = null;
-        if (Math.abs(dragged) > 24) step(dragged > 0 ? 1 : -1);
+        const up = start.current - event.clientY;
+        if (Math.abs(up) < 24) return;
+        dragged.current = true;
+        const index = HEIGHTS.indexOf(sheet.value) + (up > 0 ? 1 : -1);
+        sheet.value = HEIGHTS[index] ?? sheet.value;
       }}
-      onClick={(event) => {
-        // A drag ends in a click too, but not on the spot where it began.
-        if (event.detail === 0 || start.current === null) {
-          if (event.detail === 0) sheet.value = sheet.value === 'full' ? 'half' : 'full';
-        }
+      onClick={() => {
+        // A drag ends in a click too; it has done its work already.
+        if (!dragged.current) sheet.value = sheet.value === 'full' ? 'half' : 'full';
+        dragged.current = false;
       }}
     >
       <span />
@@ -155,6 +152,23 @@ export function Workspace() {
   const Body = { key: KeyPanel, near: NearPanel, here: HerePanel, search: SearchPanel, account: AccountPanel };
   const Shown = open ? Body[open] : null;
 
+  // The map keeps what it shows out from under the sheet of a phone.
+  const panelFrame = useRef<HTMLElement>(null);
+  useEffect(() => {
+    const frame = panelFrame.current;
+    if (!frame) return;
+    const measure = () => {
+      if (map.value) map.value.covered = isPhone.value ? frame.offsetHeight : 0;
+    };
+    const observer = new ResizeObserver(measure);
+    observer.observe(frame);
+    const stop = map.subscribe(measure);
+    return () => {
+      observer.disconnect();
+      stop();
+    };
+  }, []);
+
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       if (event.key !== 'Escape' || event.defaultPrevented) return;
@@ -170,9 +184,9 @@ export function Workspace() {
       <a class="skip" href="#panel">
         Skip to the panel
       </a>
-      <Menu />
+      <Menu open={open} />
       <SearchBox />
-      <main class="panel" id="panel" tabIndex={-1} hidden={!open && !card}>
+      <main class="panel" id="panel" ref={panelFrame} tabIndex={-1} hidden={!open && !card}>
         <SheetHandle />
         <div class="panel-scroll" hidden={card !== null}>
           <header class="panel-head">

@@ -35,7 +35,7 @@ export interface Tally {
 }
 
 export interface MapEvents {
-  moved(view: View, byHand: boolean): void;
+  moved(view: View): void;
   customer(id: string): void;
   place(id: string): void;
   /** A click on nothing in particular, or a long press anywhere (`ask`). */
@@ -62,7 +62,7 @@ export class CustomerMap {
   /** Pixels at the bottom of the map that the sheet of a phone covers. */
   covered = 0;
 
-  constructor(container: HTMLElement, scene: Scene, view: View, events: MapEvents) {
+  constructor(container: HTMLElement, scene: Scene, start: View | Bounds, events: MapEvents) {
     this.events = events;
     this.wanted = scene;
     setFlag('busy');
@@ -71,8 +71,9 @@ export class CustomerMap {
     this.map = new LibraryMap({
       container,
       style,
-      center: [view.lon, view.lat],
-      zoom: view.zoom,
+      ...('zoom' in start
+        ? { center: [start.lon, start.lat], zoom: start.zoom }
+        : { bounds: [...start], fitBoundsOptions: { padding: 40, maxZoom: 14 } }),
       maxZoom: 19,
       minZoom: 1,
       attributionControl: { compact: true },
@@ -163,7 +164,7 @@ export class CustomerMap {
 
   private listen(): void {
     const { map } = this;
-    map.on('styleimagemissing', ({ id }) => {
+    map.setMissingStyleImageResolver((id) => {
       const icon = drawIcon(id);
       if (icon && !map.hasImage(id)) {
         map.addImage(id, { width: icon.width, height: icon.height, data: icon.data }, { pixelRatio: icon.pixelRatio });
@@ -172,11 +173,10 @@ export class CustomerMap {
     map.on('load', () => {
       this.loaded = true;
       this.show(this.wanted);
+      this.events.moved(this.view());
     });
     map.on('movestart', () => setFlag('busy'));
-    map.on('moveend', (event) =>
-      this.events.moved(this.view(), 'originalEvent' in event && Boolean(event.originalEvent)),
-    );
+    map.on('moveend', () => this.events.moved(this.view()));
     map.on('idle', () => {
       this.count();
       setFlag('ready');

@@ -84,7 +84,8 @@ export interface Scene {
   readonly territoryMarks: ReadonlyMap<string, Mark>;
   readonly territoryLayer: string | null;
   readonly places: readonly PlaceOnMap[];
-  readonly selected: string | null;
+  /** Where the sites of the customer are whose card is open. */
+  readonly selected: readonly Point[];
   readonly origin: (Point & { readonly radius_m: number | null }) | null;
   readonly asked: Point | null;
   readonly counties: boolean;
@@ -308,20 +309,6 @@ function customers(scene: Scene, inks: Inks): LayerSpecification[] {
       },
       paint: {},
     },
-    {
-      id: 'customer-selected',
-      type: 'circle',
-      source: CUSTOMERS,
-      'source-layer': 'customers',
-      filter: ['==', ['get', 'id'], scene.selected ?? ''],
-      layout: { visibility },
-      paint: {
-        'circle-radius': 15,
-        'circle-color': 'rgba(0,0,0,0)',
-        'circle-stroke-color': inks.accent,
-        'circle-stroke-width': 4,
-      },
-    },
   ];
 }
 
@@ -375,6 +362,7 @@ function notes(scene: Scene): GeoJSON.FeatureCollection {
     }
     add('origin', { type: 'Point', coordinates: [scene.origin.lon, scene.origin.lat] });
   }
+  for (const { lon, lat } of scene.selected) add('selected', { type: 'Point', coordinates: [lon, lat] });
   if (scene.asked) add('asked', { type: 'Point', coordinates: [scene.asked.lon, scene.asked.lat] });
   return { type: 'FeatureCollection', features };
 }
@@ -398,6 +386,18 @@ function noteLayers(inks: Inks): LayerSpecification[] {
         'circle-color': inks.accent,
         'circle-stroke-color': inks.halo,
         'circle-stroke-width': 3,
+      },
+    },
+    {
+      id: 'note-selected',
+      type: 'circle',
+      source: 'notes',
+      filter: ['==', ['get', 'role'], 'selected'],
+      paint: {
+        'circle-radius': 16,
+        'circle-color': 'rgba(0,0,0,0)',
+        'circle-stroke-color': inks.accent,
+        'circle-stroke-width': 4,
       },
     },
     {

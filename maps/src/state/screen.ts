@@ -2,11 +2,14 @@
 
 import { signal } from '@preact/signals';
 import type { CustomerMap, Tally } from '../map/map';
+import type { Point } from './model';
 
 export type SheetHeight = 'peek' | 'half' | 'full';
 
 export const tally = signal<Tally | null>(null);
 export const sheet = signal<SheetHeight>('half');
+/** Where the sites of the open card are. */
+export const spots = signal<readonly Point[]>([]);
 /** Raised after data changed, so that tiles are loaded again. */
 export const edition = signal(0);
 /** A failing tile or basemap file, to say so. */
