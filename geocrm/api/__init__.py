@@ -1,0 +1,1 @@
+"""The HTTP API: a route is parse, call, return."""

@@ -1,0 +1,63 @@
+"""The application: routes, errors, and what opens and closes with it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute, APIRouter
+from starlette.routing import Route as PlainRoute
+
+from geocrm.api import customers, edge, errors, openapi, sessions, system
+from geocrm.api.dependencies import Gate
+from geocrm.api.web import Web
+from geocrm.db.engine import Database, open_database
+from geocrm.settings import Settings, get_settings
+
+SUBJECTS: tuple[APIRouter, ...] = (
+    sessions.routes,
+    customers.routes,
+)
+
+
+def create_app(database: Database | None = None, settings: Settings | None = None) -> FastAPI:
+    """The application on a database; without one it opens that of the settings when it starts."""
+    chosen = settings or (database.settings if database is not None else get_settings())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        opened = database or open_database(chosen)
+        app.state.database = opened
+        app.state.gate = Gate(opened)
+        yield
+        if database is None:
+            opened.dispose()
+
+    edge.configure_logs()
+    app = FastAPI(
+        title="geocrm",
+        version=version("geocrm"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        generate_unique_id_function=_operation_id,
+        separate_input_output_schemas=False,
+        redirect_slashes=False,
+    )
+    app.state.settings = chosen
+    errors.install(app)
+    app.include_router(system.routes)
+    for subject in SUBJECTS:
+        app.include_router(subject, prefix="/v1")
+    app.router.routes.append(PlainRoute("/{path:path}", Web(chosen.web_dir), methods=["GET", "HEAD"]))
+    app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]
+    app.add_middleware(edge.Edge, settings=chosen)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.operation_id or route.name
+
+
+app = create_app()

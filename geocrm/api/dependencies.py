@@ -1,0 +1,311 @@
+"""What routes ask for: who acts and may they, a session in one transaction, If-Match.
+
+Apart from `geocrm.db` this is the only place that commits. A session is committed when the route has returned and
+before the answer is sent, so that a failing commit is never answered with success.
+"""
+
+import hashlib
+import hmac
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager
+from typing import Annotated, Any, TypeVar
+
+import anyio
+from fastapi import Depends, Header, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, APIRouter
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from geocrm import access
+from geocrm.access import Actor
+from geocrm.api.edge import credential
+from geocrm.db.engine import Database
+from geocrm.errors import Forbidden, PreconditionFailed, PreconditionRequired, Unauthenticated
+from geocrm.settings import Settings
+
+CSRF_HEADER = "X-CSRF-Token"
+_TOUCH_S = 300
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+T = TypeVar("T")
+
+
+class Gate:
+    """As many requests at a time as there are connections: the others wait here, and hold no thread meanwhile.
+
+    (Threads that wait for a connection, which those hold who wait for a thread, would all wait for ever.)
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.reading = anyio.CapacityLimiter(database.settings.read_pool_size)
+        self.writing = anyio.CapacityLimiter(database.settings.write_pool_size)
+        self.hashing = anyio.CapacityLimiter(2)  # argon2 takes 64 MB each
+        self.touched: dict[bytes, float] = {}
+
+
+def gate_of(request: Request) -> Gate:
+    """The gate of the application."""
+    gate: Gate = request.app.state.gate
+    return gate
+
+
+def settings_of(request: Request) -> Settings:
+    """The settings of the application."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+# ---------------------------------------------------------------- who acts, and may they
+
+
+class Allowed:
+    """A dependency: somebody who is signed in and has one of these permissions (none: signed in is enough)."""
+
+    def __init__(self, *permissions: str) -> None:
+        self.permissions = permissions
+
+    def __call__(self, request: Request) -> Actor:
+        """The actor, whom `Route` has authenticated before the body was read."""
+        actor: Actor = request.state.actor
+        return actor
+
+    def check(self, actor: Actor) -> None:
+        """Raise Forbidden unless the actor has one of the permissions."""
+        if self.permissions and not any(actor.may(permission) for permission in self.permissions):
+            access.require(actor, self.permissions[0])
+
+
+SignedIn = Annotated[Actor, Depends(Allowed())]
+CanReadCustomers = Annotated[Actor, Depends(Allowed("customers:read"))]
+CanEditCustomers = Annotated[Actor, Depends(Allowed("customers:write"))]
+CanReadLayers = Annotated[Actor, Depends(Allowed("layers:read"))]
+CanDraftAreas = Annotated[Actor, Depends(Allowed("territories:draft", "trading_areas:write"))]
+CanPublishAreas = Annotated[Actor, Depends(Allowed("territories:publish", "trading_areas:write"))]
+CanReassign = Annotated[Actor, Depends(Allowed("customers:reassign"))]
+CanEditPlaces = Annotated[Actor, Depends(Allowed("places:write"))]
+CanImport = Annotated[Actor, Depends(Allowed("imports:customers", "imports:reference"))]
+CanExport = Annotated[Actor, Depends(Allowed("exports"))]
+CanManageUsers = Annotated[Actor, Depends(Allowed("users:manage"))]
+CanManageKeys = Annotated[Actor, Depends(Allowed("keys:manage"))]
+CanReadAudit = Annotated[Actor, Depends(Allowed("audit:read"))]
+
+
+class Route(APIRoute):
+    """A route that knows who may call it, and asks before it reads the body."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler: authenticate and check the permission, then go on as every route."""
+        handler = super().get_route_handler()
+        allowed = allowed_of(self.dependant)
+
+        async def handle(request: Request) -> Response:
+            if allowed is not None:
+                actor = await authenticate(request)
+                allowed.check(actor)
+                request.state.actor = actor
+            return await handler(request)
+
+        return handle
+
+
+def router(tag: str) -> APIRouter:
+    """A router of routes that know who may call them."""
+    return APIRouter(route_class=Route, tags=[tag])
+
+
+def allowed_of(dependant: Dependant) -> Allowed | None:
+    """Whom a route lets in; None for a route that is open to everybody."""
+    if isinstance(dependant.call, Allowed):
+        return dependant.call
+    return next((found for part in dependant.dependencies if (found := allowed_of(part))), None)
+
+
+async def authenticate(request: Request) -> Actor:
+    """The actor of a request; raises Unauthenticated, or Forbidden where a cookie comes without its CSRF token."""
+    found = credential(request.headers)
+    if found is None:
+        raise Unauthenticated()
+    token, bearer = found
+    gate = gate_of(request)
+
+    def look_up() -> Actor:
+        with gate.database.reading() as session:
+            return access.authenticate(session, token)
+
+    try:
+        token.encode()
+    except UnicodeEncodeError:
+        raise Unauthenticated() from None
+    async with gate.reading:
+        actor = await run_in_threadpool(look_up)
+    if not bearer:
+        if request.method not in _SAFE:
+            sent = request.headers.get(CSRF_HEADER, "")
+            if not hmac.compare_digest(sent.encode(), (actor.csrf_token or "\x00").encode()):
+                raise Forbidden(f"Send the header {CSRF_HEADER} with the token of your session.")
+        await _keep_alive(request, gate, token)
+    return actor
+
+
+async def _keep_alive(request: Request, gate: Gate, token: str) -> None:
+    """A session lives for some hours since its last use; what is written is every fifth minute of it."""
+    digest = access.digest(token)
+    now = time.monotonic()
+    if now - gate.touched.get(digest, -_TOUCH_S) < _TOUCH_S:
+        return
+    if len(gate.touched) > 10_000:
+        gate.touched.clear()
+    gate.touched[digest] = now
+    hours = settings_of(request).session_hours
+
+    def touch(session: Session) -> None:
+        session.execute(
+            text(
+                "UPDATE user_sessions SET expires_at = now() + make_interval(secs => CAST(:seconds AS float8))"
+                " WHERE digest = CAST(:digest AS bytea)"
+            ),
+            {"seconds": hours * 3600, "digest": digest},
+        )
+
+    await in_transaction(request, touch)
+
+
+# ---------------------------------------------------------------- sessions of the database
+
+
+async def _session(
+    limiter: anyio.CapacityLimiter, scope: AbstractContextManager[Session], prepare: Callable[[Session], None]
+) -> AsyncIterator[Session]:
+    def begin() -> Session:
+        session = scope.__enter__()
+        try:
+            prepare(session)
+        except BaseException as error:
+            scope.__exit__(type(error), error, error.__traceback__)
+            raise
+        return session
+
+    async with limiter:
+        session = await run_in_threadpool(begin)
+        try:
+            yield session
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await run_in_threadpool(_roll_back, scope, error)
+            raise
+        with anyio.CancelScope(shield=True):
+            await run_in_threadpool(scope.__exit__, None, None, None)
+
+
+def _roll_back(scope: AbstractContextManager[Session], error: BaseException) -> None:
+    try:
+        scope.__exit__(type(error), error, error.__traceback__)
+    except BaseException as again:
+        if again is not error:
+            raise
+
+
+async def _reading(request: Request) -> AsyncIterator[Session]:
+    gate = gate_of(request)
+    actor: Actor = request.state.actor
+    async for session in _session(gate.reading, gate.database.reading(), lambda opened: access.enter(opened, actor)):
+        yield session
+
+
+async def _writing(request: Request) -> AsyncIterator[Session]:
+    gate = gate_of(request)
+    async for session in _session(gate.writing, gate.database.writing(), _bounded(settings_of(request))):
+        yield session
+
+
+Reading = Annotated[Session, Depends(_reading, scope="function")]
+"""A session of the login that reads under row security, entered as the actor: it sees what the actor sees."""
+
+Writing = Annotated[Session, Depends(_writing, scope="function")]
+"""A session of the login that writes and sees all: look with `access.as_user` before you write."""
+
+
+def _bounded(settings: Settings) -> Callable[[Session], None]:
+    def prepare(session: Session) -> None:
+        session.execute(
+            text("SELECT set_config('statement_timeout', :timeout, true), set_config('lock_timeout', '10s', true)"),
+            {"timeout": f"{int(settings.statement_timeout_s * 1000)}ms"},
+        )
+
+    return prepare
+
+
+async def in_transaction(request: Request, work: Callable[[Session], T]) -> T:
+    """Run `work` in a writing transaction of its own, for the few routes that need several."""
+    gate = gate_of(request)
+
+    def run() -> T:
+        with gate.database.writing() as session:
+            _bounded(settings_of(request))(session)
+            return work(session)
+
+    async with gate.writing:
+        return await run_in_threadpool(run)
+
+
+async def as_actor(request: Request, actor: Actor, work: Callable[[Session], T]) -> T:
+    """Run `work` in a reading transaction of its own, under the actor's row security."""
+    gate = gate_of(request)
+
+    def run() -> T:
+        with gate.database.reading() as session:
+            access.enter(session, actor)
+            return work(session)
+
+    async with gate.reading:
+        return await run_in_threadpool(run)
+
+
+# ---------------------------------------------------------------- optimistic locking
+
+
+class Expected:
+    """The version that a client read, from If-Match."""
+
+    def __init__(self, versions: frozenset[str] | None) -> None:
+        self.versions = versions  # None: any
+
+    def check(self, version: int) -> None:
+        """Raise PreconditionFailed where the object has another version by now."""
+        if self.versions is not None and etag(version) not in self.versions:
+            raise PreconditionFailed(version=version)
+
+
+def _if_match(
+    if_match: Annotated[
+        str | None, Header(description="The ETag that you read, so that nobody's change is lost.", examples=['"3"'])
+    ] = None,
+) -> Expected:
+    if if_match is None or not if_match.strip():
+        raise PreconditionRequired()
+    if if_match.strip() == "*":
+        return Expected(None)
+    return Expected(frozenset(part.strip() for part in if_match.split(",")))
+
+
+IfMatch = Annotated[Expected, Depends(_if_match)]
+
+
+def etag(version: int) -> str:
+    """The ETag of a version."""
+    return f'"{version}"'
+
+
+def digest_of(*parts: bytes) -> bytes:
+    """SHA-256 over parts that cannot run into each other."""
+    made = hashlib.sha256()
+    for part in parts:
+        made.update(len(part).to_bytes(8, "big"))
+        made.update(part)
+    return made.digest()
+
+
+Handler = Callable[[Request], Awaitable[Response]]

@@ -1,0 +1,217 @@
+"""What holds for every request and answer: its id, its limits, the security headers, one line in the log.
+
+A plain ASGI middleware, so that the hot lookups pay microseconds for it.
+"""
+
+import hashlib
+import secrets
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from fastapi import HTTPException
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from geocrm import errors
+from geocrm.api.errors import answer, handle_unexpected
+from geocrm.settings import Settings
+
+log = structlog.get_logger("geocrm.api")
+
+COOKIE = "geocrm_session"
+WINDOW_S = 60
+BODY_MAX_MB = 32
+_UPLOADS = ("/v1/imports",)
+_MOST_BUCKETS = 100_000
+
+
+class Edge:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+        self.limits = Limits(settings.rate_limit_per_minute)
+        self.headers = security_headers(settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request_id = scope["geocrm.request_id"] = f"req_{secrets.token_hex(8)}"
+        headers = Headers(scope=scope)
+        path: str = scope["path"]
+        limited = path.startswith(("/v1/", "/tiles/"))
+        left, reset_s = self.limits.take(caller(scope, headers)) if limited else (1, WINDOW_S)
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                out = MutableHeaders(scope=message)
+                out["X-Request-Id"] = request_id
+                for name, value in self.headers:
+                    out.setdefault(name, value)
+                if limited:
+                    out.setdefault("Cache-Control", "no-store")
+                    out["RateLimit-Policy"] = f'"minute";q={self.limits.per_window};w={WINDOW_S}'
+                    out["RateLimit"] = f'"minute";r={max(0, left)};t={reset_s}'
+            await send(message)
+
+        request = Request(scope)
+        try:
+            if left < 0:
+                raise errors.TooManyRequests(
+                    f"More than {self.limits.per_window} requests a minute.", retry_after_s=reset_s
+                )
+            await self.app(scope, self._capped(path, headers, receive), sending)
+        except errors.GeocrmError as error:
+            if status:
+                raise
+            await answer(request, error)(scope, receive, sending)
+        except Exception as error:
+            if status:  # the answer has begun: nothing but cutting it short is left
+                raise
+            await handle_unexpected(request, error)(scope, receive, sending)
+        finally:
+            route = scope.get("route")
+            actor = scope.get("state", {}).get("actor")
+            log.info(
+                "request",
+                request_id=request_id,
+                method=scope["method"],
+                # the route, not the address: addresses hold positions
+                route=getattr(route, "path", None) or ("/" if not limited else "none"),
+                status=status,
+                ms=round((time.perf_counter() - began) * 1000, 1),
+                user_id=getattr(actor, "user_id", None),
+                key_id=getattr(actor, "key_id", None),
+            )
+
+    def _capped(self, path: str, headers: Headers, receive: Receive) -> Receive:
+        most_mb = self.settings.upload_max_mb if path.startswith(_UPLOADS) else BODY_MAX_MB
+        most = most_mb * 1024 * 1024
+        declared = headers.get("content-length", "0")
+        if declared.isdigit() and int(declared) > most:
+            raise errors.TooLarge(f"The body may have at most {most_mb} MB.")
+        taken = 0
+
+        async def receiving() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > most:  # of this class FastAPI passes it on instead of calling the body unreadable
+                raise HTTPException(413)
+            return message
+
+        return receiving
+
+
+class Limits:
+    """Requests of each caller in the present minute; in this process."""
+
+    def __init__(self, per_window: int) -> None:
+        self.per_window = per_window
+        self.window = 0
+        self.counts: dict[bytes, int] = {}
+
+    def take(self, who: bytes) -> tuple[int, int]:
+        """Count one request: how many are left (below 0: too many), and in how many seconds the count starts anew."""
+        now = time.time()
+        window = int(now // WINDOW_S)
+        if window != self.window:
+            self.window = window
+            self.counts = {}
+        if len(self.counts) >= _MOST_BUCKETS and who not in self.counts:
+            who = b"everybody else"
+        taken = self.counts[who] = self.counts.get(who, 0) + 1
+        return self.per_window - taken, max(1, round((window + 1) * WINDOW_S - now))
+
+
+def credential(headers: Headers) -> tuple[str, bool] | None:
+    """The token a request carries and whether it came as a bearer key (else as the cookie)."""
+    authorization = headers.get("authorization", "")
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip(), True
+    for part in headers.get("cookie", "").split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE and value:
+            return value, False
+    return None
+
+
+def caller(scope: Scope, headers: Headers) -> bytes:
+    """Whose requests are counted together: the key's or session's, else the address's."""
+    found = credential(headers)
+    if found is not None:
+        return hashlib.sha256(found[0].encode("utf-8", "replace")).digest()
+    client = scope.get("client")
+    return (client[0] if client else "nobody").encode()
+
+
+def security_headers(settings: Settings) -> list[tuple[str, str]]:
+    """The same on every answer."""
+    elsewhere = ""
+    if settings.map_style_url:
+        parts = urlsplit(settings.map_style_url)
+        if parts.scheme and parts.netloc:
+            elsewhere = f" {parts.scheme}://{parts.netloc}"
+    policy = [
+        "default-src 'self'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",
+        f"img-src 'self' data: blob:{elsewhere}",
+        f"connect-src 'self'{elsewhere}",
+        f"font-src 'self' data:{elsewhere}",
+        "worker-src 'self' blob:",
+        "child-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    ]
+    headers = [
+        ("Content-Security-Policy", "; ".join(policy)),
+        ("X-Content-Type-Options", "nosniff"),
+        ("X-Frame-Options", "DENY"),
+        ("Referrer-Policy", "same-origin"),
+        ("Cross-Origin-Opener-Policy", "same-origin"),
+        ("Permissions-Policy", "geolocation=(self), camera=(), microphone=()"),
+    ]
+    if settings.secure_cookies:
+        headers.append(("Strict-Transport-Security", "max-age=31536000; includeSubDomains"))
+    return headers
+
+
+def configure_logs() -> None:
+    """JSON lines on standard error."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(default=str),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=_Standard()),  # type: ignore[arg-type]
+        cache_logger_on_first_use=True,
+    )
+
+
+class _Standard:
+    """Standard error as it is at the moment of writing."""
+
+    def write(self, text: str) -> Any:
+        import sys
+
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        import sys
+
+        sys.stderr.flush()
