@@ -114,9 +114,9 @@ GRANT SELECT ON customers, sites, contacts, consents, sales, sale_lines, interac
   named_accounts, customer_sources, jobs, import_batches TO geocrm_views;
 GRANT SELECT (id, role) ON users TO geocrm_views;
 GRANT SELECT ON ALL TABLES IN SCHEMA visible TO geocrm_api, geocrm_worker;
-GRANT SELECT ON customers, site_lookup, site_cells, site_cell_deltas TO geocrm_api;
-GRANT SELECT ON roles, teams, products, places, layers, layer_versions, areas, area_versions, layer_areas, area_owners
-  TO geocrm_api;
+GRANT SELECT ON customers, site_lookup, site_cells, site_cell_deltas, lookup_changes, lookup_counts TO geocrm_api;
+GRANT SELECT ON roles, teams, products, places, layers, layer_versions, areas, area_versions, layer_areas, area_owners,
+  layer_periods, area_periods, area_pieces TO geocrm_api;
 GRANT SELECT (id, name, role, team_id, active) ON users TO geocrm_api;
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO geocrm_worker;
 GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public TO geocrm_worker;

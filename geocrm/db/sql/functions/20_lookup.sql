@@ -1,0 +1,168 @@
+-- Boxes and cells of the lookups, and the exchange of a table for a new generation of itself.
+
+-- Boxes in degrees that hold every point within p_radius_m metres of (p_lon, p_lat); two where the circle crosses ±180°.
+-- On the ellipsoid a step measures at least M_min times the same step on the unit sphere, M_min = a(1-e²) = 6,335,439 m
+-- being the smallest radius of curvature (WGS 84, at the equator); so the box of a spherical cap of radius / M_min holds
+-- the geodesic circle. A cap over a pole takes every longitude.
+CREATE OR REPLACE FUNCTION geocrm_boxes(p_lon double precision, p_lat double precision, p_radius_m double precision)
+RETURNS geometry[]
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+  cap double precision := p_radius_m / 6335439.0 * (1 + 1e-9) + 1e-10;  -- radians
+  south double precision;
+  north double precision;
+  half double precision;
+BEGIN
+  IF cap >= pi() THEN
+    RETURN ARRAY[ST_MakeEnvelope(-180, -90, 180, 90, 4326)];
+  END IF;
+  south := greatest(-90, p_lat - degrees(cap));
+  north := least(90, p_lat + degrees(cap));
+  IF south <= -90 OR north >= 90 THEN
+    RETURN ARRAY[ST_MakeEnvelope(-180, south, 180, north, 4326)];
+  END IF;
+  half := degrees(asin(least(1.0, sin(cap) / cos(radians(p_lat))))) + 1e-9;
+  IF half >= 179.9 THEN
+    RETURN ARRAY[ST_MakeEnvelope(-180, south, 180, north, 4326)];
+  ELSIF p_lon - half < -180 THEN
+    RETURN ARRAY[ST_MakeEnvelope(-180, south, p_lon + half, north, 4326),
+                 ST_MakeEnvelope(p_lon - half + 360, south, 180, north, 4326)];
+  ELSIF p_lon + half > 180 THEN
+    RETURN ARRAY[ST_MakeEnvelope(p_lon - half, south, 180, north, 4326),
+                 ST_MakeEnvelope(-180, south, p_lon + half - 360, north, 4326)];
+  END IF;
+  RETURN ARRAY[ST_MakeEnvelope(p_lon - half, south, p_lon + half, north, 4326)];
+END
+$$;
+
+-- Column and row of the web Mercator grid with 2^p_level cells a side; row 0 is north. A point on ±180° or beyond the
+-- square falls into the outermost cell.
+CREATE OR REPLACE FUNCTION geocrm_column(p_lon double precision, p_level integer) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CAST(least(greatest(floor((p_lon + 180) / 360 * (1 << p_level)), 0), (1 << p_level) - 1) AS bigint)
+$$;
+
+CREATE OR REPLACE FUNCTION geocrm_row(p_lat double precision, p_level integer) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CAST(least(greatest(floor(
+    (1 - asinh(tan(radians(least(greatest(p_lat, -89.9), 89.9)))) / pi()) / 2 * (1 << p_level)), 0), (1 << p_level) - 1)
+    AS bigint)
+$$;
+
+-- The bits of two numbers below 2^31 woven together, y before x: the quadkey as a number, so that a tile is one range.
+CREATE OR REPLACE FUNCTION geocrm_weave(p_x bigint, p_y bigint) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+  x bigint := p_x;
+  y bigint := p_y;
+BEGIN
+  x := (x | (x << 16)) & 281470681808895;  y := (y | (y << 16)) & 281470681808895;
+  x := (x | (x << 8)) & 71777214294589695;  y := (y | (y << 8)) & 71777214294589695;
+  x := (x | (x << 4)) & 1085102592571150095;  y := (y | (y << 4)) & 1085102592571150095;
+  x := (x | (x << 2)) & 3689348814741910323;  y := (y | (y << 2)) & 3689348814741910323;
+  x := (x | (x << 1)) & 6148914691236517205;  y := (y | (y << 1)) & 6148914691236517205;
+  RETURN x | (y << 1);
+END
+$$;
+
+-- One of the two numbers again: p_cell gives x, p_cell >> 1 gives y.
+CREATE OR REPLACE FUNCTION geocrm_unweave(p_cell bigint) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+  x bigint := p_cell & 6148914691236517205;
+BEGIN
+  x := (x | (x >> 1)) & 3689348814741910323;
+  x := (x | (x >> 2)) & 1085102592571150095;
+  x := (x | (x >> 4)) & 71777214294589695;
+  x := (x | (x >> 8)) & 281470681808895;
+  RETURN (x | (x >> 16)) & 4294967295;
+END
+$$;
+
+-- The cell of a point in the pyramid; NULL beyond ±85.05°, where there are no tiles.
+CREATE OR REPLACE FUNCTION geocrm_cell(p_location geometry, p_level integer) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN ST_Y(p_location) BETWEEN -85.0511287798066 AND 85.0511287798066
+    THEN geocrm_weave(geocrm_column(ST_X(p_location), p_level), geocrm_row(ST_Y(p_location), p_level)) END
+$$;
+
+-- The version of what lookups and tiles show: it differs between any two states that a reader can see.
+CREATE OR REPLACE FUNCTION geocrm_lookup_version() RETURNS text
+LANGUAGE sql STABLE AS $$ SELECT coalesce(max(id), 0) || '.' || count(*) FROM lookup_changes $$;
+
+-- A new generation beside a table: empty, without indexes. Writers of the old one wait until the transaction ends,
+-- readers do not.
+CREATE OR REPLACE FUNCTION geocrm_generation_new(p_table text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '60s' AS $$
+BEGIN
+  IF p_table NOT IN ('site_lookup', 'site_cells') THEN
+    RAISE EXCEPTION 'no generations of %', p_table;
+  END IF;
+  EXECUTE format('LOCK TABLE public.%I IN SHARE ROW EXCLUSIVE MODE', p_table);
+  EXECUTE format('DROP TABLE IF EXISTS public.%I', p_table || '_next');
+  EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING DEFAULTS INCLUDING IDENTITY)', p_table || '_next', p_table);
+  EXECUTE format('GRANT SELECT, INSERT ON public.%I TO geocrm_worker', p_table || '_next');
+END
+$$;
+
+-- Give the new generation the indexes, policies and grants of the old one and let it take the name. Readers wait from
+-- here to the end of the transaction, so it is the last step.
+CREATE OR REPLACE FUNCTION geocrm_generation_flip(p_table text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '60s'
+SET maintenance_work_mem = '256MB' AS $$
+DECLARE
+  made record;
+  next text := p_table || '_next';
+BEGIN
+  IF p_table NOT IN ('site_lookup', 'site_cells') THEN
+    RAISE EXCEPTION 'no generations of %', p_table;
+  END IF;
+  FOR made IN
+    SELECT i.relname AS name, pg_get_indexdef(i.oid) AS definition, c.conname AS key
+    FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+    LEFT JOIN pg_constraint c ON c.conindid = i.oid AND c.contype = 'p'
+    WHERE x.indrelid = format('public.%I', p_table)::regclass
+  LOOP
+    EXECUTE replace(replace(made.definition, format(' INDEX %I ON', made.name), format(' INDEX %I ON', made.name || '_n')),
+                    format(' ON public.%I ', p_table), format(' ON public.%I ', next));
+    IF made.key IS NOT NULL THEN
+      EXECUTE format('ALTER TABLE public.%I ADD CONSTRAINT %I PRIMARY KEY USING INDEX %I',
+                     next, made.name || '_n', made.name || '_n');
+    END IF;
+  END LOOP;
+  EXECUTE format('ANALYZE public.%I', next);
+  EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', next);
+  FOR made IN SELECT * FROM pg_policies WHERE schemaname = 'public' AND tablename = p_table LOOP
+    EXECUTE format('CREATE POLICY %I ON public.%I FOR %s TO %s USING (%s)', made.policyname, next, made.cmd,
+                   array_to_string(made.roles, ', '), made.qual);
+  END LOOP;
+  FOR made IN
+    SELECT a.grantee::regrole::text AS grantee, string_agg(a.privilege_type, ', ') AS privileges
+    FROM pg_class t, aclexplode(t.relacl) a
+    WHERE t.oid = format('public.%I', p_table)::regclass AND a.grantee <> t.relowner AND a.grantee <> 0
+    GROUP BY a.grantee
+  LOOP
+    EXECUTE format('GRANT %s ON public.%I TO %s', made.privileges, next, made.grantee);
+  END LOOP;
+  FOR made IN
+    SELECT i.relname AS name FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+    WHERE x.indrelid = format('public.%I', next)::regclass
+  LOOP
+    EXECUTE format('ALTER INDEX public.%I RENAME TO %I', made.name, left(made.name, -2) || '_m');
+  END LOOP;
+  EXECUTE format('DROP TABLE public.%I', p_table);
+  EXECUTE format('ALTER TABLE public.%I RENAME TO %I', next, p_table);
+  FOR made IN
+    SELECT i.relname AS name FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+    WHERE x.indrelid = format('public.%I', p_table)::regclass
+  LOOP
+    EXECUTE format('ALTER INDEX public.%I RENAME TO %I', made.name, left(made.name, -2));
+  END LOOP;
+  IF to_regclass(format('public.%I', next || '_id_seq')) IS NOT NULL THEN
+    EXECUTE format('ALTER SEQUENCE public.%I RENAME TO %I', next || '_id_seq', p_table || '_id_seq');
+    EXECUTE format('GRANT USAGE, SELECT, UPDATE ON SEQUENCE public.%I TO geocrm_worker', p_table || '_id_seq');
+  END IF;
+END
+$$;
+
+REVOKE ALL ON FUNCTION geocrm_generation_new(text), geocrm_generation_flip(text) FROM PUBLIC;

@@ -1,0 +1,93 @@
+"""The lookup rows and the cell pyramid: what nearby, tiles and row security read, kept in step with customers and sites.
+
+`site_lookup` holds one narrow row per placed site; `site_cells` counts them per cell of the web Mercator grid at zooms
+8, 11, 14 and 17 and per stage, kind, owner, territory and segment. Small changes write the rows that differ and append
+differences of counts to `site_cell_deltas`, so that writers never wait for a hot cell; :func:`merge_cells` folds them
+in. Changes of a large part build a new generation beside the old one and flip.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from geocrm.db.queries import named
+
+# Measured on 1 million sites: rewriting a row under its indexes costs as much as building six anew.
+REBUILD_SHARE: Final = 1 / 6
+REBUILD_AT_LEAST: Final = 50_000
+_MERGE_LOCK: Final = 7_305_417_202
+_LIST: Final = "unnest(CAST(:ids AS bigint[])) AS given(customer_id) GROUP BY customer_id"
+_TABLE: Final = "changed_customers"
+
+
+def refresh(session: Session, customer_ids: Iterable[int]) -> int:
+    """Make the lookup rows and cell counts of these customers follow; returns how many rows differed.
+
+    Customers are locked in order of id. Erased customers, and sites that are pending, flagged or failed, have no row."""
+    wanted = sorted({int(i) for i in customer_ids})
+    if not wanted:
+        return 0
+    session.flush()
+    session.execute(text(named("lookup", "lock_customers")), {"ids": wanted})
+    row = session.execute(text(named("lookup", "refresh").replace("{changed}", _LIST)), {"ids": wanted}).one()
+    return int(row.gone + row.moved + row.added)
+
+
+def refresh_bulk(session: Session) -> int:
+    """The same for the customers of the temporary table `changed_customers(customer_id bigint primary key)`.
+
+    The caller holds the locks of what it changed. Where a large part of all sites changed, a new generation is built;
+    returns how many rows differed, or the number of all rows then."""
+    session.flush()
+    changed = session.scalar(text("SELECT count(*) FROM changed_customers")) or 0
+    if changed >= REBUILD_AT_LEAST:
+        present = (
+            session.scalar(text("SELECT reltuples FROM pg_class WHERE oid = CAST('site_lookup' AS regclass)")) or 0
+        )
+        if changed >= REBUILD_SHARE * max(present, 0):
+            return rebuild(session)
+    session.execute(text("ANALYZE changed_customers"))
+    row = session.execute(text(named("lookup", "refresh").replace("{changed}", _TABLE))).one()
+    if changed > 1000:
+        merge_cells(session)
+    return int(row.gone + row.moved + row.added)
+
+
+def rebuild(session: Session) -> int:
+    """Build a new generation of lookup rows and cells beside the present one and flip; returns the number of rows.
+
+    Readers go on until the flip at the end; other writers of lookup rows wait until the transaction ends."""
+    session.flush()
+    session.execute(text("SELECT geocrm_generation_new('site_lookup'), geocrm_generation_new('site_cells')"))
+    segment = "CAST(NULL AS bigint)"
+    if session.scalar(text("SELECT EXISTS (SELECT FROM site_lookup WHERE segment_id IS NOT NULL)")):
+        segment = "(SELECT max(l.segment_id) FROM site_lookup l WHERE l.customer_id = c.id)"
+    made = session.execute(text(named("lookup", "fill_next").replace("{segment}", segment)))
+    session.execute(text(named("lookup", "fill_cells")))
+    for level in (14, 11, 8):
+        session.execute(text(named("lookup", "fill_coarser_cells")), {"level": level})
+    session.execute(text("SELECT geocrm_generation_flip('site_cells'), geocrm_generation_flip('site_lookup')"))
+    session.execute(text("DELETE FROM site_cell_deltas"))
+    session.execute(text("INSERT INTO lookup_changes DEFAULT VALUES"))
+    session.execute(text("DELETE FROM lookup_counts"))
+    session.execute(text(named("lookup", "count_stages")))
+    return int(made.rowcount)  # type: ignore[attr-defined]
+
+
+def merge_cells(session: Session) -> int:
+    """Fold waiting differences into the counts per cell; returns how many. One merge runs at a time, a second does
+    nothing. Meant to run every minute or so."""
+    if not session.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _MERGE_LOCK}):
+        return 0
+    merged = session.scalar(text(named("lookup", "merge_cells"))) or 0
+    if merged:
+        session.execute(text(named("lookup", "count_stages")))
+    session.execute(text(named("lookup", "merge_changes")))
+    return int(merged)
+
+
+def version(session: Session) -> str:
+    """The version of what lookups and tiles show."""
+    return str(session.scalar(text("SELECT geocrm_lookup_version()")))
