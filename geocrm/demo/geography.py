@@ -45,12 +45,19 @@ def distance_km(lon1: FloatArray, lat1: FloatArray, lon2: FloatArray, lat2: Floa
 
 @lru_cache(maxsize=2)
 def _zip_rows(states: tuple[str, ...] | None) -> pd.DataFrame:
-    rows = [
-        (z["zip_code"], z["city"], z["state"], float(z["long"]), float(z["lat"]), (z["area_codes"] or ["303"])[0])
+    # mail of many mountain towns goes to post boxes only: such a ZIP counts where its town has no other
+    listed = [
+        z
         for z in zipcodes.list_all()
         if z["active"]
-        and z["zip_code_type"] == "STANDARD"
+        and z["zip_code_type"] in ("STANDARD", "PO BOX")
         and (z["state"] in states if states else -125.0 < float(z["long"]) < -66.9 and 24.4 < float(z["lat"]) < 49.5)
+    ]
+    delivered = {(z["city"], z["state"]) for z in listed if z["zip_code_type"] == "STANDARD"}
+    rows = [
+        (z["zip_code"], z["city"], z["state"], float(z["long"]), float(z["lat"]), (z["area_codes"] or ["303"])[0])
+        for z in listed
+        if z["zip_code_type"] == "STANDARD" or (z["city"], z["state"]) not in delivered
     ]
     return pd.DataFrame(rows, columns=["postal_code", "city", "region", "lon", "lat", "area_code"])
 

@@ -109,6 +109,13 @@ def pick(rng: np.random.Generator, words: list[str], n: int, *, skew: float = 0.
     return chosen
 
 
+def only(rows: npt.NDArray[np.bool_], values: object) -> Strings:
+    """`values` (an array of the same length, or one word) where `rows` holds, None elsewhere."""
+    made: Strings = np.full(len(rows), None, dtype=object)
+    made[rows] = np.broadcast_to(np.asarray(values, dtype=object), len(rows))[rows]
+    return made
+
+
 def phones(rng: np.random.Generator, area_codes: Strings) -> Strings:
     """Telephone numbers that belong to nobody: +1 AAA 555-01xx."""
     last = np.char.zfill(rng.integers(100, 200, len(area_codes)).astype(str), 4).astype(object)

@@ -62,8 +62,18 @@ def build(zips: pd.DataFrame, seed: int) -> pd.DataFrame:
         chain, size = RIVALS[rng.choice(3, p=[0.45, 0.35, 0.2])]
         floor = round(900 * size * rng.lognormal(0, 0.3), -1)
         opened = f"{rng.integers(1995, 2023)}-0{rng.integers(2, 9)}-15"
-        add(f"C{i + 1:02d}", f"{chain} {zips['city'].iloc[z]}", "competitor", zips["postal_code"].iloc[z], floor, opened, 1.2)
+        add(
+            f"C{i + 1:02d}",
+            f"{chain} {zips['city'].iloc[z]}",
+            "competitor",
+            zips["postal_code"].iloc[z],
+            floor,
+            opened,
+            1.2,
+        )
     town, state, code, floor = NEW_RIVAL
-    add(f"C{COMPETITORS + 1:02d}", f"TrailBarn {town}", "competitor", known(town, state, code), floor, "2025-04-05", 0.8)
+    add(
+        f"C{COMPETITORS + 1:02d}", f"TrailBarn {town}", "competitor", known(town, state, code), floor, "2025-04-05", 0.8
+    )
     return pd.DataFrame(rows, columns=["code", "name", "kind", "line1", "city", "region", "postal_code", "lon", "lat",
                                        "floor_m2", "opened_on"])  # fmt: skip

@@ -184,7 +184,9 @@ def _unlike(rng: np.random.Generator, n: int) -> list[str]:
     """n names, no two alike."""
     found: dict[str, None] = {}
     while len(found) < n:
-        for first, last in zip(names.pick(rng, names.FIRST_NAMES, n), names.pick(rng, names.LAST_NAMES, n), strict=True):
+        for first, last in zip(
+            names.pick(rng, names.FIRST_NAMES, n), names.pick(rng, names.LAST_NAMES, n), strict=True
+        ):
             found.setdefault(f"{first} {last}")
     return list(found)[:n]
 
