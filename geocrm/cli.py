@@ -102,6 +102,25 @@ demo_app = typer.Typer(
 app.add_typer(demo_app, name="demo")
 
 
+@demo_app.command("load")
+def demo_load(
+    customers: Annotated[int, typer.Option(help="How many customers.", min=1000)] = 50_000,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same company.")] = 1,
+) -> None:
+    """Load the demo company into an empty database (`geocrm up --demo` does it by itself)."""
+    from geocrm.db.engine import open_database
+    from geocrm.demo import load
+    from geocrm.settings import get_settings
+
+    database = open_database(get_settings())
+    try:
+        loaded = load.load(database, customers=customers, seed=seed)
+    finally:
+        database.dispose()
+    for table, rows in loaded.rows.items():
+        typer.echo(f"{table:<24}{rows:>12,}")
+
+
 # The part that owns a subject adds its commands below, in a section of its own.
 
 if __name__ == "__main__":
