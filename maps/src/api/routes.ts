@@ -19,7 +19,7 @@ import type {
 } from './shapes';
 
 function known(me: Me): Me {
-  if (me.csrf_token) useCsrfToken(me.csrf_token);
+  useCsrfToken(me.csrf_token);
   return me;
 }
 
@@ -29,13 +29,11 @@ export const whoAmI = async (signal?: AbortSignal): Promise<Me> =>
   known(await get<Me>('/v1/me', signal ? { signal } : {}));
 
 export async function signIn(email: string, password: string): Promise<Me> {
-  const session = await post<{ csrf_token?: string }>('/v1/session', { body: { email, password } });
-  if (session?.csrf_token) useCsrfToken(session.csrf_token);
-  return whoAmI();
+  return known(await post<Me>('/v1/sessions', { body: { email, password } }));
 }
 
 export async function signOut(): Promise<void> {
-  await request<void>('DELETE', '/v1/session');
+  await request<void>('DELETE', '/v1/sessions/current');
   useCsrfToken(null);
 }
 
@@ -104,6 +102,3 @@ export const areas = (layer: string, signal: AbortSignal): Promise<readonly Area
 export const owners = (signal: AbortSignal): Promise<List<Named>> => get('/v1/owners', { signal });
 
 export const customerTileJson = (signal: AbortSignal): Promise<TileJson> => get('/tiles/customers.json', { signal });
-
-export const settings = (signal: AbortSignal): Promise<{ map_style_url?: string | null }> =>
-  get('/v1/settings', { signal });

@@ -8,9 +8,15 @@ export interface Named {
 export interface Me {
   readonly id: string;
   readonly name: string;
-  readonly email?: string | null;
   readonly role: string;
-  readonly csrf_token?: string | null;
+  readonly permissions: readonly string[];
+  /** Whose contact details are readable: `shown`, `consented` or `masked`. */
+  readonly contacts: string;
+  /** False: every point is snapped to a grid of 500 m. */
+  readonly exact: boolean;
+  readonly csrf_token: string | null;
+  readonly teams: readonly Named[];
+  readonly settings: { readonly map_style_url: string | null; readonly max_radius_m: number };
 }
 
 export interface LonLat {
@@ -37,38 +43,38 @@ export interface CustomerRow {
   readonly name: string;
   readonly kind: string;
   readonly stage: string;
-  readonly owner?: Named | null;
-  readonly town?: string | null;
-  readonly location?: LonLat | null;
+  readonly owner: Named | null;
+  readonly territories: readonly Named[];
+  readonly site: Site | null;
 }
 
 export interface Site {
   readonly id: string;
-  readonly label?: string | null;
-  readonly is_primary?: boolean;
-  readonly address?: string | null;
-  readonly house_number?: string | null;
-  readonly street?: string | null;
-  readonly postcode?: string | null;
-  readonly town?: string | null;
-  readonly region?: string | null;
-  readonly country?: string | null;
-  readonly location?: LonLat | null;
-  readonly location_precision?: string | null;
-  readonly location_source?: string | null;
-  readonly precision_m?: number | null;
-  readonly placement?: string | null;
-  readonly flags?: readonly string[];
-  readonly territory?: Named | null;
+  readonly label: string | null;
+  readonly line1: string | null;
+  readonly line2: string | null;
+  readonly city: string | null;
+  readonly region: string | null;
+  readonly postal_code: string | null;
+  readonly country: string | null;
+  readonly location: LonLat | null;
+  readonly location_precision: string | null;
+  readonly precision_m: number | null;
+  readonly location_source: string | null;
+  readonly placement: string;
+  readonly flags: readonly string[];
+  readonly is_primary: boolean;
+  readonly territory: Named | null;
 }
 
 export interface Contact {
   readonly id: string;
-  readonly name?: string | null;
-  readonly role?: string | null;
-  readonly email?: string | null;
-  readonly phone?: string | null;
-  readonly masked?: boolean;
+  readonly name: string | null;
+  readonly role: string | null;
+  readonly email: string | null;
+  readonly phone: string | null;
+  readonly email_masked: boolean;
+  readonly phone_masked: boolean;
 }
 
 export interface Customer {
@@ -76,14 +82,13 @@ export interface Customer {
   readonly name: string;
   readonly kind: string;
   readonly stage: string;
-  readonly industry?: string | null;
-  readonly size_class?: string | null;
-  readonly preferred_channel?: string | null;
-  readonly owner?: Named | null;
-  readonly parent?: Named | null;
+  readonly industry: string | null;
+  readonly size_class: string | null;
+  readonly preferred_channel: string | null;
+  readonly owner: Named | null;
+  readonly parent: Named | null;
   readonly sites: readonly Site[];
-  readonly contacts?: readonly Contact[];
-  readonly attributes?: Readonly<Record<string, unknown>>;
+  readonly contacts: readonly Contact[];
 }
 
 /** One row of the ledger: who had a site, on which layer, when, and why. */

@@ -23,10 +23,10 @@ export function AccountPanel() {
     <div class="blocks">
       <section class="block" aria-label="Signed in as">
         <strong class="large">{somebody?.name}</strong>
-        {somebody?.email && <p>{somebody.email}</p>}
         <p>
           Role: <strong>{words(somebody?.role ?? '')}</strong>
         </p>
+        {somebody && somebody.teams.length > 0 && <p>Team: {somebody.teams.map((team) => team.name).join(', ')}</p>}
         <p class="small quiet">{ROLES[somebody?.role ?? ''] ?? ''}</p>
       </section>
       <section class="block" aria-labelledby="theme-title">

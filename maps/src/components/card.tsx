@@ -24,10 +24,8 @@ const PRECISION: Readonly<Record<string, string>> = {
 };
 
 function addressOf(site: Site): string {
-  if (site.address) return site.address;
-  const street = [site.house_number, site.street].filter(Boolean).join(' ');
-  const town = [site.postcode, site.town].filter(Boolean).join(' ');
-  return [street, town, site.region, site.country].filter(Boolean).join(', ');
+  const region = [site.region, site.postal_code].filter(Boolean).join(' ');
+  return [site.line1, site.line2, site.city, region, site.country].filter(Boolean).join(', ');
 }
 
 /** Hands the point to the phone's own navigation. */
@@ -56,7 +54,7 @@ function CopyButton({ text }: { text: string }) {
 }
 
 function Actions({ customer }: { customer: Customer }) {
-  const phone = customer.contacts?.find((contact) => contact.phone && !contact.masked)?.phone;
+  const phone = customer.contacts.find((contact) => contact.phone && !contact.phone_masked)?.phone;
   const site = primary(customer);
   return (
     <div class="card-actions">
@@ -89,21 +87,25 @@ function Contacts({ contacts }: { contacts: readonly Contact[] }) {
         <li key={contact.id}>
           {contact.name && <strong>{contact.name}</strong>}
           {contact.role && <span class="quiet"> · {contact.role}</span>}
-          {contact.masked ? (
-            <p class="small quiet">E-mail and phone are hidden: your role may not read them without consent.</p>
-          ) : (
-            <>
-              {contact.phone && (
-                <p>
-                  <a href={`tel:${contact.phone.replace(/[^+\d]/g, '')}`}>{contact.phone}</a>
-                </p>
-              )}
-              {contact.email && (
-                <p>
-                  <a href={`mailto:${contact.email}`}>{contact.email}</a>
-                </p>
-              )}
-            </>
+          {contact.phone && (
+            <p>
+              <a href={`tel:${contact.phone.replace(/[^+\d]/g, '')}`}>{contact.phone}</a>
+            </p>
+          )}
+          {contact.email && (
+            <p>
+              <a href={`mailto:${contact.email}`}>{contact.email}</a>
+            </p>
+          )}
+          {(contact.phone_masked || contact.email_masked) && (
+            <p class="small quiet">
+              {contact.phone_masked && contact.email_masked
+                ? 'E-mail and phone'
+                : contact.phone_masked
+                  ? 'Phone'
+                  : 'E-mail'}{' '}
+              hidden: your role reads contact details only with consent.
+            </p>
           )}
         </li>
       ))}
@@ -138,8 +140,8 @@ function Sites({ sites }: { sites: readonly Site[] }) {
             </p>
           ) : (
             <p class="small quiet">
-              Not on the map: {words(site.placement ?? 'pending').toLowerCase()}
-              {site.flags && site.flags.length > 0 ? ` (${site.flags.map(words).join(', ').toLowerCase()})` : ''}
+              Not on the map: {words(site.placement).toLowerCase()}
+              {site.flags.length > 0 ? ` (${site.flags.map(words).join(', ').toLowerCase()})` : ''}
             </p>
           )}
         </li>
@@ -278,7 +280,7 @@ export function Card({ id, close }: { id: string; close: () => void }) {
           </section>
           <section class="block" aria-labelledby="card-contacts">
             <h2 id="card-contacts">Contact</h2>
-            <Contacts contacts={customer.contacts ?? []} />
+            <Contacts contacts={customer.contacts} />
           </section>
           <section class="block" aria-labelledby="card-where">
             <h2 id="card-where">Where</h2>

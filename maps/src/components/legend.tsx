@@ -3,7 +3,7 @@
 import { useState } from 'preact/hooks';
 import { MarkIcon } from '../design/icons';
 import { NONE } from '../design/palette';
-import { count } from '../format';
+import { count, words } from '../format';
 import { legendRows, marks } from '../state/legend';
 import { tally } from '../state/screen';
 import { colour, filters, toggleFilter } from '../state/store';
@@ -50,5 +50,26 @@ export function Legend() {
           : 'Press a row to see only those customers.'}
       </p>
     </div>
+  );
+}
+
+/** The legend in a corner of the map while another panel is open: to read, not to press. */
+export function SmallLegend() {
+  const rows = legendRows(colour.value, marks.value, tally.value).filter(
+    (row, index) => (row.count > 0 || colour.value === 'stage') && index < 6,
+  );
+  if (rows.length === 0) return null;
+  return (
+    <aside class="small-legend" aria-label="Legend">
+      <strong>{words(colour.value)}</strong>
+      <ul>
+        {rows.map((row) => (
+          <li key={row.key}>
+            <MarkIcon mark={row.mark} />
+            {row.name}
+          </li>
+        ))}
+      </ul>
+    </aside>
   );
 }

@@ -11,7 +11,8 @@ import { marks, territoryMarks } from '../state/legend';
 import { isFiltered, type View } from '../state/model';
 import { edition, isPhone, map, opener, sheet, spots, tally, trouble } from '../state/screen';
 import { company, loadCompany } from '../state/session';
-import { clearFilters, show, state } from '../state/store';
+import { clearFilters, customer, panel, show, state } from '../state/store';
+import { SmallLegend } from './legend';
 import './map_view.css';
 
 const WORLD: View = { lon: -30, lat: 30, zoom: 1.6 };
@@ -145,6 +146,9 @@ export function MapView() {
       <div class="map-frame" ref={frame} />
       <Tally />
       <Trouble />
+      {!isPhone.value && (customer.value !== null || (panel.value !== null && panel.value !== 'key')) && (
+        <SmallLegend />
+      )}
       <fieldset class="map-controls">
         <legend class="hidden-visually">Map controls</legend>
         <button type="button" class="map-control" aria-label="Zoom in" onClick={() => map.value?.zoomBy(1)}>

@@ -4,7 +4,7 @@ import { useEffect, useState } from 'preact/hooks';
 import { nearbyCustomers } from '../api/routes';
 import type { NearbyCustomer } from '../api/shapes';
 import { Arrow, Icon } from '../design/icons';
-import { coordinates, counted, distance, wind } from '../format';
+import { coordinates, count, counted, distance, wind } from '../format';
 import { type Near, parsePoint, RADII_M } from '../state/model';
 import { usePages } from '../state/remote';
 import { isPhone, map } from '../state/screen';
@@ -196,7 +196,7 @@ export function NearPanel() {
           what="customers near the point"
           rowOf={rowOf}
           summary={(shown, more) =>
-            `${more ? 'The nearest ' : ''}${counted(shown, 'customer')} within ${distance(radius_m)}, nearest first`
+            more ? `The nearest ${count(shown)}` : `${counted(shown, 'customer')} within ${distance(radius_m)}`
           }
           empty={
             <Empty title={`No customer within ${distance(radius_m)}`}>

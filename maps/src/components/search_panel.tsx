@@ -12,18 +12,18 @@ import { Empty } from './states';
 
 function rowOf(found: CustomerRow): ListRow {
   const owner = found.owner ? (found.owner.name ?? nameOf('owner', found.owner.id)) : 'no owner';
-  const parts = [found.town, words(found.kind), owner].filter((part): part is string => Boolean(part));
+  const parts = [found.site?.city, words(found.kind), owner].filter((part): part is string => Boolean(part));
   return { id: found.id, row: found.id, name: found.name, stage: found.stage, detail: parts.join(' · ') };
 }
 
 export function SearchPanel() {
   const text = state.value.query.trim();
-  const key = text === '' ? null : JSON.stringify([text, filters.value]);
+  const key = text.length < 2 ? null : JSON.stringify([text, filters.value]);
   const pages = usePages<CustomerRow>(key, (cursor, signal) => searchCustomers(text, filters.value, cursor, signal));
   if (key === null) {
     return (
       <Empty title="Search for a customer">
-        <p>Type a name in the search field. Small typing mistakes do not matter.</p>
+        <p>Type two letters of a name or more. Small typing mistakes do not matter.</p>
       </Empty>
     );
   }

@@ -283,7 +283,7 @@ export class CustomerMap {
       const key = String((point ? properties[this.wanted.colour] : properties.key) ?? '');
       total += n;
       byKey.set(key, (byKey.get(key) ?? 0) + n);
-      if (!point) clustered = true;
+      if (!point && n > 1) clustered = true;
     }
     const digest = JSON.stringify([total, clustered, [...byKey]]);
     if (digest === this.tallied) return;

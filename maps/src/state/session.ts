@@ -91,7 +91,7 @@ async function permitted<T>(loading: Promise<T>, instead: T): Promise<T> {
 }
 
 async function baseStyle(signalled: AbortSignal): Promise<StyleSpecification | null> {
-  const { map_style_url: address } = await permitted(routes.settings(signalled), { map_style_url: null });
+  const address = me.value?.settings.map_style_url;
   if (!address) return null;
   const answer = await fetch(address, { signal: signalled, credentials: 'omit' });
   if (!answer.ok) throw new Problem(answer.status, 'The map style of this installation cannot be loaded', address);
