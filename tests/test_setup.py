@@ -53,7 +53,7 @@ def machine(tmp_path: Path) -> Path:
     make_venv = f'mkdir -p .venv/bin && ln -sf "{sys.executable}" .venv/bin/python'
     for name, does in {
         "uv": f'if [ "$1" = venv ]; then {make_venv}; fi',
-        "npm": "mkdir -p node_modules dist",
+        "npm": "mkdir -p maps/node_modules maps/dist",
         "apt-get": 'if [ "$1" = install ]; then touch postgis-installed; fi',
         "node": "exit 0",
         "chromium": "exit 0",
@@ -85,8 +85,8 @@ def test_setup_does_everything_once(machine: Path) -> None:
     assert code == 0, said
     assert [call for call in calls if "--require-hashes -r requirements.lock" in call]
     assert [call for call in calls if "--no-deps --no-build-isolation -e ." in call]
-    assert [call for call in calls if call.startswith("npm ci")]
-    assert [call for call in calls if call.startswith("npm run") and call.endswith("build")]
+    assert [call for call in calls if call.startswith("npm --prefix maps ci")]
+    assert [call for call in calls if call.startswith("npm --prefix maps run build")]
     assert [call for call in calls if re.search(r"apt-get install .*postgresql.*postgis", call)]
 
     assert set_up(machine) == (0, [], ""), "the second time there is nothing to do, and nothing is asked of a network"
@@ -97,11 +97,11 @@ def test_setup_renews_only_what_changed(machine: Path) -> None:
     set_up(machine)
     (machine / "maps" / "src" / "main.ts").write_text("let b")
     code, calls, _ = set_up(machine)
-    assert (code, [call.split()[:2] for call in calls]) == (0, [["npm", "run"]])
+    assert (code, [call.split()[3] for call in calls]) == (0, ["run"])
 
     (machine / "maps" / "package-lock.json").write_text('{"lockfileVersion": 3}')
     code, calls, _ = set_up(machine)
-    assert (code, [call.split()[1] for call in calls]) == (0, ["ci", "run"])
+    assert (code, [call.split()[3] for call in calls]) == (0, ["ci", "run"])
 
     (machine / "requirements.lock").write_text("some-package==1.1 --hash=sha256:00\n")
     code, calls, _ = set_up(machine)
