@@ -92,11 +92,22 @@ def build_world(seed: int = 1, until: date | None = None) -> World:
     row_of_login = {login: i for i, login in enumerate(force.users["login"])}
     rep = np.array([row_of_login[login] for login in force.territories["login"]])
     world = World(
-        seed=seed, start=date(until.year - YEARS, until.month, min(until.day, 28)), until=until, truth=Truth(), zips=zips,
-        counties=counties, streets=streets, street_mass=np.cumsum(streets.weight), street_mass_firms=np.cumsum(firm_weight),
-        places=shops, products=products.catalogue(), sales_force=force, owner_of_county=rep[force.territory_of_county],
-        _own=(shops["kind"] == "own").to_numpy(), _mean_access=0.0,
-    )  # fmt: skip
+        seed=seed,
+        start=date(until.year - YEARS, until.month, min(until.day, 28)),
+        until=until,
+        truth=Truth(),
+        zips=zips,
+        counties=counties,
+        streets=streets,
+        street_mass=np.cumsum(streets.weight),
+        street_mass_firms=np.cumsum(firm_weight),
+        places=shops,
+        products=products.catalogue(),
+        sales_force=force,
+        owner_of_county=rep[force.territory_of_county],
+        _own=(shops["kind"] == "own").to_numpy(),
+        _mean_access=0.0,
+    )
     rng = geography.random(seed, 4)
     some = np.searchsorted(world.street_mass, rng.random(4000) * world.street_mass[-1])
     some = np.minimum(some, len(streets) - 1)

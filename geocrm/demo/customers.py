@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from geocrm.demo.company import World
 
 SECONDS_A_DAY = 86_400
-PERSON_ROLES = ["self", "partner"]
+CHAINS = ["corporate", "lodging", "reseller", "guiding", "climbing gym"]  # industries whose firms have branches
 
 
 def draw(world: World, first_id: int, n: int, chunk: int) -> dict[str, pd.DataFrame]:
@@ -43,7 +43,8 @@ def draw(world: World, first_id: int, n: int, chunk: int) -> dict[str, pd.DataFr
         names.organisation_names(rng, industry[organisation], city[organisation], county[organisation]),
         city[organisation],
     )
-    parent = _parents(rng, ids, organisation, size)
+    state = world.zips["region"].to_numpy(dtype=object)[zip_index]
+    parent = _parents(rng, ids, organisation & np.isin(industry, CHAINS), size, state)
     has_parent = parent >= 0
     name[has_parent] = name[parent[has_parent] - first_id] + " – " + city[has_parent]
     industry[has_parent] = industry[parent[has_parent] - first_id]
@@ -56,8 +57,8 @@ def draw(world: World, first_id: int, n: int, chunk: int) -> dict[str, pd.DataFr
             "kind": kind,
             "name": name,
             "parent_id": pd.array(np.where(has_parent, parent, 0), dtype="Int64"),
-            "industry": np.where(organisation, industry, None),
-            "size_class": np.where(organisation, size_class, None),
+            "industry": names.only(organisation, industry),
+            "size_class": names.only(organisation, size_class),
             "preferred_channel": np.array(["email", "phone", "post", "app"], dtype=object)[
                 rng.choice(4, n, p=[0.58, 0.23, 0.06, 0.13])
             ],
@@ -126,15 +127,17 @@ def _firms(
     return industry, size_class, np.where(organisation, size, 0)
 
 
-def _parents(rng: np.random.Generator, ids: IntArray, organisation: npt.NDArray[np.bool_], size: IntArray) -> IntArray:
-    """Ids of parents, -1 for none: one firm in ten is a branch of a larger one of the same chunk."""
+def _parents(
+    rng: np.random.Generator, ids: IntArray, chains: npt.NDArray[np.bool_], size: IntArray, state: names.Strings
+) -> IntArray:
+    """Ids of parents, -1 for none: one firm in six is a branch of a larger one of the same state and chunk."""
     parent = np.full(len(ids), -1, dtype=np.int64)
-    firms = np.flatnonzero(organisation)
-    heads = firms[size[firms] >= 50]
-    if len(heads) == 0:
-        return parent
-    branches = firms[(rng.random(len(firms)) < 0.13) & (size[firms] < 50)]
-    parent[branches] = ids[heads[(rng.random(len(branches)) ** 1.7 * len(heads)).astype(np.int64)]]
+    for here in sorted(set(state)):
+        firms = np.flatnonzero(chains & (state == here))
+        heads = firms[size[firms] >= 40]
+        branches = firms[(rng.random(len(firms)) < 0.17) & (size[firms] < 40)]
+        if len(heads):
+            parent[branches] = ids[heads[(rng.random(len(branches)) ** 1.7 * len(heads)).astype(np.int64)]]
     return parent
 
 
@@ -181,7 +184,13 @@ def _traits(
     )
 
 
-def _attributes(rng: np.random.Generator, organisation: npt.NDArray[np.bool_], size: IntArray, name: names.Strings, traits: pd.DataFrame) -> list[str]:  # fmt: skip
+def _attributes(
+    rng: np.random.Generator,
+    organisation: npt.NDArray[np.bool_],
+    size: IntArray,
+    name: names.Strings,
+    traits: pd.DataFrame,
+) -> list[str]:
     n = len(name)
     # the club's plan goes with the rate, not one to one
     liking = np.log(traits["rate_per_year"].to_numpy()) + rng.normal(0, 0.9, n)
@@ -200,8 +209,15 @@ def _attributes(rng: np.random.Generator, organisation: npt.NDArray[np.bool_], s
     return made
 
 
-def _sites(world: World, rng: np.random.Generator, ids: IntArray, organisation: npt.NDArray[np.bool_], street: IntArray,
-           spots: pd.DataFrame, size: IntArray) -> pd.DataFrame:  # fmt: skip
+def _sites(
+    world: World,
+    rng: np.random.Generator,
+    ids: IntArray,
+    organisation: npt.NDArray[np.bool_],
+    street: IntArray,
+    spots: pd.DataFrame,
+    size: IntArray,
+) -> pd.DataFrame:
     """One site each, more for larger firms (nearby or anywhere) and for people with a cabin."""
     n = len(ids)
     extra = np.where(organisation, np.minimum(rng.poisson(np.sqrt(size) * 0.055), 9), rng.random(n) < 0.045)
@@ -222,10 +238,9 @@ def _sites(world: World, rng: np.random.Generator, ids: IntArray, organisation: 
     total = len(owner)
     zips = world.zips.iloc[world.streets.zip_index[all_streets]]
     unit = rng.random(total)
-    line2 = np.where(unit < 0.11, "Apt " + rng.integers(1, 64, total).astype(str).astype(object), None)
-    line2 = np.where(
-        firm, np.where(unit < 0.2, "Suite " + (rng.integers(1, 40, total) * 10).astype(str).astype(object), None), line2
-    )
+    line2 = names.only(~firm & (unit < 0.11), "Apt " + rng.integers(1, 64, total).astype(str).astype(object))
+    suites = firm & (unit < 0.2)
+    line2[suites] = "Suite " + (rng.integers(1, 40, int(suites.sum())) * 10).astype(str).astype(object)
     # how well we know the place: most were given; some only by postal code; some wait; some came as (0, 0)
     known = rng.random(total)
     placement = np.select(
@@ -251,8 +266,15 @@ def _sites(world: World, rng: np.random.Generator, ids: IntArray, organisation: 
     )
 
 
-def _contacts(world: World, rng: np.random.Generator, customers: pd.DataFrame, organisation: npt.NDArray[np.bool_],
-              first: names.Strings, last: names.Strings, zip_index: IntArray) -> pd.DataFrame:  # fmt: skip
+def _contacts(
+    world: World,
+    rng: np.random.Generator,
+    customers: pd.DataFrame,
+    organisation: npt.NDArray[np.bool_],
+    first: names.Strings,
+    last: names.Strings,
+    zip_index: IntArray,
+) -> pd.DataFrame:
     ids = customers["id"].to_numpy()
     n = len(ids)
     many = np.where(organisation, 1 + rng.poisson(0.8, n), (rng.random(n) < 0.93).astype(np.int64))
@@ -276,18 +298,27 @@ def _contacts(world: World, rng: np.random.Generator, customers: pd.DataFrame, o
             "customer_id": ids[owner],
             "name": given + " " + family,
             "role": role,
-            "email": np.where(rng.random(m) < 0.91, np.where(firm, work, private), None),
-            "phone": np.where(rng.random(m) < 0.74, names.phones(rng, area_code), None),
+            "email": names.only(rng.random(m) < 0.91, np.where(firm, work, private)),
+            "phone": names.only(rng.random(m) < 0.74, names.phones(rng, area_code)),
             "is_primary": primary,
         }
     )
 
 
-def _consents(world: World, rng: np.random.Generator, ids: IntArray, organisation: npt.NDArray[np.bool_],
-              since: npt.NDArray[np.datetime64]) -> pd.DataFrame:  # fmt: skip
+def _consents(
+    world: World,
+    rng: np.random.Generator,
+    ids: IntArray,
+    organisation: npt.NDArray[np.bool_],
+    since: npt.NDArray[np.datetime64],
+) -> pd.DataFrame:
     frames = []
-    for purpose, channel, share, kept in (("marketing", "email", 0.57, 0.86), ("marketing", "phone", 0.16, 0.8),
-                                          ("marketing", "post", 0.22, 0.93), ("service", "email", 0.7, 0.99)):  # fmt: skip
+    for purpose, channel, share, kept in (
+        ("marketing", "email", 0.57, 0.86),
+        ("marketing", "phone", 0.16, 0.80),
+        ("marketing", "post", 0.22, 0.93),
+        ("service", "email", 0.70, 0.99),
+    ):
         rows = np.flatnonzero(rng.random(len(ids)) < np.where(organisation, share * 0.8, share))
         granted = np.maximum(since[rows], np.datetime64("2018-05-25T09:00:00"))
         end = np.datetime64(world.until + timedelta(days=1), "s")

@@ -27,6 +27,7 @@ IntArray = npt.NDArray[np.int64]
 STATES = ("CO", "NM", "UT", "WY")
 STATE_NAMES = {"CO": "Colorado", "UT": "Utah", "WY": "Wyoming", "NM": "New Mexico"}
 KM_PER_DEGREE = 111.195
+BIG_TOWNS = 0.84  # customers grow with people to this power: outdoor shops count more where the mountains are
 LIVED_IN_FLOOR = 250.0  # people round a ZIP point to which no listed town belongs
 
 
@@ -128,7 +129,7 @@ class Streets:
     first_number: IntArray
     houses: IntArray
     county: IntArray  # index into the county frame
-    weight: FloatArray  # people living along it
+    weight: FloatArray  # customers to expect along it, relative
 
     def __len__(self) -> int:
         return len(self.zip_index)
@@ -181,7 +182,7 @@ def draw_streets(zips: pd.DataFrame, counties: gpd.GeoDataFrame, seed: int) -> S
     quarter = np.array(["N ", "S ", "E ", "W ", "", "", ""], dtype=object)[rng.integers(7, size=n)]
     name = np.where(rural, np.where(rng.random(n) < 0.4, county_road, road), quarter + plain + " " + kind)
     weight = np.where(rural, 0.35, 1.0) * rng.gamma(2.0, 0.5, n)
-    weight *= people[owner] / np.bincount(owner, weight, len(zips))[owner]
+    weight *= people[owner] ** BIG_TOWNS / np.bincount(owner, weight, len(zips))[owner]
     return Streets(
         zip_index=owner[keep], name=name[keep], lon=lon[keep], lat=lat[keep], run=run[keep], rise=rise[keep],
         first_number=(rng.integers(1, 95, n) * 100)[keep], houses=np.maximum(12, length_km * 60).astype(np.int64)[keep],

@@ -7,48 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from geocrm.demo import names
 from geocrm.demo.geography import random
+from geocrm.demo.texts import CATEGORY_WORDS, COMPLAINTS, REP_TALKS, SERVICE_TALKS, WORDS_HIGH, WORDS_LOW, Talk
 
 if TYPE_CHECKING:
     from geocrm.demo.company import World
-
-# kind, department, subject, body, outcome; {what} is a category, {place} the town
-REP_TALKS = [
-    ("visit", "sales", "Season order for {what}", "Walked the floor in {place} and went through last season's sell-through in {what}. They want to order earlier this year.", "order expected"),
-    ("visit", "sales", "Store check in {place}", "Shelf space for {what} is fine, signage is faded. Promised new boards with the next delivery.", "follow up"),
-    ("visit", "sales", "Introduction", "First meeting in {place}. They buy {what} from two other suppliers and asked for terms at 30 days.", "interested"),
-    ("visit", "sales", "Damaged delivery looked at", "Two cartons of {what} were wet. Took pictures, replacement goes out from the depot.", "resolved"),
-    ("call", "sales", "Price list for {what}", "Asked for the new price list and whether the volume discount still holds. Sent it the same day.", "sent information"),
-    ("call", "sales", "Checking in before the season", "No open orders. They expect a slow start around {place} because of the roads, will call back.", "call back"),
-    ("call", "sales", "Quote for {what}", "Needs a quote for the program by Friday, about forty people. Budget is approved.", "quote requested"),
-    ("call", "sales", "Missed each other", "Left a message about the {what} delivery.", "no answer"),
-    ("email", "sales", "Quote: {what}", "Quote sent with delivery to {place} in the second half of the month.", "sent information"),
-    ("email", "sales", "Thank you for the visit", "Sent the summary and the sizing chart for {what}.", "sent information"),
-    ("note", "sales", "Change at the account", "The buyer in {place} leaves at the end of the month; the owner takes over {what} herself.", None),
-    ("note", "sales", "Competitor mentioned", "TrailBarn offers {what} at a lower price with free freight. Margin would allow four percent.", None),
-]  # fmt: skip
-SERVICE_TALKS = [
-    ("ticket", "service", "Zipper of {what} item", "Zipper came apart after three trips. Sent to warranty sewing.", "resolved"),
-    ("ticket", "service", "Where is my order?", "Tracking had not moved for four days; the carrier found it at the {place} hub.", "resolved"),
-    ("ticket", "service", "Exchange for another size", "Fits too tight over a base layer, exchanged one size up.", "exchanged"),
-    ("ticket", "service", "Wrong color delivered", "Ordered the green one, got blue. Kept it against ten percent off.", "credited"),
-    ("ticket", "service", "Question about {what}", "Asked how to care for it and which wax to use.", "answered"),
-    ("call", "service", "Appointment at the workshop", "Booked a slot in the {place} area for next week.", "booked"),
-    ("email", "service", "Invoice copy", "Needs last year's invoices for the accountant.", "sent information"),
-]  # fmt: skip
-COMPLAINTS = [
-    ("complaint", "service", "Rental was not ready", "Drove in from {place} for the reserved set, it was out with somebody else. Apologized, waived the fee.", "credited"),
-    ("complaint", "service", "{what}: broke on the first day", "Broke on day one. Wants the money back and was not happy about the wait on the phone.", "refunded"),
-    ("complaint", "service", "Delivered late", "Needed it for the weekend, came on Monday.", "credited"),
-    ("complaint", "service", "Waited 40 minutes at the counter", "Only one person at the register on a Saturday in {place}.", "answered"),
-]  # fmt: skip
-WORDS_HIGH = ["Staff knew exactly what I needed.", "Quick delivery, everything fits.", "Best shop around {place}.",
-              "Great advice on {what}.", "The workshop did it overnight."]  # fmt: skip
-WORDS_LOW = ["Took too long.", "Could not find anybody to help with {what}.", "Too far from {place}, and the web page was out of stock.",
-             "Price was higher than online elsewhere."]  # fmt: skip
-CATEGORY_WORDS = np.array(
-    ["camping gear", "climbing gear", "bikes and parts", "ski gear", "outdoor clothing", "rental gear"], dtype=object
-)
 
 
 def draw(world: World, customers: pd.DataFrame, sites: pd.DataFrame, sales: pd.DataFrame, chunk: int) -> pd.DataFrame:
@@ -95,12 +59,20 @@ def draw(world: World, customers: pd.DataFrame, sites: pd.DataFrame, sales: pd.D
     return talks.drop(columns="row")
 
 
-def _texts(rng: np.random.Generator, n: int, texts: list[tuple[str, str, str, str, str | None]]) -> pd.DataFrame:
+def _texts(rng: np.random.Generator, n: int, texts: list[Talk]) -> pd.DataFrame:
     frame = pd.DataFrame(texts, columns=["kind", "department", "subject", "body", "outcome"], dtype=object)
     return frame.iloc[rng.integers(len(texts), size=n)].reset_index(drop=True)
 
 
-def _made_by_reps(rng: np.random.Generator, ids: np.ndarray, owner: np.ndarray, known: np.ndarray, end: np.datetime64, row: np.ndarray, firm: np.ndarray) -> pd.DataFrame:  # fmt: skip
+def _made_by_reps(
+    rng: np.random.Generator,
+    ids: np.ndarray,
+    owner: np.ndarray,
+    known: np.ndarray,
+    end: np.datetime64,
+    row: np.ndarray,
+    firm: np.ndarray,
+) -> pd.DataFrame:
     talks = _texts(rng, len(row), REP_TALKS)
     # nobody drives out to a private customer
     private = ~firm[row] & (talks["kind"].to_numpy() == "visit")
@@ -115,8 +87,8 @@ def _made_by_reps(rng: np.random.Generator, ids: np.ndarray, owner: np.ndarray, 
     talks["row"], talks["occurred_at"], talks["user_row"] = row, moment, owner[row]
     kind = talks["kind"].to_numpy()
     channel = pd.Series(kind).map({"visit": "in person", "call": "phone", "email": "email"}).to_numpy(dtype=object)
-    talks["channel"] = np.where(pd.isna(channel), None, channel)
-    talks["direction"] = np.where(kind == "note", None, np.where(rng.random(len(row)) < 0.76, "out", "in"))
+    talks["channel"] = names.only(~pd.isna(channel), channel)
+    talks["direction"] = names.only(kind != "note", np.where(rng.random(len(row)) < 0.76, "out", "in"))
     recent = (end - moment) < np.timedelta64(45 * 86_400, "s")
     due = end + (rng.integers(-6, 24, len(row)) * 86_400 + 15 * 3600).astype("timedelta64[s]")
     talks["follow_up_at"] = np.where(
@@ -133,10 +105,9 @@ def _service(rng: np.random.Generator, ids: np.ndarray, sales: pd.DataFrame, end
     angry = rng.random(len(chosen)) < np.where(back[chosen], 0.35, 0.18)
     talks = _texts(rng, len(chosen), SERVICE_TALKS)
     talks[angry] = _texts(rng, int(angry.sum()), COMPLAINTS).to_numpy()
-    return _after(rng, talks, ids, sales, chosen, end, 9.0).assign(
-        direction="in", channel=np.array(["phone", "email", "chat", "in person"], dtype=object)[rng.choice(4, len(chosen), p=[0.4, 0.36, 0.14, 0.1])],
-        score=np.nan,
-    )  # fmt: skip
+    ways = np.array(["phone", "email", "chat", "in person"], dtype=object)
+    channel = ways[rng.choice(4, len(chosen), p=[0.4, 0.36, 0.14, 0.1])]
+    return _after(rng, talks, ids, sales, chosen, end, 9.0).assign(direction="in", channel=channel, score=np.nan)
 
 
 def _surveys(rng: np.random.Generator, ids: np.ndarray, sales: pd.DataFrame, end: np.datetime64) -> pd.DataFrame:
@@ -155,7 +126,7 @@ def _surveys(rng: np.random.Generator, ids: np.ndarray, sales: pd.DataFrame, end
             "kind": np.where(rng.random(n) < 0.78, "survey", "feedback").astype(object),
             "department": "marketing",
             "subject": "How likely are you to recommend us?",
-            "body": np.where(said, words, None),
+            "body": names.only(said, words),
             "outcome": np.array(["detractor", "passive", "promoter"], dtype=object)[np.digitize(score, [6.5, 8.5])],
         }
     )
@@ -164,7 +135,15 @@ def _surveys(rng: np.random.Generator, ids: np.ndarray, sales: pd.DataFrame, end
     )
 
 
-def _after(rng: np.random.Generator, talks: pd.DataFrame, ids: np.ndarray, sales: pd.DataFrame, chosen: np.ndarray, end: np.datetime64, days: float) -> pd.DataFrame:  # fmt: skip
+def _after(
+    rng: np.random.Generator,
+    talks: pd.DataFrame,
+    ids: np.ndarray,
+    sales: pd.DataFrame,
+    chosen: np.ndarray,
+    end: np.datetime64,
+    days: float,
+) -> pd.DataFrame:
     """The same talks, set some days after the chosen sales."""
     later = (rng.gamma(1.4, days / 1.4, len(chosen)) * 86_400 + 3600).astype(np.int64).astype("timedelta64[s]")
     moment = sales["occurred_at"].to_numpy().astype("datetime64[s]")[chosen] + later

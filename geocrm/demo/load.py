@@ -24,6 +24,7 @@ from geocrm.db.engine import Database
 from geocrm.demo import company, territories
 from geocrm.demo.company import Chunk, World
 from geocrm.demo.copying import copy, money, points
+from geocrm.demo.names import only
 from geocrm.demo.sales import campaign_weeks
 from geocrm.errors import Conflict
 from geocrm.spatial import gazetteers, lookup
@@ -238,7 +239,7 @@ def _layers(session: Session, connection: psycopg.Connection[Any], world: World,
     admin = loaded.users[0]
     loaded.layer_id = _layer(session, LAYER, "Sales territories", "territories", True, begin, admin)
     user_of = dict(zip(force.users["login"], loaded.users, strict=True))
-    team_of = {name: number for name, number in session.execute(text("SELECT name, id FROM teams"))}
+    team_of: dict[str, int] = dict(session.execute(text("SELECT name, id FROM teams")).tuples())
     owners = [user_of[login] for login in force.territories["login"]]
     teams = [team_of[team] for team in force.territories["team"]]
     attributes = [
@@ -266,11 +267,10 @@ def _layers(session: Session, connection: psycopg.Connection[Any], world: World,
     copy(connection, "area_sources", {"source": [SOURCE] * n, "external_id": codes, "area_id": loaded.areas})
     counties = world.counties
     layer = _layer(session, "counties", "Counties", "reference", False, begin, admin)
-    shapes = shapely.set_precision(counties.geometry.to_numpy(), 0)
     m = len(counties)
-    _areas(connection, layer, n, [f"{c}, {s}" for c, s in zip(counties["name"], counties["region"], strict=True)],
-           list(shapes), [None] * m, [json.dumps({"fips": f, "state": s}) for f, s in zip(counties["fips"], counties["region"], strict=True)],
-           [None] * m, [None] * m)  # fmt: skip
+    facts = [json.dumps({"fips": f, "state": s}) for f, s in zip(counties["fips"], counties["region"], strict=True)]
+    titles = list(counties["name"] + ", " + counties["region"])
+    _areas(connection, layer, n, titles, list(counties.geometry), [None] * m, facts, [None] * m, [None] * m)
     loaded.rows["areas"] = n + m
 
 
@@ -292,8 +292,17 @@ def _layer(session: Session, key: str, name: str, kind: str, primary: bool, begi
     return layer
 
 
-def _areas(connection: psycopg.Connection[Any], layer: int, offset: int, names: list[str], shapes: list[Any],
-           rules: list[str | None], attributes: list[str], owners: list[Any], teams: list[Any]) -> list[int]:  # fmt: skip
+def _areas(
+    connection: psycopg.Connection[Any],
+    layer: int,
+    offset: int,
+    names: list[str],
+    shapes: list[Any],
+    rules: list[str | None],
+    attributes: list[str],
+    owners: list[Any],
+    teams: list[Any],
+) -> list[int]:
     n = len(names)
     ids = list(range(offset + 1, offset + n + 1))
     copy(
@@ -417,9 +426,9 @@ def _sites(put: Put, chunk: Chunk, offsets: _Offsets) -> np.ndarray:
     offsets.sites += n
     known = sites["known"].to_numpy(dtype=object)
     lon, lat = sites["true_lon"].to_numpy().copy(), sites["true_lat"].to_numpy().copy()
-    precision = np.where(known == "given", "given", None).astype(object)
+    precision = only(known == "given", "given")
     radius = np.where(known == "given", 25.0, np.nan)
-    source = np.where(np.isin(known, ["given", "flagged"]), "file", None).astype(object)
+    source = only(np.isin(known, ["given", "flagged"]), "file")
     placement = np.where(np.isin(known, ["given", "postcode"]), "placed", known).astype(object)
     coarse = np.flatnonzero(known == "postcode")
     if len(coarse):

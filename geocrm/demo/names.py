@@ -99,6 +99,11 @@ INDUSTRIES: dict[str, tuple[float, list[str], list[str]]] = {
 }  # fmt: skip
 SIZE_CLASSES = ["1-9", "10-49", "50-249", "250+"]
 
+TOWN_PARTS = _words("""
+    North South East West Central Old_Town Riverside Hilltop Midtown Lakeside Eastgate Westgate Northside Southside
+    Upper_Valley Lower_Valley Airport_District University_District Mill_District Depot_District
+""")
+
 MAIL_DOMAINS = ["example.com", "example.org", "example.net"]
 
 
@@ -142,7 +147,7 @@ def mail_addresses(rng: np.random.Generator, first: Strings, last: Strings, seri
 
 
 def organisation_names(rng: np.random.Generator, industry: Strings, city: Strings, county: Strings) -> Strings:
-    """Names that fit the industry and often the town: "Durango Nordic Club", "Ice Lake Lodge", "Maestas Engineering"."""
+    """Names that fit the industry and often the town: "Durango Nordic Club", "Ice Lake Lodge"."""
     n = len(industry)
     land = pick(rng, LAND_WORDS, n)
     surname = pick(rng, LAST_NAMES, n)
@@ -154,15 +159,17 @@ def organisation_names(rng: np.random.Generator, industry: Strings, city: String
     local = np.isin(industry, ["education", "club", "public agency"])
     first = np.where(from_town < np.where(local, 0.75, 0.12), city, np.where(from_family < 0.2, surname, land))
     first = np.where(ending == "County Parks", county, first)
-    names: Strings = first + " " + ending
-    return names
+    return np.asarray(first.astype(object) + " " + ending, dtype=object)
 
 
 def tell_apart(names: Strings, city: Strings) -> Strings:
-    """Add the town to names that occur twice ("Rimrock Lodge, Taos"), and a number to those that still do."""
+    """Add the town to names that occur twice ("Rimrock Lodge, Taos"), then a part of the town, then a number."""
     frame = pd.DataFrame({"name": names, "city": city})
     twice = frame["name"].duplicated(keep=False).to_numpy()
     frame.loc[twice, "name"] = frame["name"] + ", " + frame["city"]
+    nth = frame.groupby("name").cumcount().to_numpy()
+    part = np.array(TOWN_PARTS, dtype=object)[nth % len(TOWN_PARTS)]
+    frame.loc[nth > 0, "name"] = (frame["name"] + " " + part)[nth > 0]
     nth = frame.groupby("name").cumcount().to_numpy()
     frame.loc[nth > 0, "name"] = frame["name"] + " No. " + pd.Series(nth + 1).astype(str)
     return frame["name"].to_numpy(dtype=object)

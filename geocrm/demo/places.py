@@ -60,14 +60,14 @@ def build(zips: pd.DataFrame, seed: int) -> pd.DataFrame:
     sites = rng.choice(len(zips), size=COMPETITORS, replace=False, p=weight / weight.sum())
     for i, z in enumerate(sites):
         chain, size = RIVALS[rng.choice(3, p=[0.45, 0.35, 0.2])]
-        floor = round(900 * size * rng.lognormal(0, 0.3), -1)
+        area = float(round(900 * size * rng.lognormal(0, 0.3), -1))
         opened = f"{rng.integers(1995, 2023)}-0{rng.integers(2, 9)}-15"
         add(
             f"C{i + 1:02d}",
             f"{chain} {zips['city'].iloc[z]}",
             "competitor",
             zips["postal_code"].iloc[z],
-            floor,
+            area,
             opened,
             1.2,
         )

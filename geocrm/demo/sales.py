@@ -21,7 +21,9 @@ WEEK = np.timedelta64(7 * 86_400, "s")
 UTC_OFFSET = np.timedelta64(7 * 3600, "s")  # Mountain Standard Time, all year: nobody minds in a demo
 
 
-def draw(world: World, customers: pd.DataFrame, sites: pd.DataFrame, traits: pd.DataFrame, chunk: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # fmt: skip
+def draw(
+    world: World, customers: pd.DataFrame, sites: pd.DataFrame, traits: pd.DataFrame, chunk: int
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Orders and lines of a chunk, and the traits with what happened: left_at, treated, lift, orders.
 
     sales: customer_id, sale_no (from 0 within the chunk), occurred_at (UTC), site_row (into `sites`), place_row (into
@@ -87,7 +89,18 @@ def draw(world: World, customers: pd.DataFrame, sites: pd.DataFrame, traits: pd.
         orders=np.bincount(who, minlength=n),
         campaign_orders=np.bincount(who[campaign], minlength=n),
     )
-    columns = ["customer_id", "sale_no", "occurred_at", "site_row", "place_row", "channel", "amount", "cost", "discount", "returned", "external_id"]  # fmt: skip
+    columns = [
+        "customer_id",
+        "sale_no",
+        "occurred_at",
+        "site_row",
+        "place_row",
+        "channel",
+        "amount",
+        "cost",
+        "discount",
+    ]
+    columns += ["returned", "external_id"]
     return sales[columns], lines, happened
 
 
@@ -143,7 +156,9 @@ def _leaving(world: World, rng: np.random.Generator, traits: pd.DataFrame) -> np
     return left
 
 
-def _reaction(world: World, rng: np.random.Generator, lon: FloatArray, lat: FloatArray, county: IntArray) -> tuple[npt.NDArray[np.bool_], FloatArray]:  # fmt: skip
+def _reaction(
+    world: World, rng: np.random.Generator, lon: FloatArray, lat: FloatArray, county: IntArray
+) -> tuple[npt.NDArray[np.bool_], FloatArray]:
     """Who lives where the campaign ran, and by how much it lifts their orders (0 for those it does not reach)."""
     campaign = world.truth.campaign
     key = (world.counties["name"] + " " + world.counties["region"]).to_numpy()
@@ -161,8 +176,15 @@ def _reaction(world: World, rng: np.random.Generator, lon: FloatArray, lat: Floa
     return treated, lift
 
 
-def _intensities(world: World, traits: pd.DataFrame, left_at: npt.NDArray[np.datetime64], lon: FloatArray, lat: FloatArray,
-                 region: npt.NDArray[np.object_], lift: FloatArray) -> tuple[FloatArray, FloatArray]:  # fmt: skip
+def _intensities(
+    world: World,
+    traits: pd.DataFrame,
+    left_at: npt.NDArray[np.datetime64],
+    lon: FloatArray,
+    lat: FloatArray,
+    region: npt.NDArray[np.object_],
+    lift: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
     """Expected orders per customer and week: the usual ones, and those that the campaign adds."""
     truth, group = world.truth, traits["group_index"].to_numpy()
     weeks = _weeks(world)
@@ -215,7 +237,9 @@ def _wander(rng: np.random.Generator, n: int) -> FloatArray:
     return walk
 
 
-def _order_weeks(world: World, rng: np.random.Generator, traits: pd.DataFrame, usual: FloatArray, extra: FloatArray) -> tuple[IntArray, IntArray, IntArray, npt.NDArray[np.bool_]]:  # fmt: skip
+def _order_weeks(
+    world: World, rng: np.random.Generator, traits: pd.DataFrame, usual: FloatArray, extra: FloatArray
+) -> tuple[IntArray, IntArray, IntArray, npt.NDArray[np.bool_]]:
     """One row an order: customer row, week, main category, whether the campaign brought it."""
     group = traits["group_index"].to_numpy()
     month = _months(_weeks(world))
@@ -275,8 +299,16 @@ def _moment(world: World, rng: np.random.Generator, week: IntArray, channel: Int
     return moment
 
 
-def _shop(world: World, rng: np.random.Generator, traits: pd.DataFrame, lon: FloatArray, lat: FloatArray, who: IntArray,
-          channel: IntArray, moment: npt.NDArray[np.datetime64]) -> IntArray:  # fmt: skip
+def _shop(
+    world: World,
+    rng: np.random.Generator,
+    traits: pd.DataFrame,
+    lon: FloatArray,
+    lat: FloatArray,
+    who: IntArray,
+    channel: IntArray,
+    moment: npt.NDArray[np.datetime64],
+) -> IntArray:
     """The place of each order: an own shop by pull and taste, the depot for trade, -1 for web and telephone."""
     place = np.full(len(who), -1, dtype=np.int64)
     buyers = np.unique(who[channel == 0])
@@ -296,8 +328,14 @@ def _shop(world: World, rng: np.random.Generator, traits: pd.DataFrame, lon: Flo
     return place
 
 
-def _lines(world: World, rng: np.random.Generator, traits: pd.DataFrame, who: IntArray, main: IntArray,
-           moment: npt.NDArray[np.datetime64]) -> pd.DataFrame:  # fmt: skip
+def _lines(
+    world: World,
+    rng: np.random.Generator,
+    traits: pd.DataFrame,
+    who: IntArray,
+    main: IntArray,
+    moment: npt.NDArray[np.datetime64],
+) -> pd.DataFrame:
     """Lines of the orders: products without repetition in an order as far as chance allows, money in cents."""
     group, size = traits["group_index"].to_numpy()[who], traits["size"].to_numpy()[who]
     count = 1 + np.minimum(rng.poisson(np.array([g.lines for g in GROUPS])[group] * rng.gamma(2.0, 0.5, len(who))), 14)
@@ -346,7 +384,9 @@ def _lines(world: World, rng: np.random.Generator, traits: pd.DataFrame, who: In
     return merged.reset_index(drop=True)
 
 
-def _returns(world: World, rng: np.random.Generator, bought: pd.DataFrame, lines: pd.DataFrame, channel: IntArray) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
+def _returns(
+    world: World, rng: np.random.Generator, bought: pd.DataFrame, lines: pd.DataFrame, channel: IntArray
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What came back: a sale marked returned with negative lines, one to six weeks after the order."""
     sale = lines["sale_no"].to_numpy()
     category = world.products["category_index"].to_numpy()[lines["product_row"].to_numpy()]

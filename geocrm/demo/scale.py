@@ -223,7 +223,7 @@ def _sales_force(connection: psycopg.Connection[Any], land: Land) -> tuple[list[
 
 
 def _one(connection: psycopg.Connection[Any], statement: str, values: tuple[object, ...]) -> int:
-    row = connection.execute(statement, values).fetchone()  # type: ignore[call-overload]
+    row = connection.execute(statement, values).fetchone()
     assert row is not None
     return int(row[0])
 
@@ -255,8 +255,17 @@ def _drop_indexes(connection: psycopg.Connection[Any], search: bool) -> list[str
     return built + again
 
 
-def _chunk(connection: psycopg.Connection[Any], land: Land, seed: int, start: int, n: int, users: list[int],
-           areas: list[int], layer: int, assignments: bool) -> None:  # fmt: skip
+def _chunk(
+    connection: psycopg.Connection[Any],
+    land: Land,
+    seed: int,
+    start: int,
+    n: int,
+    users: list[int],
+    areas: list[int],
+    layer: int,
+    assignments: bool,
+) -> None:
     rng = random(seed, 41, start // CHUNK)
     ids = np.arange(start + 1, start + n + 1, dtype=np.int64)
     row, lon, lat = draw_points(land, rng, n)

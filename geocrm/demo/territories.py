@@ -34,7 +34,8 @@ TEAMS: dict[str, dict[str, str]] = {
         "San Luis Valley": "Alamosa CO, Conejos CO, Costilla CO, Rio Grande CO, Saguache CO",
     },
     "Western Slope": {
-        "San Juan Mountains": "La Plata CO, San Juan CO, Ouray CO, Hinsdale CO, Archuleta CO, Mineral CO, San Miguel CO",
+        "San Juan Mountains": "La Plata CO, San Juan CO, Ouray CO, Hinsdale CO, Archuleta CO, Mineral CO, "
+        "San Miguel CO",
         "Black Canyon": "Gunnison CO, Montrose CO, Delta CO",
         "Grand Valley": "Mesa CO",
         "Roaring Fork & Vail": "Pitkin CO, Eagle CO",
@@ -158,7 +159,7 @@ def build(counties: gpd.GeoDataFrame, seed: int) -> SalesForce:
     n = len(frame)
     teams = [*TEAMS, KEY_TEAM]
     person = _unlike(rng, n + len(teams))
-    users = [
+    users: list[tuple[str, str, str, str | None]] = [
         ("admin@demo.example", "Renata Holloway", "administrator", None),
         ("marketer@demo.example", "Theo Vasquez", "marketer", None),
         ("analyst@demo.example", "Ingrid Bergstrom", "analyst", None),

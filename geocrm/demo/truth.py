@@ -116,7 +116,8 @@ class Campaign:
     name: str = "Ride into Spring"
     counties: tuple[str, ...] = (
         "Mesa CO", "Garfield CO", "Delta CO", "Montrose CO", "Gunnison CO", "Eagle CO", "La Plata CO", "Montezuma CO",
-        "Utah UT", "Davis UT", "Weber UT", "Cache UT", "Summit UT", "Wasatch UT", "Washington UT", "Iron UT", "Grand UT",
+        "Utah UT", "Davis UT", "Weber UT", "Cache UT", "Summit UT", "Wasatch UT", "Washington UT", "Iron UT",
+        "Grand UT",
     )  # fmt: skip
     start_month_day: tuple[int, int] = (3, 15)  # of the year before the last
     weeks: int = 11
