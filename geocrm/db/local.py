@@ -33,7 +33,8 @@ SOCKET_PORT = 5432  # there is no TCP port; the number only names the socket fil
 SUPERUSER = "postgres"
 START_TIMEOUT_S = 600  # crash recovery after a large import may take minutes
 STOP_TIMEOUT_S = 60
-INITDB_OPTIONS = ("-E", "UTF8", "--locale=C.UTF-8", "--no-instructions")
+INITDB_OPTIONS = ("-E", "UTF8", "--no-instructions")
+LOCALES = ("C.UTF-8", "C")  # not every system has the first; both sort by code point, alike on every machine
 LOG_ROTATE_BYTES = 10_000_000
 PACKAGES = "postgresql and postgis (Debian/Ubuntu: apt-get install postgresql postgresql-postgis)"
 
@@ -109,7 +110,7 @@ def ensure_running(home: Path, *, durable: bool = True) -> Cluster:
     home = home.absolute()
     with locked(home):
         cluster = _locate(home)
-        if not (cluster.data / "PG_VERSION").exists():
+        if not (cluster.data / "PG_VERSION").exists() or _making(cluster).exists():
             _create(cluster)
         if cluster.pid() is None:
             _start(cluster, durable=durable)
@@ -173,7 +174,7 @@ def server_settings(memory_bytes: int, *, durable: bool) -> dict[str, str]:
         "max_connections": "100",
         "timezone": "UTC",
         "log_timezone": "UTC",
-        "lc_messages": "C.UTF-8",
+        "lc_messages": "C",
         "jit": "off",
         "random_page_cost": "1.1",
         "effective_io_concurrency": "100",
@@ -405,14 +406,29 @@ def _make_private(directory: Path, owner: SystemUser) -> None:
 
 
 def _create(cluster: Cluster) -> None:
-    unfinished = [path for path in cluster.data.iterdir() if path.name != "lost+found"]
-    for path in unfinished:  # an initdb that was cut short: PG_VERSION is not there, so nothing of worth is either
+    found = [path for path in cluster.data.iterdir() if path.name != "lost+found"]
+    if found and not _making(cluster).exists():
+        raise SetupError(
+            f"{cluster.data} holds files, but no PostgreSQL data directory: move them away and start again"
+        )
+    for path in found:  # an initdb was cut short before there was anything of worth
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    done = cluster.owner.run(
-        [cluster.programs / "initdb", "-D", cluster.data, "-U", SUPERUSER, "-A", "trust", *INITDB_OPTIONS]
-    )
+    _making(cluster).touch()
+    initdb: list[str | Path] = [
+        cluster.programs / "initdb",
+        "-D",
+        cluster.data,
+        "-U",
+        SUPERUSER,
+        "-A",
+        "trust",
+        *INITDB_OPTIONS,
+    ]
+    for locale in LOCALES:
+        done = cluster.owner.run([*initdb, f"--locale={locale}"])
+        if "invalid locale name" not in done.stderr:
+            break
     if done.returncode != 0:
-        (cluster.data / "PG_VERSION").unlink(missing_ok=True)
         raise SetupError(_why(cluster, "PostgreSQL could not make its data directory", done.stderr))
     conf = cluster.data / "postgresql.conf"
     with conf.open("a") as file:
@@ -420,6 +436,12 @@ def _create(cluster: Cluster) -> None:
             "\n# geocrm.conf is written anew at each start; put settings of your own into local.conf\n"
             "include 'geocrm.conf'\ninclude_if_exists 'local.conf'\n"
         )
+    _making(cluster).unlink()
+
+
+def _making(cluster: Cluster) -> Path:
+    """A file that stands beside the data directory while it is being made."""
+    return cluster.data.parent / "making"
 
 
 def _configure(cluster: Cluster, *, durable: bool) -> None:

@@ -155,8 +155,11 @@ def test_interrupted_initdb_is_begun_anew() -> None:
 
 
 def lay_half_a_data_directory(home: Path) -> None:
+    """What a kill in the middle of initdb leaves: the version file is there early."""
     data = home / "postgres" / "data"
     (data / "base").mkdir(parents=True)
+    (data / "PG_VERSION").write_text(str(local._version(local.find_programs())))
+    (home / "postgres" / "making").touch()
     (data / "postgresql.conf").write_text("half")
     if os.geteuid() == 0:
         owner = local._owner(data.parent / "none", make=True)
@@ -206,6 +209,17 @@ def test_home_of_somebody_else(home: Path) -> None:
     )
     said = subprocess.run([sys.executable, "-c", program, str(home)], capture_output=True, text=True, check=False)
     assert re.search(r"SetupError .*(belongs to|cannot write into)", said.stdout), said
+
+
+def test_files_of_somebody_else_are_not_touched() -> None:
+    with tempfile.TemporaryDirectory(prefix="geocrm-test-") as made:
+        Path(made).chmod(0o755)
+        kept = Path(made) / "postgres" / "data" / "letter.txt"
+        kept.parent.mkdir(parents=True)
+        kept.write_text("mine")
+        with pytest.raises(SetupError, match="holds files, but no PostgreSQL data directory: move them away"):
+            local.ensure_running(Path(made))
+        assert kept.read_text() == "mine"
 
 
 def test_missing_programs_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
