@@ -1,0 +1,2 @@
+"""Soon."""
+from geocrm.ingest.customers import Customers as Areas

@@ -1,0 +1,559 @@
+"""The life of an import: create → preview → run (dry or for good) → summary, rejected rows.
+
+A run is one transaction. The file is read in chunks, checked, and streamed through COPY into a temporary table; then sets of rows are
+inserted and updated by (source, external id). Whatever stops a run half-way leaves nothing; the file stays under GEOCRM_HOME/uploads
+until a run has succeeded, so that a repeated run gives what an undisturbed one would have given.
+
+Memory: a run holds at most three chunks of `formats.CHUNK_ROWS` rows, whatever the size of the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import queue
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import psycopg
+import pyarrow as pa
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from geocrm import access, ids
+from geocrm.access import SYSTEM, Actor
+from geocrm.db import audit
+from geocrm.db.engine import Database, open_database
+from geocrm.db.models import ImportBatch
+from geocrm.errors import Conflict, GeocrmError, Invalid, NotFound
+from geocrm.ingest import cells, columns, customers, formats, recipes
+from geocrm.ingest.columns import Plan, Prepared
+from geocrm.ingest.formats import Chunk, Source
+from geocrm.ingest.recipes import Recipe
+from geocrm.ingest.staging import Context, Rejected, copy_table, create_stage, source_has_rows
+from geocrm.settings import get_settings
+
+PERMISSION = {
+    "customers": "imports:customers",
+    "sales": "imports:customers",
+    "interactions": "imports:customers",
+    "places": "imports:reference",
+    "areas": "imports:reference",
+    "products": "imports:reference",
+}
+_LOCK = 7_305_417_300
+_PREVIEW_ROWS = 20
+_RAN = ("done", "undoing", "undone")
+T = TypeVar("T")
+
+
+class Loader(Protocol):
+    """What each kind brings: its staging table, a chunk's rows for it, and what happens to them in the end."""
+
+    @property
+    def stage_columns(self) -> tuple[tuple[str, str], ...]:
+        """Columns of the staging table: (name, type)."""
+        ...
+
+    def stage(self, prepared: Prepared) -> pa.Table:
+        """The good rows of a chunk."""
+        ...
+
+    def apply(self, source: Source) -> None:
+        """From the staging table into the tables."""
+        ...
+
+
+def _loader(context: Context) -> Loader:
+    from geocrm.ingest import areas, interactions, places, products, sales
+
+    kinds: dict[str, Callable[[Context], Loader]] = {
+        "customers": customers.Customers,
+        "sales": sales.Sales,
+        "interactions": interactions.Interactions,
+        "places": places.Places,
+        "areas": areas.Areas,
+        "products": products.Products,
+    }
+    return kinds[context.recipe.kind](context)
+
+
+# -- creating and previewing ------------------------------------------------------------------------------------------
+
+
+def create_batch(
+    session: Session,
+    path: Path,
+    kind: str,
+    source: str | None,
+    recipe: Recipe | dict[str, Any] | None,
+    actor: Actor,
+    *,
+    name: str | None = None,
+    uploads: Path | None = None,
+    move: bool = False,
+) -> ImportBatch:
+    """A batch in status preview for a file, which is copied (or moved) below GEOCRM_HOME/uploads.
+
+    `name`: what the client calls the file. Raises Forbidden, Invalid for a wrong recipe, InvalidFile for what is no readable file.
+    """
+    if kind not in PERMISSION:
+        raise Invalid(f"“{kind}” cannot be imported; possible are {', '.join(PERMISSION)}.")
+    access.require(actor, PERMISSION[kind])
+    given = recipe if isinstance(recipe, Recipe) else recipes.from_dict(recipe or {}, kind=kind)
+    if given.kind != kind:
+        raise Invalid(f"The recipe is for {given.kind}, not for {kind}.")
+    if source is not None:
+        given = recipes.from_dict(given.to_dict() | {"source": source}, kind=kind)
+    shown = formats.display_name(name or path.name)
+    formats.open_file(path, name=shown, options=given.reading)
+    folder = uploads or get_settings().uploads
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / f"import-{uuid.uuid4().hex}"
+    digest = _keep(path, kept, move=move)
+    batch = ImportBatch(
+        kind=kind,
+        source=given.source,
+        file_name=shown,
+        file_path=kept.name,
+        file_digest=digest,
+        recipe=given.to_dict(),
+        status="preview",
+        user_id=actor.user_id,
+        team_id=actor.team_ids[0] if actor.team_ids else None,
+    )
+    session.add(batch)
+    session.flush()
+    return batch
+
+
+def _keep(path: Path, kept: Path, *, move: bool) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    if move:
+        try:
+            os.replace(path, kept)
+        except OSError:  # another file system
+            shutil.move(path, kept)
+    else:
+        shutil.copyfile(path, kept)
+    os.chmod(kept, 0o600)
+    return digest.hexdigest()
+
+
+def find_batch(session: Session, batch_id: int) -> ImportBatch:
+    """The batch; raises NotFound."""
+    batch = session.get(ImportBatch, batch_id, populate_existing=True)
+    if batch is None:
+        raise NotFound()
+    return batch
+
+
+def change_recipe(session: Session, batch_id: int, recipe: Recipe | dict[str, Any]) -> ImportBatch:
+    """Correct the recipe of a batch that has not run. Raises Conflict once it has, Invalid for a wrong recipe."""
+    batch = find_batch(session, batch_id)
+    if batch.status not in ("preview", "failed"):
+        raise Conflict(f"This import is {batch.status}; only one that has not run can be changed.")
+    given = recipe if isinstance(recipe, Recipe) else recipes.from_dict({"source": batch.source} | recipe, kind=batch.kind)
+    batch.recipe, batch.source, batch.status = given.to_dict(), given.source, "preview"
+    session.flush()
+    return batch
+
+
+def _open(batch: ImportBatch, uploads: Path) -> Source:
+    recipe = recipes.from_dict(batch.recipe, kind=batch.kind)
+    path = uploads / str(batch.file_path)
+    if batch.file_path is None or not path.is_file():
+        raise Conflict("The uploaded file is gone. Upload it again.")
+    return formats.open_file(path, name=batch.file_name, options=recipe.reading)
+
+
+def preview(session: Session, batch_id: int, *, uploads: Path | None = None) -> dict[str, Any]:
+    """What the file holds and how it would be read: columns with field, type and samples, the settled recipe, what is missing,
+    the first rows as they would be stored, and the first rows that would be rejected. Writes nothing."""
+    batch = find_batch(session, batch_id)
+    source = _open(batch, uploads or get_settings().uploads)
+    settled = columns.plan(source, recipes.from_dict(batch.recipe, kind=batch.kind))
+    chunk = next(source.chunks(), None)
+    rows: list[dict[str, Any]] = []
+    rejected: list[dict[str, Any]] = []
+    if chunk is not None and len(chunk.table):
+        head = Chunk(
+            chunk.lines[:2000],
+            chunk.table.slice(0, 2000),
+            None if chunk.geometry is None else chunk.geometry[:2000],
+            None if chunk.geometry_faults is None else chunk.geometry_faults[:2000],
+        )
+        prepared = columns.prepare(head, settled.recipe)
+        rows = _first_rows(prepared)
+        rejected = [
+            {"line": int(head.lines[fault.row]), "column": fault.column, "reason": fault.reason}
+            for fault in prepared.faults[:_PREVIEW_ROWS]
+        ]
+        rejected += [{"line": row.line, "column": "", "reason": row.reason} for row in chunk.unreadable[:_PREVIEW_ROWS]]
+    return {
+        "id": ids.show("imp", batch.id),
+        "kind": batch.kind,
+        "source": settled.recipe.source,
+        "file_name": batch.file_name,
+        "format": source.format,
+        "details": source.details,
+        "columns": [vars(column) for column in settled.columns],
+        "ignored": settled.ignored,
+        "missing": settled.missing,
+        "notes": settled.notes,
+        "recipe": settled.recipe.to_dict(),
+        "rows": rows,
+        "rejected": sorted(rejected, key=lambda row: row["line"])[:_PREVIEW_ROWS],
+    }
+
+
+def _first_rows(prepared: Prepared) -> list[dict[str, Any]]:
+    shown = []
+    for row in range(min(_PREVIEW_ROWS, len(prepared.chunk.table))):
+        values = {name: column[row].as_py() for name, column in prepared.values.items() if name != "geometry"}
+        said = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
+        if prepared.lon is not None and prepared.lon[row] == prepared.lon[row]:
+            said |= {"lon": float(prepared.lon[row]), "lat": float(prepared.lat[row])}
+        shown.append(
+            {
+                "line": int(prepared.chunk.lines[row]),
+                "values": {name: value for name, value in said.items() if value is not None},
+                "flags": sorted(name for name, mask in prepared.flags.items() if mask[row]),
+                "rejected": bool(prepared.bad[row]),
+            }
+        )
+    return shown
+
+
+# -- running ----------------------------------------------------------------------------------------------------------
+
+
+class Progress:
+    """Writes how far a run is, over a connection of its own, at most twice a second."""
+
+    def __init__(self, database: Database, batch_id: int, listener: Callable[[dict[str, Any]], None] | None) -> None:
+        self._connection = psycopg.connect(database.conninfo("worker"), autocommit=True)
+        self._batch_id = batch_id
+        self._listener = listener
+        self._start = self._last = time.monotonic()
+        self.state: dict[str, Any] = {"phase": "reading", "processed": 0, "total": None, "rate": 0, "remaining_s": None, "rejected": 0}
+
+    def begin(self) -> None:
+        """The batch is running."""
+        self._connection.execute(
+            "UPDATE import_batches SET status = 'running', started_at = now(), finished_at = NULL, error = NULL, processed = 0,"
+            " counts = '{}' WHERE id = %s AND status <> 'done'",
+            (self._batch_id,),
+        )
+
+    def rows(self, processed: int, share: float, rejected: int) -> None:
+        """So many rows are read, which is this share of the file."""
+        elapsed = max(time.monotonic() - self._start, 1e-3)
+        total = processed if share >= 1 else round(processed / max(share, 1e-6))
+        # writing takes about as long again as reading
+        remaining = elapsed * (2 / max(share, 1e-3) - 1)
+        self.state |= {
+            "processed": processed, "total": total, "rate": round(processed / elapsed), "remaining_s": round(remaining, 1),
+            "rejected": rejected,
+        }  # fmt: skip
+        self._tell()
+
+    def phase(self, name: str) -> None:
+        """What happens now."""
+        self.state |= {"phase": name, "remaining_s": None if name != "reading" else self.state["remaining_s"]}
+        self._tell(always=True)
+
+    def fail(self, error: dict[str, Any]) -> None:
+        """The run failed, for this reason."""
+        self._connection.execute(
+            "UPDATE import_batches SET status = 'failed', error = %s, finished_at = now() WHERE id = %s AND status <> 'done'",
+            (json.dumps(error), self._batch_id),
+        )
+
+    def _tell(self, *, always: bool = False) -> None:
+        if not always and time.monotonic() - self._last < 0.5:
+            return
+        self._last = time.monotonic()
+        self._connection.execute(
+            "UPDATE import_batches SET processed = %s, total = %s, counts = %s WHERE id = %s AND status = 'running'",
+            (self.state["processed"], self.state["total"], json.dumps(self.state), self._batch_id),
+        )
+        if self._listener is not None:
+            self._listener(dict(self.state))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def run(
+    batch_id: int,
+    *,
+    database: Database | None = None,
+    dry_run: bool = False,
+    listener: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Run a batch in a transaction of its own and return its summary; a batch that is done already is only summed up.
+
+    `dry_run`: everything is done and taken back; the summary and the rejected rows stay. Raises what is wrong with file or recipe;
+    the batch is then failed and says why. Safe to repeat after a crash.
+    """
+    database = database or open_database(get_settings())
+    progress = Progress(database, batch_id, listener)
+    try:
+        with database.writing() as session:
+            if not session.scalar(text("SELECT pg_try_advisory_xact_lock(:lock + :id)"), {"lock": _LOCK, "id": batch_id}):
+                raise Conflict("This import is running already.")
+            batch = find_batch(session, batch_id)
+            if batch.status in _RAN:
+                if batch.status != "done":
+                    raise Conflict(f"This import is {batch.status}.")
+                return summary(session, batch_id)
+            session.expunge(batch)
+            progress.begin()
+            _run(session, batch, database, progress, dry_run=dry_run)
+            done = summary(session, batch_id)
+        if not dry_run and batch.file_path is not None:
+            (database.settings.uploads / batch.file_path).unlink(missing_ok=True)
+        return done
+    except Conflict:
+        raise
+    except GeocrmError as error:
+        progress.fail({"title": error.title, "detail": error.detail, "errors": error.errors})
+        raise
+    except Exception as error:
+        progress.fail({"title": "The import stopped unexpectedly.", "detail": f"{type(error).__name__}; nothing was changed."})
+        raise
+    finally:
+        progress.close()
+
+
+def _run(session: Session, batch: ImportBatch, database: Database, progress: Progress, *, dry_run: bool) -> None:
+    actor = SYSTEM if batch.user_id is None else access.load_actor(session, batch.user_id)
+    access.require(actor, PERMISSION[batch.kind])
+    source = _open(batch, database.settings.uploads)
+    settled = columns.plan(source, recipes.from_dict(batch.recipe, kind=batch.kind))
+    _complete(settled)
+    # one import of a source at a time: two that bring the same new customer would collide
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 7))"), {"key": f"{batch.kind} {batch.source}"})
+    session.execute(text("DELETE FROM import_rows WHERE batch_id = CAST(:id AS bigint)"), {"id": batch.id})
+    rejected = Rejected()
+    context = Context(
+        session=session,
+        batch_id=batch.id,
+        source=settled.recipe.source,
+        recipe=settled.recipe,
+        actor=actor,
+        given=_given(settled, source),
+        rejected=rejected,
+        progress=progress.phase,
+    )
+    trial = session.begin_nested() if dry_run else None
+    try:
+        processed = _stage_and_apply(context, source, progress)
+        counts = _counts(session, batch.id) | {"rejected": rejected.count} | context.counts
+        if trial is not None:
+            trial.rollback()
+        rejected.store(session, batch.id)
+    finally:
+        rejected.close()
+    session.execute(
+        text(
+            "UPDATE import_batches SET status = :status, counts = CAST(:counts AS jsonb), recipe = CAST(:recipe AS jsonb),"
+            " processed = :processed, total = :processed, finished_at = :now, options = CAST(:options AS jsonb),"
+            " file_path = CASE WHEN :dry THEN file_path END WHERE id = CAST(:id AS bigint)"
+        ),
+        {
+            "status": "preview" if dry_run else "done",
+            "counts": json.dumps(counts),
+            "recipe": json.dumps(settled.recipe.to_dict()),
+            "processed": processed,
+            "now": datetime.now(UTC),
+            "options": json.dumps({"columns": source.columns} | ({"dry_run": True} if dry_run else {})),
+            "dry": dry_run,
+            "id": batch.id,
+        },
+    )
+    if not dry_run:
+        audit.record(
+            session,
+            f"import.{batch.kind}",
+            actor_id=actor.user_id,
+            object_id=ids.show("imp", batch.id),
+            after={"source": batch.source, "file": batch.file_name, "counts": counts},
+        )
+
+
+def _complete(settled: Plan) -> None:
+    if settled.missing:
+        have = ", ".join(column.column for column in settled.columns[:30])
+        raise Invalid(
+            f"The file lacks {' and '.join(settled.missing)}: name the column in the recipe, or give a constant. It has: {have}.",
+            errors=[{"pointer": "/recipe/columns", "detail": f"{group} is missing"} for group in settled.missing],
+        )
+
+
+def _given(settled: Plan, source: Source) -> frozenset[str]:
+    given = set(settled.recipe.columns) | set(settled.recipe.constants)
+    return frozenset(given | {"geometry"} if source.has_geometry else given)
+
+
+def _stage_and_apply(context: Context, source: Source, progress: Progress) -> int:
+    loader = _loader(context)
+    create_stage(context.session, loader.stage_columns)
+    processed = 0
+    progress.phase("reading")
+
+    def prepared_chunks() -> Iterator[Prepared]:
+        for chunk in source_has_rows(source):
+            yield columns.prepare(chunk, context.recipe)
+
+    for prepared in _ahead(prepared_chunks()):
+        table = loader.stage(prepared)
+        context.rejected.add_chunk(prepared)
+        copy_table(context.session, "import_stage", table)
+        processed += len(prepared.chunk.lines) + len(prepared.chunk.unreadable)
+        progress.rows(processed, prepared.chunk.read, context.rejected.count)
+    loader.apply(source)
+    return processed
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items, each prepared in a thread while the one before is being written."""
+    ready: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=1)
+    stop = threading.Event()
+
+    def put(entry: tuple[str, Any]) -> None:
+        while not stop.is_set():
+            try:
+                ready.put(entry, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put(("item", item))
+                if stop.is_set():
+                    return
+            put(("end", None))
+        except BaseException as error:  # handed to the reader, who raises it
+            put(("error", error))
+
+    thread = threading.Thread(target=work, name="geocrm-import", daemon=True)
+    thread.start()
+    try:
+        while True:
+            what, value = ready.get()
+            if what == "end":
+                return
+            if what == "error":
+                raise value
+            yield value
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _counts(session: Session, batch_id: int) -> dict[str, Any]:
+    rows = session.execute(
+        text("SELECT outcome, count(*) AS n FROM import_rows WHERE batch_id = CAST(:id AS bigint) GROUP BY outcome"), {"id": batch_id}
+    ).all()
+    flags = session.execute(
+        text(
+            "SELECT flag, count(*) AS n FROM import_rows, unnest(flags) AS flag"
+            " WHERE batch_id = CAST(:id AS bigint) AND flags IS NOT NULL GROUP BY flag ORDER BY flag"
+        ),
+        {"id": batch_id},
+    ).all()
+    flagged = session.scalar(
+        text("SELECT count(*) FROM import_rows WHERE batch_id = CAST(:id AS bigint) AND flags IS NOT NULL"), {"id": batch_id}
+    )
+    counts: dict[str, Any] = {"new": 0, "changed": 0, "unchanged": 0, "rejected": 0}
+    return counts | {row.outcome: row.n for row in rows} | {"flagged": flagged or 0, "flags": {row.flag: row.n for row in flags}}
+
+
+# -- afterwards -------------------------------------------------------------------------------------------------------
+
+
+def summary(session: Session, batch_id: int) -> dict[str, Any]:
+    """A batch as people see it: status, progress, counts of new, changed, unchanged, rejected and flagged rows, the error if any."""
+    batch = find_batch(session, batch_id)
+    counts = dict(batch.counts or {})
+    running = batch.status in ("running", "undoing")
+    return {
+        "id": ids.show("imp", batch.id),
+        "kind": batch.kind,
+        "source": batch.source,
+        "file_name": batch.file_name,
+        "status": batch.status,
+        "dry_run": bool((batch.options or {}).get("dry_run")),
+        "processed": batch.processed,
+        "total": batch.total,
+        "phase": counts.pop("phase", None) if running else None,
+        "rate": counts.pop("rate", None),
+        "remaining_s": counts.pop("remaining_s", None) if running else None,
+        "counts": {name: value for name, value in counts.items() if name not in ("processed", "total", "phase", "remaining_s")},
+        "recipe": batch.recipe,
+        "user_id": ids.show("usr", batch.user_id),
+        "error": batch.error,
+        "created_at": batch.created_at,
+        "started_at": batch.started_at,
+        "finished_at": batch.finished_at,
+    }
+
+
+def rejected_rows(session: Session, batch_id: int) -> Iterator[bytes]:
+    """The rejected rows as CSV (UTF-8 with a byte order mark), in blocks: the file's columns and, behind them, line, column, reason.
+
+    Cells that a spreadsheet would run as formulas are neutralised; the import takes that back, so the mended file can be uploaded.
+    """
+    names: list[str] = []
+    first = session.execute(
+        text(
+            "SELECT DISTINCT key FROM (SELECT input FROM import_rows WHERE batch_id = CAST(:id AS bigint) AND outcome = 'rejected'"
+            " ORDER BY line_no LIMIT 1000) AS some, jsonb_object_keys(input) AS key"
+        ),
+        {"id": batch_id},
+    ).scalars()
+    present = set(first)
+    batch = find_batch(session, batch_id)
+    order = [column for column in (batch.options or {}).get("columns", []) if column in present]
+    names = order + sorted(present - set(order))
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    writer.writerow([*names, "_line", "_column", "_reason"])
+    yield b"\xef\xbb\xbf" + buffer.getvalue().encode()
+    after = -1
+    while True:
+        rows = session.execute(
+            text(
+                "SELECT line_no, reasons, input FROM import_rows WHERE batch_id = CAST(:id AS bigint) AND outcome = 'rejected'"
+                " AND line_no > CAST(:after AS bigint) ORDER BY line_no LIMIT 2000"
+            ),
+            {"id": batch_id, "after": after},
+        ).all()
+        if not rows:
+            return
+        buffer = io.StringIO(newline="")
+        writer = csv.writer(buffer)
+        for row in rows:
+            said = [row.input.get(name) for name in names]
+            where = "; ".join(column for column in row.reasons if column)
+            why = "; ".join(row.reasons.values())
+            writer.writerow(["" if cell is None else cells.neutral(cell) for cell in said] + [row.line_no, where, cells.neutral(why)])
+        after = rows[-1].line_no
+        yield buffer.getvalue().encode()
