@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute, APIRouter
 from starlette.routing import Route as PlainRoute
 
-from geocrm.api import customers, edge, errors, openapi, sessions, system
+from geocrm.api import customer_edits, customers, edge, errors, openapi, people, places, sales, sessions, system
 from geocrm.api.dependencies import Gate
 from geocrm.api.web import Web
 from geocrm.db.engine import Database, open_database
@@ -17,6 +17,11 @@ from geocrm.settings import Settings, get_settings
 SUBJECTS: tuple[APIRouter, ...] = (
     sessions.routes,
     customers.routes,
+    customer_edits.routes,
+    sales.routes,
+    sales.interaction_routes,
+    places.routes,
+    people.routes,
 )
 
 

@@ -18,7 +18,8 @@ def test_ready_and_health(client: Clients) -> None:
 def test_me(client: Clients, world: World) -> None:
     me = client("rep").get("/v1/me").json()
     assert me["id"] == f"usr_{world.users['rep']}"
-    assert "customers:write" in me["permissions"] and "users:manage" not in me["permissions"]
+    assert "customers:write" in me["permissions"]
+    assert "users:manage" not in me["permissions"]
     nobody = client(None).get("/v1/me")
     assert nobody.status_code == 401
     assert nobody.headers["content-type"] == "application/problem+json"

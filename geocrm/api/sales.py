@@ -1,0 +1,360 @@
+"""Sales and interactions of customers."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import Query, Request, Response
+from pydantic import Field
+
+from geocrm import access, ids
+from geocrm.api import pages
+from geocrm.api.customer_edits import Source
+from geocrm.api.dependencies import CanEditCustomers, CanReadCustomers, IfMatch, Reading, Writing, etag, router
+from geocrm.api.idempotency import Idempotent
+from geocrm.api.shapes import (
+    Body,
+    Currency,
+    CustomerId,
+    InteractionId,
+    Money,
+    Named,
+    Page,
+    PlaceId,
+    Point,
+    ProductId,
+    SaleId,
+    Short,
+    Shown,
+    ShownMoney,
+    ShownPoint,
+    SiteId,
+    Text,
+    When,
+)
+from geocrm.crm import changes, interactions, sales
+from geocrm.errors import Invalid
+
+routes = router("Sales")
+interaction_routes = router("Interactions")
+
+Quantity = Annotated[Decimal, Field(gt=-(10**9), lt=10**9, max_digits=14, decimal_places=4, allow_inf_nan=False)]
+
+
+class NewSaleLine(Body):
+    """One product on a sale."""
+
+    product_id: ProductId | None = None
+    quantity: Quantity = Field(examples=[2])
+    unit_price: Money = Field(examples=["64.95"])
+    discount: Money = Decimal(0)
+    cost: Money | None = None
+
+
+class NewSale(Body):
+    """An order; a return is `returned` with a negative amount."""
+
+    customer_id: CustomerId
+    occurred_at: When
+    currency: Currency
+    amount: Money | None = Field(None, description="Left out: the sum of the lines.", examples=["129.90"])
+    cost: Money | None = None
+    discount: Money = Decimal(0)
+    returned: bool = False
+    channel: Annotated[Short | None, Field(max_length=60, examples=["shop"])] = None
+    site_id: SiteId | None = None
+    place_id: PlaceId | None = None
+    lines: Annotated[list[NewSaleLine], Field(max_length=1000)] = Field(default_factory=list)
+    source: Source | None = None
+
+
+class ShownSale(Shown):
+    """An order."""
+
+    id: str = Field(examples=["sal_9"])
+    customer_id: str = Field(examples=["cus_1042"])
+    occurred_at: datetime
+    site_id: str | None
+    place: Named | None
+    channel: str | None
+    currency: str = Field(examples=["USD"])
+    amount: ShownMoney
+    cost: ShownMoney | None
+    discount: ShownMoney
+    returned: bool
+    created_at: datetime
+
+
+class ShownSaleLine(Shown):
+    """One product on a sale."""
+
+    line_no: int
+    product: Named | None
+    quantity: ShownMoney
+    unit_price: ShownMoney
+    discount: ShownMoney
+    amount: ShownMoney
+    cost: ShownMoney | None
+
+
+class ShownSaleWithLines(ShownSale):
+    """An order with its lines."""
+
+    lines: list[ShownSaleLine]
+
+
+class Month(Shown):
+    """Sales of one month."""
+
+    month: str = Field(examples=["2026-01"])
+    currency: str
+    amount: ShownMoney
+    count: int
+
+
+class Months(Shown):
+    """Sales by month and currency, months without sales too."""
+
+    data: list[Month]
+
+
+def _newest_first(cursor: str | None) -> tuple[datetime, int] | None:
+    key = pages.read(cursor, str, int)
+    if key is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(key[0])
+        if moment.tzinfo is None:
+            raise ValueError
+    except ValueError:
+        fault = "not a cursor of this list; use next_cursor of the page before"
+        raise Invalid(f"cursor: {fault}", errors=[{"pointer": "/cursor", "detail": fault}]) from None
+    return moment, key[1]
+
+
+def _key(row: dict[str, Any]) -> list[Any]:
+    return [row["occurred_at"].isoformat(), int(row["id"].partition("_")[2])]
+
+
+@routes.get(
+    "/customers/{customer_id}/sales",
+    operation_id="list_customer_sales",
+    response_model=Page[ShownSale],
+    summary="Sales of a customer",
+)
+def list_customer_sales(
+    request: Request,
+    response: Response,
+    session: Reading,
+    actor: CanReadCustomers,
+    customer_id: CustomerId,
+    limit: pages.Limit = 50,
+    cursor: pages.Cursor = None,
+) -> object:
+    """Newest first."""
+    rows = sales.find(session, customer_id, after=_newest_first(cursor), limit=limit + 1)
+    return pages.page(request, response, rows, limit, _key)
+
+
+@routes.get(
+    "/customers/{customer_id}/sales/monthly",
+    operation_id="get_customer_monthly_sales",
+    response_model=Months,
+    summary="Sales of a customer by month",
+)
+def get_customer_monthly_sales(
+    session: Reading,
+    actor: CanReadCustomers,
+    customer_id: CustomerId,
+    months: Annotated[int, Query(ge=1, le=240, description="How many months back, this one included.")] = 36,
+) -> object:
+    """Sums by month (UTC) and currency, from the first month with a sale."""
+    return {"data": sales.monthly(session, customer_id, months)}
+
+
+@routes.get(
+    "/customers/{customer_id}/sales/{sale_id}",
+    operation_id="get_sale",
+    response_model=ShownSaleWithLines,
+    summary="One sale",
+)
+def get_sale(session: Reading, actor: CanReadCustomers, customer_id: CustomerId, sale_id: SaleId) -> object:
+    """A sale with its lines."""
+    return sales.get(session, customer_id, sale_id)
+
+
+@routes.post(
+    "/sales",
+    status_code=201,
+    operation_id="create_sale",
+    response_model=ShownSaleWithLines,
+    summary="Record a sale",
+)
+def create_sale(session: Writing, actor: CanEditCustomers, once: Idempotent, new: NewSale) -> Response:
+    """An order of a customer that you see."""
+
+    def produce() -> tuple[Any, dict[str, str]]:
+        customer = changes.open_for_edit(session, actor, new.customer_id)
+        sale_id = sales.create(
+            session,
+            actor,
+            customer,
+            new.model_dump(exclude={"customer_id", "lines", "source"}),
+            [line.model_dump() for line in new.lines],
+            None if new.source is None else (new.source.source, new.source.external_id),
+        )
+        with access.as_user(session, actor):
+            found = sales.get(session, customer.id, sale_id)
+        return found, {"Location": f"/v1/customers/{found['customer_id']}/sales/{found['id']}"}
+
+    return once.answer(session, actor, produce, shape=ShownSaleWithLines)
+
+
+# ---------------------------------------------------------------- interactions
+
+InteractionKind = Literal["call", "email", "visit", "note", "ticket", "feedback", "survey", "complaint"]
+Long = Annotated[Text, Field(max_length=20_000)]
+Score = Annotated[float, Field(ge=-1_000_000, le=1_000_000, allow_inf_nan=False)]
+
+
+class NewInteraction(Body):
+    """A call, e-mail, visit, note, ticket, feedback, survey answer or complaint."""
+
+    customer_id: CustomerId
+    client_id: UUID | None = Field(None, description="Made by the sender: what arrives twice with it is recorded once.")
+    kind: InteractionKind = Field(examples=["visit"])
+    occurred_at: When
+    channel: Annotated[Short | None, Field(max_length=60)] = None
+    direction: Literal["in", "out"] | None = None
+    department: Annotated[Short | None, Field(max_length=60)] = None
+    subject: Short | None = Field(None, examples=["Spring range shown"])
+    body: Long | None = None
+    outcome: Short | None = Field(None, examples=["will order"])
+    score: Score | None = None
+    location: Point | None = Field(None, description="Where it happened, where the visitor chose to say so.")
+    follow_up_at: When | None = None
+
+
+class InteractionChanges(Body):
+    """What to change; fields left out stay."""
+
+    channel: Annotated[Short | None, Field(max_length=60)] = None
+    direction: Literal["in", "out"] | None = None
+    department: Annotated[Short | None, Field(max_length=60)] = None
+    subject: Short | None = None
+    body: Long | None = None
+    outcome: Short | None = Field(None, examples=["ordered"])
+    score: Score | None = None
+    follow_up_at: When | None = None
+
+
+class ShownInteraction(Shown):
+    """What passed between us and a customer."""
+
+    id: str = Field(examples=["int_12"])
+    customer_id: str
+    kind: str
+    channel: str | None
+    direction: str | None
+    department: str | None
+    user: Named | None
+    occurred_at: datetime
+    subject: str | None
+    body: str | None
+    outcome: str | None
+    score: float | None
+    location: ShownPoint | None
+    follow_up_at: datetime | None
+    version: int
+    created_at: datetime
+
+
+@interaction_routes.get(
+    "/customers/{customer_id}/interactions",
+    operation_id="list_customer_interactions",
+    response_model=Page[ShownInteraction],
+    summary="Interactions with a customer",
+)
+def list_customer_interactions(
+    request: Request,
+    response: Response,
+    session: Reading,
+    actor: CanReadCustomers,
+    customer_id: CustomerId,
+    limit: pages.Limit = 50,
+    cursor: pages.Cursor = None,
+) -> object:
+    """Newest first."""
+    rows = interactions.find(session, customer_id, after=_newest_first(cursor), limit=limit + 1)
+    return pages.page(request, response, rows, limit, _key)
+
+
+@interaction_routes.get(
+    "/customers/{customer_id}/interactions/{interaction_id}",
+    operation_id="get_interaction",
+    response_model=ShownInteraction,
+    summary="One interaction",
+)
+def get_interaction(
+    response: Response,
+    session: Reading,
+    actor: CanReadCustomers,
+    customer_id: CustomerId,
+    interaction_id: InteractionId,
+) -> object:
+    """One interaction."""
+    found = interactions.get(session, customer_id, interaction_id)
+    response.headers["ETag"] = etag(found["version"])
+    return found
+
+
+@interaction_routes.post(
+    "/interactions",
+    status_code=201,
+    operation_id="create_interaction",
+    response_model=ShownInteraction,
+    summary="Record an interaction",
+)
+def create_interaction(session: Writing, actor: CanEditCustomers, once: Idempotent, new: NewInteraction) -> Response:
+    """With a customer that you see. A repeat with the same `client_id` answers with what was recorded first."""
+
+    def produce() -> tuple[Any, dict[str, str]]:
+        interaction_id = interactions.create(
+            session,
+            actor,
+            new.customer_id,
+            new.model_dump(exclude={"customer_id", "client_id"}),
+            None if new.client_id is None else str(new.client_id),
+        )
+        with access.as_user(session, actor):
+            found = interactions.get(session, new.customer_id, interaction_id)
+        where = f"/v1/customers/{ids.show('cus', new.customer_id)}/interactions/{found['id']}"
+        return found, {"Location": where, "ETag": etag(found["version"])}
+
+    return once.answer(session, actor, produce, shape=ShownInteraction)
+
+
+@interaction_routes.patch(
+    "/customers/{customer_id}/interactions/{interaction_id}",
+    operation_id="edit_interaction",
+    response_model=ShownInteraction,
+    summary="Edit an interaction",
+)
+def edit_interaction(
+    response: Response,
+    session: Writing,
+    actor: CanEditCustomers,
+    customer_id: CustomerId,
+    interaction_id: InteractionId,
+    expected: IfMatch,
+    changed: InteractionChanges,
+) -> object:
+    """Fields left out stay."""
+    interaction = interactions.open_for_edit(session, actor, customer_id, interaction_id)
+    expected.check(interaction.version)
+    interactions.edit(session, actor, interaction, changed.model_dump(exclude_unset=True))
+    with access.as_user(session, actor):
+        found = interactions.get(session, customer_id, interaction_id)
+    response.headers["ETag"] = etag(found["version"])
+    return found
