@@ -52,7 +52,7 @@ function Tally() {
   return (
     <div class="tally">
       <p role="status">
-        {now.total === 0 ? 'No customers in view' : `${counted(now.total, 'customer')} in view`}
+        {now.total === 0 ? 'No customer sites in view' : `${counted(now.total, 'customer site')} in view`}
         {filtered && ', filtered'}
       </p>
       {filtered && (
