@@ -82,10 +82,12 @@ class Writer:
             inner = self.node(root, {"c": True, "s": True, "l": True})
             if not re.search(r"\b[cs]\.", inner):
                 return inner
-            return (
-                f"EXISTS (SELECT 1 FROM customers c JOIN {self.schema}.sites s ON s.customer_id = c.id"
-                f" WHERE c.id = l.customer_id AND s.customer_id = l.customer_id AND s.id = l.site_id AND {inner})"
-            )
+            source = "customers c"
+            keys = "c.id = l.customer_id"
+            if re.search(r"\bs\.", inner):
+                source += f" JOIN {self.schema}.sites s ON s.customer_id = c.id"
+                keys += " AND s.customer_id = l.customer_id AND s.id = l.site_id"
+            return f"EXISTS (SELECT 1 FROM {source} WHERE {keys} AND {inner})"
         # What speaks of the customer alone stays outside; what speaks of a site must hold at one and the same site.
         own: list[Node] = []
         sited: list[Node] = []

@@ -99,8 +99,20 @@ class SiteLookup(Base):
     __tablename__ = "site_lookup"
     __table_args__ = (
         Index("ix_site_lookup_location", "location", postgresql_using="gist"),
-        Index("ix_site_lookup_owner_id_location", "owner_id", "location", postgresql_using="gist"),
-        Index("ix_site_lookup_territory_id_location", "territory_id", "location", postgresql_using="gist"),
+        Index(
+            "ix_site_lookup_owner_id_location",
+            "owner_id",
+            "location",
+            postgresql_using="gist",
+            postgresql_where=text("owner_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_site_lookup_territory_id_location",
+            "territory_id",
+            "location",
+            postgresql_using="gist",
+            postgresql_where=text("territory_id IS NOT NULL"),
+        ),
         Index(
             "ix_site_lookup_segment_id_location",
             "segment_id",

@@ -16,13 +16,17 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("site_lookup", sa.Column("precision_m", sa.Float(), server_default="25", nullable=False))
     op.alter_column("site_lookup", "precision_m", server_default=None)
-    op.create_index(
-        "ix_site_lookup_segment_id_location",
-        "site_lookup",
-        ["segment_id", "location"],
-        postgresql_using="gist",
-        postgresql_where=sa.text("segment_id IS NOT NULL"),
-    )
+    # Partial, so that the planner cannot take them for questions that name no owner, territory or segment.
+    for column in ("owner_id", "territory_id"):
+        op.drop_index(f"ix_site_lookup_{column}_location", table_name="site_lookup")
+    for column in ("owner_id", "territory_id", "segment_id"):
+        op.create_index(
+            f"ix_site_lookup_{column}_location",
+            "site_lookup",
+            [column, "location"],
+            postgresql_using="gist",
+            postgresql_where=sa.text(f"{column} IS NOT NULL"),
+        )
     op.create_index("ix_site_lookup_stage_kind", "site_lookup", ["stage", "kind"])
     op.create_table(
         "lookup_changes",
@@ -42,5 +46,10 @@ def downgrade() -> None:
     op.drop_table("lookup_counts")
     op.drop_table("lookup_changes")
     op.drop_index("ix_site_lookup_stage_kind", table_name="site_lookup")
-    op.drop_index("ix_site_lookup_segment_id_location", table_name="site_lookup")
+    for column in ("owner_id", "territory_id", "segment_id"):
+        op.drop_index(f"ix_site_lookup_{column}_location", table_name="site_lookup")
+    for column in ("owner_id", "territory_id"):
+        op.create_index(
+            f"ix_site_lookup_{column}_location", "site_lookup", [column, "location"], postgresql_using="gist"
+        )
     op.drop_column("site_lookup", "precision_m")

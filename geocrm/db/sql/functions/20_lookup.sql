@@ -1,9 +1,11 @@
 -- Boxes and cells of the lookups, and the exchange of a table for a new generation of itself.
 
--- Boxes in degrees that hold every point within p_radius_m metres of (p_lon, p_lat); two where the circle crosses ±180°.
+-- Boxes in degrees that together hold every point within p_radius_m metres of (p_lon, p_lat), split at ±180°.
 -- On the ellipsoid a step measures at least M_min times the same step on the unit sphere, M_min = a(1-e²) = 6,335,439 m
--- being the smallest radius of curvature (WGS 84, at the equator); so the box of a spherical cap of radius / M_min holds
--- the geodesic circle. A cap over a pole takes every longitude.
+-- being the smallest radius of curvature (WGS 84, at the equator); so the spherical cap of radius / M_min holds the
+-- geodesic circle. A wide circle is covered by strips of latitude, each as wide as the cap is there:
+-- cos Δλ = (cos c - sin φ0 sin φ) / (cos φ0 cos φ), widest at sin φ = sin φ0 / cos c. Neighbouring boxes touch: a point may
+-- be in two of them.
 CREATE OR REPLACE FUNCTION geocrm_boxes(p_lon double precision, p_lat double precision, p_radius_m double precision)
 RETURNS geometry[]
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
@@ -11,27 +13,59 @@ DECLARE
   cap double precision := p_radius_m / 6335439.0 * (1 + 1e-9) + 1e-10;  -- radians
   south double precision;
   north double precision;
+  strips integer := least(24, 1 + floor(p_radius_m / 100000));
+  low double precision;
+  high double precision;
   half double precision;
+  widest double precision;
+  edge double precision;
+  cosine double precision;
+  made geometry[] := '{}';
 BEGIN
-  IF cap >= pi() THEN
-    RETURN ARRAY[ST_MakeEnvelope(-180, -90, 180, 90, 4326)];
+  IF cap >= 1.4 THEN
+    south := CASE WHEN cap >= pi() THEN -90 ELSE greatest(-90, p_lat - degrees(cap)) END;
+    north := CASE WHEN cap >= pi() THEN 90 ELSE least(90, p_lat + degrees(cap)) END;
+    RETURN ARRAY[ST_MakeEnvelope(-180, south, 180, north, 4326)];
   END IF;
   south := greatest(-90, p_lat - degrees(cap));
   north := least(90, p_lat + degrees(cap));
-  IF south <= -90 OR north >= 90 THEN
-    RETURN ARRAY[ST_MakeEnvelope(-180, south, 180, north, 4326)];
-  END IF;
-  half := degrees(asin(least(1.0, sin(cap) / cos(radians(p_lat))))) + 1e-9;
-  IF half >= 179.9 THEN
-    RETURN ARRAY[ST_MakeEnvelope(-180, south, 180, north, 4326)];
-  ELSIF p_lon - half < -180 THEN
-    RETURN ARRAY[ST_MakeEnvelope(-180, south, p_lon + half, north, 4326),
-                 ST_MakeEnvelope(p_lon - half + 360, south, 180, north, 4326)];
-  ELSIF p_lon + half > 180 THEN
-    RETURN ARRAY[ST_MakeEnvelope(p_lon - half, south, 180, north, 4326),
-                 ST_MakeEnvelope(-180, south, p_lon + half - 360, north, 4326)];
-  END IF;
-  RETURN ARRAY[ST_MakeEnvelope(p_lon - half, south, p_lon + half, north, 4326)];
+  widest := sin(radians(p_lat)) / cos(cap);
+  widest := CASE WHEN abs(widest) <= 1 THEN degrees(asin(widest)) END;
+  FOR i IN 1 .. strips LOOP
+    low := south + (north - south) * (i - 1) / strips;
+    high := south + (north - south) * i / strips;
+    half := 0;
+    IF (low <= -90 OR high >= 90) AND (p_lat - degrees(cap) <= -90 OR p_lat + degrees(cap) >= 90)
+       OR abs(p_lat) > 89.9999999 THEN
+      half := 180;
+    ELSIF strips = 1 THEN
+      half := degrees(asin(least(1.0, sin(cap) / cos(radians(p_lat))))) + 1e-9;
+    ELSE
+      FOREACH edge IN ARRAY ARRAY[low, high, coalesce(greatest(low, least(high, widest)), low)] LOOP
+        IF abs(edge) >= 89.9999999 THEN
+          half := 180;
+        ELSE
+          cosine := (cos(cap) - sin(radians(p_lat)) * sin(radians(edge))) / (cos(radians(p_lat)) * cos(radians(edge)));
+          half := greatest(half, CASE WHEN cosine <= -1 THEN 180 WHEN cosine < 1 THEN degrees(acos(cosine)) ELSE 0 END);
+        END IF;
+      END LOOP;
+      half := half + 1e-6 * half + 1e-9;
+    END IF;
+    low := greatest(-90, low - 1e-9);
+    high := least(90, high + 1e-9);
+    IF half >= 179.9 THEN
+      made := made || ST_MakeEnvelope(-180, low, 180, high, 4326);
+    ELSIF p_lon - half < -180 THEN
+      made := made || ST_MakeEnvelope(-180, low, p_lon + half, high, 4326)
+                   || ST_MakeEnvelope(p_lon - half + 360, low, 180, high, 4326);
+    ELSIF p_lon + half > 180 THEN
+      made := made || ST_MakeEnvelope(p_lon - half, low, 180, high, 4326)
+                   || ST_MakeEnvelope(-180, low, p_lon + half - 360, high, 4326);
+    ELSE
+      made := made || ST_MakeEnvelope(p_lon - half, low, p_lon + half, high, 4326);
+    END IF;
+  END LOOP;
+  RETURN made;
 END
 $$;
 
