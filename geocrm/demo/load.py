@@ -27,7 +27,7 @@ from geocrm.demo.copying import copy, money, points
 from geocrm.demo.names import only
 from geocrm.demo.sales import campaign_weeks
 from geocrm.errors import Conflict
-from geocrm.spatial import gazetteers, lookup
+from geocrm.spatial import gazetteers, ledger, lookup
 
 PASSWORD = "demo-geocrm"
 LOGINS = {
@@ -239,7 +239,7 @@ def _layers(session: Session, connection: psycopg.Connection[Any], world: World,
     admin = loaded.users[0]
     loaded.layer_id = _layer(session, LAYER, "Sales territories", "territories", True, begin, admin)
     user_of = dict(zip(force.users["login"], loaded.users, strict=True))
-    team_of: dict[str, int] = dict(session.execute(text("SELECT name, id FROM teams")).tuples())
+    team_of = {row.name: row.id for row in session.execute(text("SELECT name, id FROM teams"))}
     owners = [user_of[login] for login in force.territories["login"]]
     teams = [team_of[team] for team in force.territories["team"]]
     attributes = [
@@ -567,21 +567,4 @@ def _territories(session: Session, world: World, loaded: Loaded) -> None:
     )
     session.execute(text("ALTER TABLE changed_customers ADD PRIMARY KEY (customer_id)"))
     session.execute(text("ANALYZE changed_customers"))
-    try:
-        from geocrm.spatial import territories as ledger
-    except ImportError:
-        session.execute(
-            text(
-                "UPDATE sites s SET territory_id = v.area_id FROM area_versions v JOIN areas a ON a.id = v.area_id "
-                "WHERE a.layer_id = :layer AND ST_Intersects(v.geometry, s.location) AND s.placement = 'placed'"
-            ),
-            {"layer": loaded.layer_id},
-        )
-        session.execute(
-            text(
-                "UPDATE customers c SET territory_ids = t.ids FROM (SELECT customer_id, array_agg(DISTINCT territory_id) "
-                "AS ids FROM sites WHERE territory_id IS NOT NULL GROUP BY 1) t WHERE t.customer_id = c.id"
-            )
-        )
-        return
     ledger.evaluate_bulk(session, reason="Initial plan", actor=access.SYSTEM)
