@@ -1,6 +1,6 @@
 /** The icons of the application: own strokes on a grid of 24. Decorative; the text beside them says what they do. */
 
-import type { Mark } from './palette';
+import { type Mark, OUTLINES } from './palette';
 
 const PATHS = {
   near: 'M12 21s7-6.1 7-11.5A7 7 0 0 0 5 9.5C5 14.9 12 21 12 21z M12 12a2.6 2.6 0 1 0 0-5.2 2.6 2.6 0 0 0 0 5.2z',
@@ -39,18 +39,18 @@ export function Arrow({ bearing_deg }: { bearing_deg: number }) {
   );
 }
 
-const SHAPE_PATHS: Readonly<Record<Mark['shape'], string>> = {
-  circle: 'M10 3.2a6.8 6.8 0 1 0 0 13.6 6.8 6.8 0 0 0 0-13.6z',
-  square: 'M4 4h12v12H4z',
-  triangle: 'M10 2.4 18 16.4H2z',
-  diamond: 'M10 1.5 18.5 10 10 18.5 1.5 10z',
-};
-
 /** The mark of a class, as on the map. */
 export function MarkIcon({ mark }: { mark: Mark }) {
   return (
     <svg class="mark" viewBox="0 0 20 20" aria-hidden="true">
-      <path d={SHAPE_PATHS[mark.shape]} fill={mark.colour} />
+      {mark.shape === 'circle' ? (
+        <circle cx="10" cy="10" r="6.6" fill={mark.colour} />
+      ) : (
+        <polygon
+          points={OUTLINES[mark.shape].map(([x, y]) => `${10 + x * 7.2},${10 + y * 7.2}`).join(' ')}
+          fill={mark.colour}
+        />
+      )}
     </svg>
   );
 }

@@ -22,13 +22,13 @@ function deuteranopia(colour: string): [number, number, number] {
 }
 
 describe('marks', () => {
-  const keys = Array.from({ length: 40 }, (_, i) => `usr_${i + 1}`);
+  const keys = Array.from({ length: 60 }, (_, i) => `usr_${i + 1}`);
 
-  it('are all different up to 28 keys, then grey', () => {
+  it('are all different up to 56 keys, then grey', () => {
     const marks = [...marksFor(keys).values()];
     const named = marks.slice(0, COLOURS.length * SHAPES.length).map((m) => m.colour + m.shape);
-    expect(new Set(named).size).toBe(28);
-    expect(marks.slice(28).every((mark) => mark === OTHER)).toBe(true);
+    expect(new Set(named).size).toBe(56);
+    expect(marks.slice(56).every((mark) => mark === OTHER)).toBe(true);
   });
 
   it('do not depend on the order or on how often a key comes', () => {

@@ -4,7 +4,7 @@
  * Source: M. Okabe, K. Ito, "Color Universal Design", 2008.
  */
 
-export const SHAPES = ['circle', 'square', 'triangle', 'diamond'] as const;
+export const SHAPES = ['circle', 'square', 'triangle', 'diamond', 'wedge', 'cross', 'pentagon', 'star'] as const;
 export type Shape = (typeof SHAPES)[number];
 
 export interface Mark {
@@ -14,6 +14,41 @@ export interface Mark {
 
 export const COLOURS = ['#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00', '#f0e442'] as const;
 export const OTHER: Mark = { colour: '#8d949e', shape: 'circle' };
+/** Corners of a regular polygon or star around (0, 0), the first on top; `inner` is the reach of a star's notches. */
+function corners(n: number, turn = 0, inner?: number): readonly (readonly [number, number])[] {
+  const steps = inner === undefined ? n : 2 * n;
+  return Array.from({ length: steps }, (_, i) => {
+    const angle = (i / steps) * 2 * Math.PI - Math.PI / 2 + turn;
+    const reach = inner !== undefined && i % 2 === 1 ? inner : 1;
+    return [Math.cos(angle) * reach, Math.sin(angle) * reach] as const;
+  });
+}
+
+const ARM = 0.36;
+/** Outlines of the shapes in a square from −1 to 1, y downwards; the circle has none. All look about equally large. */
+export const OUTLINES: Readonly<Record<Exclude<Shape, 'circle'>, readonly (readonly [number, number])[]>> = {
+  square: corners(4, Math.PI / 4).map(([x, y]) => [x * 1.13, y * 1.13] as const),
+  triangle: corners(3).map(([x, y]) => [x * 1.18, y * 1.18 + 0.18] as const),
+  diamond: corners(4).map(([x, y]) => [x * 1.15, y * 1.15] as const),
+  wedge: corners(3, Math.PI).map(([x, y]) => [x * 1.18, y * 1.18 - 0.18] as const),
+  cross: [
+    [-ARM, -1],
+    [ARM, -1],
+    [ARM, -ARM],
+    [1, -ARM],
+    [1, ARM],
+    [ARM, ARM],
+    [ARM, 1],
+    [-ARM, 1],
+    [-ARM, ARM],
+    [-1, ARM],
+    [-1, -ARM],
+    [-ARM, -ARM],
+  ],
+  pentagon: corners(5).map(([x, y]) => [x * 1.06, y * 1.06] as const),
+  star: corners(5, 0, 0.5).map(([x, y]) => [x * 1.2, y * 1.2 + 0.06] as const),
+};
+
 /** The key that a feature without owner or territory carries. */
 export const NONE = '';
 
@@ -33,7 +68,7 @@ function order(key: string): number {
 
 /**
  * A mark for every key. The same keys always get the same marks, whatever is in view: colours first, then the next
- * shape; beyond 28 keys the rest is grey.
+ * shape; beyond 56 keys the rest is grey.
  */
 export function marksFor(keys: Iterable<string>): ReadonlyMap<string, Mark> {
   const sorted = [...new Set(keys)]

@@ -1,6 +1,6 @@
 /** The icons of the map, drawn on a canvas when they are first needed: marks of customers, shops, competitors. */
 
-import { SHAPES, type Shape } from '../design/palette';
+import { OUTLINES, SHAPES, type Shape } from '../design/palette';
 import { INKS, type Theme } from './style';
 
 const SCALE = 2;
@@ -17,19 +17,8 @@ export interface Icon {
 function outline(context: CanvasRenderingContext2D, shape: Shape, middle: number, reach: number): void {
   context.beginPath();
   if (shape === 'circle') context.arc(middle, middle, reach * 0.92, 0, Math.PI * 2);
-  else if (shape === 'square') context.rect(middle - reach * 0.82, middle - reach * 0.82, reach * 1.64, reach * 1.64);
-  else if (shape === 'triangle') {
-    context.moveTo(middle, middle - reach * 1.1);
-    context.lineTo(middle + reach * 1.05, middle + reach * 0.8);
-    context.lineTo(middle - reach * 1.05, middle + reach * 0.8);
-    context.closePath();
-  } else {
-    context.moveTo(middle, middle - reach * 1.15);
-    context.lineTo(middle + reach * 1.15, middle);
-    context.lineTo(middle, middle + reach * 1.15);
-    context.lineTo(middle - reach * 1.15, middle);
-    context.closePath();
-  }
+  else for (const [x, y] of OUTLINES[shape]) context.lineTo(middle + x * reach, middle + y * reach);
+  context.closePath();
 }
 
 function pin(context: CanvasRenderingContext2D, own: boolean, ink: string, surface: string): void {
