@@ -27,7 +27,7 @@ from geocrm.demo.copying import copy, money, points
 from geocrm.demo.names import only
 from geocrm.demo.sales import campaign_weeks
 from geocrm.errors import Conflict
-from geocrm.spatial import gazetteers, ledger, lookup
+from geocrm.spatial import gazetteers, ledger
 
 PASSWORD = "demo-geocrm"
 LOGINS = {
@@ -96,8 +96,6 @@ def load(
         say("customers", customers, customers)
         _territories(session, world, loaded)
         say("territories", customers, customers)
-        lookup.rebuild(session)
-        say("lookups", customers, customers)
         audit.record(
             session, "demo.load", actor_id=None, after={"company": company.NAME, "customers": customers, "seed": seed}
         )
