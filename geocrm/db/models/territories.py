@@ -5,6 +5,7 @@ from typing import Any
 
 from geoalchemy2 import Geometry, WKBElement
 from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Integer, func, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from geocrm.db.models.base import Attributes, Base, Created, CustomerKey, Id, one_of
@@ -49,6 +50,23 @@ class LayerVersion(Base):
     created_at: Mapped[Created]
 
 
+class LayerPeriod(Base):
+    """Which version of a layer is in force from when to when, as known from `recorded_at` to `superseded_at`."""
+
+    __tablename__ = "layer_periods"
+    __table_args__ = (
+        ForeignKeyConstraint(["layer_id", "version"], ["layer_versions.layer_id", "layer_versions.version"]),
+        CheckConstraint("valid_to > valid_from", name="valid_time"),
+    )
+
+    layer_id: Mapped[int] = mapped_column(primary_key=True)
+    valid_from: Mapped[datetime] = mapped_column(primary_key=True)
+    recorded_at: Mapped[datetime] = mapped_column(primary_key=True, server_default=func.clock_timestamp())
+    version: Mapped[int] = mapped_column(Integer)
+    valid_to: Mapped[datetime | None]
+    superseded_at: Mapped[datetime | None]
+
+
 class Area(Base):
     """A polygon on a layer, by its stable identity; what it looks like stands in its versions."""
 
@@ -69,6 +87,12 @@ class AreaVersion(Base):
     __tablename__ = "area_versions"
     __table_args__ = (
         CheckConstraint("geometry IS NULL OR (ST_IsValid(geometry) AND NOT ST_IsEmpty(geometry))", name="geometry"),
+        CheckConstraint(
+            "geometry IS NULL OR (ST_XMin(geometry) >= -180 AND ST_XMax(geometry) <= 180 "
+            "AND ST_YMin(geometry) >= -90 AND ST_YMax(geometry) <= 90)",
+            name="range",
+        ),
+        CheckConstraint("rule IS NULL OR jsonb_typeof(rule) = 'object'", name="rule"),
         Index("ix_area_versions_geometry", "geometry", postgresql_using="gist"),
     )
 
@@ -76,10 +100,54 @@ class AreaVersion(Base):
     version: Mapped[int] = mapped_column(Integer, primary_key=True)
     name: Mapped[str]
     geometry: Mapped[WKBElement | None] = mapped_column(Geometry("MULTIPOLYGON", srid=4326, spatial_index=False))
-    rule: Mapped[dict[str, Any] | None]  # the filter language, on attributes
+    rule: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))  # the filter language, on attributes
     priority: Mapped[int] = mapped_column(Integer, server_default="0")
     attributes: Mapped[Attributes]
+    sets_owner: Mapped[bool] = mapped_column(server_default="false")  # publishing it gives the area this owner
+    owner_id: Mapped[int | None]
+    team_id: Mapped[int | None]
     created_at: Mapped[Created]
+
+
+class AreaPiece(Base):
+    """A small piece of an area version that is, was or will be in force: what points are looked up in.
+
+    `core` is the piece without a rim of some 0.1 mm: a point in it is inside for certain, one in the rim is put to the
+    whole geometry. NULL where nothing is left of it.
+    """
+
+    __tablename__ = "area_pieces"
+    __table_args__ = (
+        ForeignKeyConstraint(["area_id", "version"], ["area_versions.area_id", "area_versions.version"]),
+        Index("ix_area_pieces_geometry", "geometry", postgresql_using="gist"),
+    )
+
+    area_id: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True)
+    piece: Mapped[int] = mapped_column(Integer, primary_key=True)
+    layer_id: Mapped[int]
+    geometry: Mapped[WKBElement] = mapped_column(Geometry("POLYGON", srid=4326, spatial_index=False))
+    core: Mapped[WKBElement | None] = mapped_column(Geometry("GEOMETRY", srid=4326, spatial_index=False))
+
+
+class AreaPeriod(Base):
+    """When a version of an area is in force, as known now; follows from `layer_periods` and `layer_areas`."""
+
+    __tablename__ = "area_periods"
+    __table_args__ = (
+        ForeignKeyConstraint(["area_id", "area_version"], ["area_versions.area_id", "area_versions.version"]),
+        CheckConstraint("valid_to > valid_from", name="valid_time"),
+        Index("ix_area_periods_area_id", "area_id", "area_version"),
+    )
+
+    layer_id: Mapped[int] = mapped_column(ForeignKey("layers.id"), primary_key=True)
+    area_id: Mapped[int] = mapped_column(primary_key=True)
+    valid_from: Mapped[datetime] = mapped_column(primary_key=True)
+    valid_to: Mapped[datetime] = mapped_column(server_default=text("'infinity'"))
+    area_version: Mapped[int] = mapped_column(Integer)
+    priority: Mapped[int] = mapped_column(Integer)
+    has_rule: Mapped[bool]
+    has_geometry: Mapped[bool]
 
 
 class LayerArea(Base):
@@ -133,8 +201,24 @@ class NamedAccount(Base):
     area_id: Mapped[int] = mapped_column(ForeignKey("areas.id"))
 
 
+class NamedPeriod(Base):
+    """When a customer is a named account of an area, as known now; follows from the versions in force."""
+
+    __tablename__ = "named_periods"
+    __table_args__ = (
+        CheckConstraint("valid_to > valid_from", name="valid_time"),
+        Index("ix_named_periods_layer_id", "layer_id"),
+    )
+
+    customer_id: Mapped[CustomerKey]
+    layer_id: Mapped[int] = mapped_column(ForeignKey("layers.id"), primary_key=True)
+    valid_from: Mapped[datetime] = mapped_column(primary_key=True)
+    valid_to: Mapped[datetime] = mapped_column(server_default=text("'infinity'"))
+    area_id: Mapped[int] = mapped_column(ForeignKey("areas.id"))
+
+
 class NamedAccountVersion(Base):
-    """The named accounts of a layer version, kept whole per version that changed them (area NULL = taken out)."""
+    """What a layer version changes in the named accounts of the one it is based on (area NULL = taken out)."""
 
     __tablename__ = "named_account_versions"
     __table_args__ = (
@@ -165,6 +249,13 @@ class Assignment(Base):
             "area_id",
             postgresql_where=text("superseded_at IS NULL AND valid_to IS NULL"),
         ),
+        # recorded ahead of their time, by a scheduled version: what becomes current when its time comes
+        Index(
+            "ix_assignments_ahead",
+            "layer_id",
+            "valid_from",
+            postgresql_where=text("superseded_at IS NULL AND valid_from > recorded_at"),
+        ),
     )
 
     customer_id: Mapped[CustomerKey]
@@ -179,6 +270,7 @@ class Assignment(Base):
     layer_version: Mapped[int | None] = mapped_column(Integer)
     actor_id: Mapped[int | None]
     reason: Mapped[str | None]
+    by_edit: Mapped[bool] = mapped_column(server_default="false")  # begins with a change of the customer, not the layer
 
 
 class Contradiction(Base):

@@ -41,12 +41,20 @@ def upgrade() -> None:
         sa.Column("layer_version", sa.Integer(), nullable=True),
         sa.Column("actor_id", sa.BigInteger(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("by_edit", sa.Boolean(), server_default="false", nullable=False),
         sa.CheckConstraint("(basis = 'none') = (area_id IS NULL)", name=op.f("ck_assignments_area")),
         sa.CheckConstraint("basis IN ('named', 'rule', 'polygon', 'none')", name=op.f("ck_assignments_basis")),
         sa.CheckConstraint("valid_to > valid_from", name=op.f("ck_assignments_valid_time")),
         sa.PrimaryKeyConstraint(
             "customer_id", "site_id", "layer_id", "valid_from", "recorded_at", name=op.f("pk_assignments")
         ),
+    )
+    op.create_index(
+        "ix_assignments_ahead",
+        "assignments",
+        ["layer_id", "valid_from"],
+        unique=False,
+        postgresql_where=sa.text("superseded_at IS NULL AND valid_from > recorded_at"),
     )
     op.create_index(
         "ix_assignments_current",
@@ -748,11 +756,20 @@ def upgrade() -> None:
         sa.Column("rule", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("priority", sa.Integer(), server_default="0", nullable=False),
         sa.Column("attributes", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False),
+        sa.Column("sets_owner", sa.Boolean(), server_default="false", nullable=False),
+        sa.Column("owner_id", sa.BigInteger(), nullable=True),
+        sa.Column("team_id", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint(
             "geometry IS NULL OR (ST_IsValid(geometry) AND NOT ST_IsEmpty(geometry))",
             name=op.f("ck_area_versions_geometry"),
         ),
+        sa.CheckConstraint(
+            "geometry IS NULL OR (ST_XMin(geometry) >= -180 AND ST_XMax(geometry) <= 180 "
+            "AND ST_YMin(geometry) >= -90 AND ST_YMax(geometry) <= 90)",
+            name=op.f("ck_area_versions_range"),
+        ),
+        sa.CheckConstraint("rule IS NULL OR jsonb_typeof(rule) = 'object'", name=op.f("ck_area_versions_rule")),
         sa.ForeignKeyConstraint(["area_id"], ["areas.id"], name=op.f("fk_area_versions_area_id_areas")),
         sa.PrimaryKeyConstraint("area_id", "version", name=op.f("pk_area_versions")),
     )
@@ -764,6 +781,91 @@ def upgrade() -> None:
         postgresql_using="gist",
         postgresql_ops={},
     )
+    op.create_table(
+        "area_periods",
+        sa.Column("layer_id", sa.BigInteger(), nullable=False),
+        sa.Column("area_id", sa.BigInteger(), nullable=False),
+        sa.Column("valid_from", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("valid_to", sa.DateTime(timezone=True), server_default=sa.text("'infinity'"), nullable=False),
+        sa.Column("area_version", sa.Integer(), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("has_rule", sa.Boolean(), nullable=False),
+        sa.Column("has_geometry", sa.Boolean(), nullable=False),
+        sa.CheckConstraint("valid_to > valid_from", name=op.f("ck_area_periods_valid_time")),
+        sa.ForeignKeyConstraint(
+            ["area_id", "area_version"],
+            ["area_versions.area_id", "area_versions.version"],
+            name=op.f("fk_area_periods_area_id_area_version_area_versions"),
+        ),
+        sa.ForeignKeyConstraint(["layer_id"], ["layers.id"], name=op.f("fk_area_periods_layer_id_layers")),
+        sa.PrimaryKeyConstraint("layer_id", "area_id", "valid_from", name=op.f("pk_area_periods")),
+    )
+    op.create_index("ix_area_periods_area_id", "area_periods", ["area_id", "area_version"], unique=False)
+    op.create_geospatial_table(
+        "area_pieces",
+        sa.Column("area_id", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("piece", sa.Integer(), nullable=False),
+        sa.Column("layer_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "geometry",
+            Geometry(
+                geometry_type="POLYGON",
+                srid=4326,
+                dimension=2,
+                spatial_index=False,
+                from_text="ST_GeomFromEWKT",
+                name="geometry",
+                nullable=False,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "core",
+            Geometry(srid=4326, dimension=2, spatial_index=False, from_text="ST_GeomFromEWKT", name="geometry"),
+            nullable=True,
+        ),
+        sa.ForeignKeyConstraint(
+            ["area_id", "version"],
+            ["area_versions.area_id", "area_versions.version"],
+            name=op.f("fk_area_pieces_area_id_version_area_versions"),
+        ),
+        sa.PrimaryKeyConstraint("area_id", "version", "piece", name=op.f("pk_area_pieces")),
+    )
+    op.create_geospatial_index(
+        "ix_area_pieces_geometry", "area_pieces", ["geometry"], unique=False, postgresql_using="gist", postgresql_ops={}
+    )
+    op.create_table(
+        "layer_periods",
+        sa.Column("layer_id", sa.BigInteger(), nullable=False),
+        sa.Column("valid_from", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "recorded_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("valid_to", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("superseded_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("valid_to > valid_from", name=op.f("ck_layer_periods_valid_time")),
+        sa.ForeignKeyConstraint(
+            ["layer_id", "version"],
+            ["layer_versions.layer_id", "layer_versions.version"],
+            name=op.f("fk_layer_periods_layer_id_version_layer_versions"),
+        ),
+        sa.PrimaryKeyConstraint("layer_id", "valid_from", "recorded_at", name=op.f("pk_layer_periods")),
+    )
+    op.create_table(
+        "named_periods",
+        sa.Column("customer_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("layer_id", sa.BigInteger(), nullable=False),
+        sa.Column("valid_from", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("valid_to", sa.DateTime(timezone=True), server_default=sa.text("'infinity'"), nullable=False),
+        sa.Column("area_id", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("valid_to > valid_from", name=op.f("ck_named_periods_valid_time")),
+        sa.ForeignKeyConstraint(["area_id"], ["areas.id"], name=op.f("fk_named_periods_area_id_areas")),
+        sa.ForeignKeyConstraint(["layer_id"], ["layers.id"], name=op.f("fk_named_periods_layer_id_layers")),
+        sa.PrimaryKeyConstraint("customer_id", "layer_id", "valid_from", name=op.f("pk_named_periods")),
+    )
+    op.create_index("ix_named_periods_layer_id", "named_periods", ["layer_id"], unique=False)
     op.create_table(
         "named_account_versions",
         sa.Column("layer_id", sa.BigInteger(), nullable=False),
@@ -878,6 +980,15 @@ def downgrade() -> None:
     op.drop_index("ix_named_accounts_area_id", table_name="named_accounts")
     op.drop_table("named_accounts")
     op.drop_table("named_account_versions")
+    op.drop_index("ix_named_periods_layer_id", table_name="named_periods")
+    op.drop_table("named_periods")
+    op.drop_table("layer_periods")
+    op.drop_geospatial_index(
+        "ix_area_pieces_geometry", table_name="area_pieces", postgresql_using="gist", column_name="geometry"
+    )
+    op.drop_geospatial_table("area_pieces")
+    op.drop_index("ix_area_periods_area_id", table_name="area_periods")
+    op.drop_table("area_periods")
     op.drop_geospatial_index(
         "ix_area_versions_geometry", table_name="area_versions", postgresql_using="gist", column_name="geometry"
     )
@@ -973,6 +1084,11 @@ def downgrade() -> None:
         "ix_assignments_current",
         table_name="assignments",
         postgresql_where=sa.text("superseded_at IS NULL AND valid_to IS NULL"),
+    )
+    op.drop_index(
+        "ix_assignments_ahead",
+        table_name="assignments",
+        postgresql_where=sa.text("superseded_at IS NULL AND valid_from > recorded_at"),
     )
     op.drop_table("assignments")
     op.drop_table("area_sources")
