@@ -8,7 +8,23 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute, APIRouter
 from starlette.routing import Route as PlainRoute
 
-from geocrm.api import customer_edits, customers, edge, errors, openapi, people, places, sales, sessions, system
+from geocrm import logs
+from geocrm.api import (
+    customer_edits,
+    customers,
+    edge,
+    errors,
+    exports,
+    imports,
+    jobs,
+    openapi,
+    people,
+    places,
+    placing,
+    sales,
+    sessions,
+    system,
+)
 from geocrm.api.dependencies import Gate
 from geocrm.api.web import Web
 from geocrm.db.engine import Database, open_database
@@ -22,6 +38,10 @@ SUBJECTS: tuple[APIRouter, ...] = (
     sales.interaction_routes,
     places.routes,
     people.routes,
+    imports.routes,
+    placing.routes,
+    exports.routes,
+    jobs.routes,
 )
 
 
@@ -38,7 +58,7 @@ def create_app(database: Database | None = None, settings: Settings | None = Non
         if database is None:
             opened.dispose()
 
-    edge.configure_logs()
+    logs.configure()
     app = FastAPI(
         title="geocrm",
         version=version("geocrm"),

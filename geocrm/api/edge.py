@@ -6,7 +6,6 @@ A plain ASGI middleware, so that the hot lookups pay microseconds for it.
 import hashlib
 import secrets
 import time
-from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -188,30 +187,3 @@ def security_headers(settings: Settings) -> list[tuple[str, str]]:
     if settings.secure_cookies:
         headers.append(("Strict-Transport-Security", "max-age=31536000; includeSubDomains"))
     return headers
-
-
-def configure_logs() -> None:
-    """JSON lines on standard error."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(default=str),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(file=_Standard()),  # type: ignore[arg-type]
-        cache_logger_on_first_use=True,
-    )
-
-
-class _Standard:
-    """Standard error as it is at the moment of writing."""
-
-    def write(self, text: str) -> Any:
-        import sys
-
-        return sys.stderr.write(text)
-
-    def flush(self) -> None:
-        import sys
-
-        sys.stderr.flush()

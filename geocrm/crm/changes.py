@@ -16,6 +16,7 @@ from geocrm.crm import customers, points
 from geocrm.db import audit
 from geocrm.db.models import Consent, Contact, Customer, CustomerSource, Site, SiteSource
 from geocrm.errors import Conflict, Forbidden, Invalid, NotFound
+from geocrm.spatial import geocoding
 
 Values = Mapping[str, Any]
 GIVEN_M = 25.0  # of given coordinates, unless the sender says otherwise
@@ -73,8 +74,8 @@ def create(
     for consent in consents:
         session.add(Consent(customer_id=customer.id, **consent))
     session.flush()
-    _place(session, placed)
-    _follow(session, actor, customer.id, "customer created")
+    if not _place(session, actor, placed, "customer created"):
+        _follow(session, actor, customer.id, "customer created")
     audit.record(
         session,
         "customer.create",
@@ -126,9 +127,9 @@ def add_site(session: Session, actor: Actor, customer: Customer, values: Values)
     if wanted and has_primary:
         _no_primary(session, customer.id)
     site = _new_site(session, customer.id, dict(values) | {"is_primary": wanted or not has_primary})
-    _place(session, [site])
+    if not _place(session, actor, [site], "site added"):
+        _follow(session, actor, customer.id, "site added")
     _changed(session, customer)
-    _follow(session, actor, customer.id, "site added")
     _record_site(session, actor, "site.create", site, after=_site_values(site))
     return site.id
 
@@ -157,16 +158,24 @@ def edit_site(session: Session, actor: Actor, customer: Customer, site_id: int, 
         setattr(site, name, value)
     if moved and location is not None:
         _take_point(site, location, precision, precision_m)
-    elif moved or readdressed:
+    elif moved:
         _unplace(site)
     elif precision is not None or precision_m is not None:
         site.location_precision = precision or site.location_precision
         site.precision_m = precision_m or site.precision_m
     site.updated_at = func.now()
     session.flush()
-    _place(session, [site])
+    reason = "address changed" if moved or readdressed else "site edited"
+    if moved and location is None:
+        followed = _place(session, actor, [site], reason)
+    elif readdressed and not moved:
+        followed = bool(geocoding.readdress(session, [site.id], actor=actor, reason=reason).customer_ids)
+        session.refresh(site)
+    else:
+        followed = False
+    if not followed:
+        _follow(session, actor, customer.id, reason)
     _changed(session, customer)
-    _follow(session, actor, customer.id, "address changed" if moved or readdressed else "site edited")
     _record_site(session, actor, "site.update", site, before=before, after=_site_values(site))
 
 
@@ -195,16 +204,26 @@ def delete_site(session: Session, actor: Actor, customer: Customer, site_id: int
     _record_site(session, actor, "site.delete", site, before=before)
 
 
-def place_by_hand(session: Session, actor: Actor, customer: Customer, site_id: int, location: Values) -> None:
-    """Put a site where somebody who knows says it is; it stays there whatever the gazetteers think."""
+def place_by_hand(
+    session: Session,
+    actor: Actor,
+    customer: Customer,
+    site_id: int,
+    lon: float,
+    lat: float,
+    *,
+    precision_m: float = GIVEN_M,
+    confirmed: bool = False,
+) -> None:
+    """Put a site where somebody who knows says it is. Raises Invalid for a point outside the site's country, unless it
+    is confirmed."""
     site = _open_site(session, actor, customer, site_id)
+    if not actor.exact:
+        raise Forbidden("A key without the scope locations:exact may not change where a site is.")
     before = _site_values(site)
-    _take_point(
-        site, location, location.get("location_precision"), location.get("precision_m"), source="hand", trusted=True
-    )
-    session.flush()
+    geocoding.place_by_hand(session, site_id, lon, lat, precision_m=precision_m, confirmed=confirmed, actor=actor)
+    session.refresh(site)
     _changed(session, customer)
-    _follow(session, actor, customer.id, "placed by hand")
     _record_site(session, actor, "site.place", site, before=before, after=_site_values(site))
 
 
@@ -212,11 +231,16 @@ def place_again(session: Session, actor: Actor, customer: Customer, site_id: int
     """Place a site anew from its address, whatever point it has."""
     site = _open_site(session, actor, customer, site_id)
     before = _site_values(site)
-    _unplace(site)
-    session.flush()
-    _place(session, [site])
+    if site.placement == "flagged":  # stays as it is where the address is not found
+        geocoding.replace_flagged(session, [site_id], actor=actor)
+    elif site.placement in ("pending", "failed"):
+        geocoding.retry(session, [site_id], actor=actor)
+    else:
+        _unplace(site)
+        if not _place(session, actor, [site], "placed anew from the address"):
+            _follow(session, actor, customer.id, "placed anew from the address")
+    session.refresh(site)
     _changed(session, customer)
-    _follow(session, actor, customer.id, "placed anew from the address")
     _record_site(session, actor, "site.place", site, before=before, after=_site_values(site))
 
 
@@ -258,16 +282,13 @@ def _take_point(
     location: Values,
     precision: str | None,
     precision_m: float | None,
-    *,
-    source: str = "api",
-    trusted: bool = False,
 ) -> None:
     lon, lat = float(location["lon"]), float(location["lat"])
-    flag = "" if trusted else points.flag_of(lon, lat, site.country)
+    flag = points.flag_of(lon, lat, site.country)
     site.location = points.make(lon, lat)
     site.location_precision = precision or "given"
     site.precision_m = precision_m or GIVEN_M
-    site.location_source = source
+    site.location_source = "api"
     site.placement = "flagged" if flag else "placed"
     site.flags = [flag] if flag else []
     site.placing_error = None
@@ -286,15 +307,16 @@ def _unplace(site: Site) -> None:
     site.placing_error = None
 
 
-def _place(session: Session, sites: Iterable[Site]) -> None:
+def _place(session: Session, actor: Actor, sites: Iterable[Site], reason: str) -> bool:
+    """Place those that wait; whether territories and lookups have followed by that."""
     session.flush()
     waiting = [site for site in sites if site.placement == "pending"]
-    if waiting:
-        from geocrm.spatial import geocoding
-
-        geocoding.place(session, [site.id for site in waiting])
-        for site in waiting:
-            session.refresh(site)
+    if not waiting:
+        return False
+    outcome = geocoding.place(session, [site.id for site in waiting], actor=actor, reason=reason)
+    for site in waiting:
+        session.refresh(site)
+    return bool(outcome.customer_ids)
 
 
 def _no_primary(session: Session, customer_id: int) -> None:

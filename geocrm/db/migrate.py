@@ -118,7 +118,9 @@ def _prepare(connection: Connection, database: Database) -> None:
     timeout_ms = int(database.settings.statement_timeout_s * 1000)
     for setting in (f"statement_timeout = {timeout_ms}", "max_parallel_workers_per_gather = 0", "jit = off"):
         connection.execute(text(f"ALTER ROLE {API_LOGIN} IN DATABASE {name} SET {setting}"))
-    connection.execute(text(f"ALTER ROLE {WORKER_LOGIN} IN DATABASE {name} SET jit = off"))
+    # what a killed worker was doing ends soon after it, and is not in the way of its successor
+    for setting in ("jit = off", "client_connection_check_interval = '5s'"):
+        connection.execute(text(f"ALTER ROLE {WORKER_LOGIN} IN DATABASE {name} SET {setting}"))
     if database.settings.database_url is not None:
         for login, password in login_passwords(database.settings).items():
             quoted = connection.scalar(text("SELECT quote_literal(:password)"), {"password": password})

@@ -75,3 +75,22 @@ WHERE x.customer_id = CAST(:customer_id AS bigint) ORDER BY x.source, x.external
 -- name: counts
 -- How many customers, by stage and kind; run as the reader. {condition} is the filter's.
 SELECT c.stage, c.kind, count(*) AS n FROM customers c WHERE {condition} GROUP BY c.stage, c.kind ORDER BY 1, 2
+
+-- name: export
+-- One chunk of an export: the visible sites of customers by id, with the first contact of each.
+WITH page AS MATERIALIZED (
+  SELECT c.* FROM customers c WHERE c.id > CAST(:after AS bigint) AND {condition}
+  ORDER BY c.id LIMIT CAST(:limit AS bigint)
+)
+SELECT c.id, 'cus_' || c.id, c.name, c.kind, c.stage, u.name, c.industry, c.size_class, c.preferred_channel,
+       'sit_' || s.id, s.label, s.line1, s.line2, s.city, s.region, s.postal_code, s.country,
+       ST_X(s.location), ST_Y(s.location), s.location_precision, s.precision_m, s.placement, t.name,
+       k.name, k.role, k.email, k.phone, c.created_at
+FROM page c
+LEFT JOIN users u ON u.id = c.owner_id
+LEFT JOIN LATERAL (
+  SELECT v.* FROM visible.sites v WHERE v.customer_id = c.id ORDER BY v.is_primary DESC, v.id) s ON true
+LEFT JOIN areas t ON t.id = s.territory_id
+LEFT JOIN LATERAL (
+  SELECT v.* FROM visible.contacts v WHERE v.customer_id = c.id ORDER BY v.is_primary DESC, v.id LIMIT 1) k ON true
+ORDER BY c.id, s.is_primary DESC, s.id

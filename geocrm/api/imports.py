@@ -1,0 +1,356 @@
+"""Imports: upload, preview, run with progress events, rejected rows, undo."""
+
+import asyncio
+import hashlib
+import json
+import shutil
+import time
+import uuid
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import File, Form, Header, Query, Request, Response, UploadFile
+from fastapi.sse import format_sse_event
+from pydantic import Field
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+from starlette.responses import StreamingResponse
+
+from geocrm import access, ids
+from geocrm.access import Actor
+from geocrm.api import pages
+from geocrm.api.dependencies import CanImport, Writing, as_actor, in_transaction, router, settings_of
+from geocrm.api.downloads import attachment
+from geocrm.api.shapes import Body, ImportId, Page, Shown, Text
+from geocrm.db import queue
+from geocrm.errors import Conflict, Invalid, NotFound
+from geocrm.ingest import load, recipes
+
+routes = router("Imports")
+
+Kind = Literal["customers", "sales", "interactions", "places", "areas", "products"]
+RUNNING = ("queued", "running", "undoing")
+_EVENT_S = 0.5
+_STREAM_S = 300.0
+
+
+class ShownImport(Shown):
+    """An import: how far it is and what came of it."""
+
+    id: str = Field(examples=["imp_9"])
+    kind: str
+    source: str
+    file_name: str
+    status: str = Field(examples=["running"])
+    dry_run: bool
+    processed: int
+    total: int | None
+    phase: str | None
+    rate: float | None = Field(description="Rows a second.")
+    remaining_s: float | None
+    counts: dict[str, Any] = Field(examples=[{"new": 990, "changed": 3, "unchanged": 0, "rejected": 7, "flagged": 2}])
+    recipe: dict[str, Any]
+    user_id: str | None
+    error: dict[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class NewImport(ShownImport):
+    """A new import, with what its file holds."""
+
+    preview: dict[str, Any] = Field(description="Columns with field, type and samples; first rows; what is missing.")
+
+
+class StartedImport(Shown):
+    """The import and the job that works on it."""
+
+    job_id: str = Field(examples=["job_12"])
+    data: ShownImport = Field(serialization_alias="import", validation_alias="import")
+
+
+class Recipe(Body):
+    """How the columns are read; what is left out is matched automatically."""
+
+    recipe: dict[str, Any] = Field(examples=[{"columns": {"name": "Kunde", "external_id": "Nr"}}])
+
+
+class Run(Body):
+    """How to run it."""
+
+    dry_run: bool = Field(False, description="Do everything and take it back; the counts and rejected rows stay.")
+
+
+class Undo(Body):
+    """How to undo it."""
+
+    skip_conflicts: bool = Field(False, description="Leave rows alone that were edited since.")
+
+
+def seen(session: Session, actor: Actor, batch_id: int) -> None:
+    """Raise NotFound unless the actor may see the import: own ones, the team's for a manager, all for an
+    administrator."""
+    with access.as_user(session, actor):
+        found = session.scalar(
+            text("SELECT true FROM visible.import_batches WHERE id = CAST(:id AS bigint)"), {"id": batch_id}
+        )
+    if not found:
+        raise NotFound()
+
+
+def open_batch(session: Session, actor: Actor, batch_id: int) -> Any:
+    """The batch, locked, where the actor sees it and may import its kind."""
+    seen(session, actor, batch_id)
+    batch = load.find_batch(session, batch_id)
+    session.refresh(batch, with_for_update=True)
+    access.require(actor, load.PERMISSION[batch.kind])
+    return batch
+
+
+@routes.get("/imports", operation_id="list_imports", response_model=Page[ShownImport], summary="List imports")
+def list_imports(
+    request: Request,
+    response: Response,
+    session: Writing,
+    actor: CanImport,
+    limit: pages.Limit = 50,
+    cursor: pages.Cursor = None,
+) -> object:
+    """Your own, your team's, or all; newest first."""
+    key = pages.read(cursor, int)
+    with access.as_user(session, actor):
+        found = session.scalars(
+            text(
+                "SELECT id FROM visible.import_batches"
+                " WHERE CAST(:after AS bigint) IS NULL OR id < CAST(:after AS bigint)"
+                " ORDER BY id DESC LIMIT CAST(:limit AS bigint)"
+            ),
+            {"after": key[0] if key else None, "limit": limit + 1},
+        ).all()
+    rows = [load.summary(session, batch_id) for batch_id in found]
+    return pages.page(request, response, rows, limit, lambda row: [ids.read("imp", row["id"])])
+
+
+@routes.post(
+    "/imports", status_code=202, operation_id="create_import", response_model=NewImport, summary="Upload a file"
+)
+def create_import(
+    request: Request,
+    response: Response,
+    session: Writing,
+    actor: CanImport,
+    file: Annotated[UploadFile, File(description="CSV, XLSX, GeoJSON, GeoPackage, zipped Shapefile or Parquet.")],
+    kind: Annotated[Kind, Form(description="What the file holds.", examples=["customers"])],
+    source: Annotated[
+        Text | None, Form(max_length=100, description="The system it comes from.", examples=["shop"])
+    ] = None,
+    recipe: Annotated[
+        Text | None, Form(max_length=200_000, description="How to read it, as JSON or YAML; left out: found by itself.")
+    ] = None,
+) -> object:
+    """The file is kept and looked into; nothing is imported before it is run. Answers with the preview."""
+    access.require(actor, load.PERMISSION[kind])
+    given = None if recipe is None or not recipe.strip() else recipes.from_yaml(recipe, kind=kind)
+    uploads = settings_of(request).uploads
+    path = _keep(file, uploads)
+    try:
+        batch = load.create_batch(
+            session, path, kind, source, given, actor, name=file.filename or "file", uploads=uploads, move=True
+        )
+    finally:
+        path.unlink(missing_ok=True)
+    try:
+        preview = load.preview(session, batch.id, uploads=uploads)
+    except BaseException:
+        if batch.file_path is not None:
+            (uploads / batch.file_path).unlink(missing_ok=True)
+        raise
+    summary = load.summary(session, batch.id)
+    response.headers["Location"] = f"/v1/imports/{summary['id']}"
+    return summary | {"preview": preview}
+
+
+def _keep(file: UploadFile, uploads: Path) -> Path:
+    uploads.mkdir(parents=True, exist_ok=True)
+    path = uploads / f"upload-{uuid.uuid4().hex}"
+    try:
+        with path.open("xb") as kept:
+            shutil.copyfileobj(file.file, kept, 1 << 20)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    if path.stat().st_size == 0:
+        path.unlink()
+        raise Invalid("The file is empty.", errors=[{"pointer": "/file", "detail": "is empty"}])
+    return path
+
+
+@routes.get("/imports/{import_id}", operation_id="get_import", response_model=ShownImport, summary="One import")
+def get_import(session: Writing, actor: CanImport, import_id: ImportId) -> object:
+    """How far it is and what came of it; ask again for progress, or follow its events."""
+    seen(session, actor, import_id)
+    return load.summary(session, import_id)
+
+
+@routes.get(
+    "/imports/{import_id}/preview",
+    operation_id="preview_import",
+    response_model=dict[str, Any],
+    summary="What an import's file holds",
+)
+def preview_import(request: Request, session: Writing, actor: CanImport, import_id: ImportId) -> object:
+    """Columns with field, type and sample values, the first rows as they would be stored, the first that would be
+    rejected."""
+    open_batch(session, actor, import_id)
+    return load.preview(session, import_id, uploads=settings_of(request).uploads)
+
+
+@routes.put(
+    "/imports/{import_id}/recipe",
+    operation_id="change_import_recipe",
+    response_model=NewImport,
+    summary="Correct how an import is read",
+)
+def change_import_recipe(
+    request: Request, session: Writing, actor: CanImport, import_id: ImportId, changed: Recipe
+) -> object:
+    """Possible until it has run; answers with the new preview."""
+    open_batch(session, actor, import_id)
+    load.change_recipe(session, import_id, changed.recipe)
+    preview = load.preview(session, import_id, uploads=settings_of(request).uploads)
+    return load.summary(session, import_id) | {"preview": preview}
+
+
+@routes.post(
+    "/imports/{import_id}/run",
+    status_code=202,
+    operation_id="run_import",
+    response_model=StartedImport,
+    summary="Run an import",
+)
+def run_import(session: Writing, actor: CanImport, import_id: ImportId, how: Run) -> object:
+    """As a job. A failed one may be run again; it begins anew, and nothing of the first run is left."""
+    batch = open_batch(session, actor, import_id)
+    if batch.status not in ("preview", "failed"):
+        raise Conflict(f"This import is {batch.status}.")
+    batch.status = "queued"
+    batch.error = None
+    job_id = queue.enqueue(
+        session,
+        "import.run",
+        {"batch_id": import_id, "dry_run": how.dry_run},
+        user_id=actor.user_id,
+        subject=ids.show("imp", import_id),
+        lock="imports",
+    )
+    return {"job_id": ids.show("job", job_id), "import": load.summary(session, import_id)}
+
+
+@routes.post(
+    "/imports/{import_id}/undo",
+    status_code=202,
+    operation_id="undo_import",
+    response_model=StartedImport,
+    summary="Undo an import",
+)
+def undo_import(session: Writing, actor: CanImport, import_id: ImportId, how: Undo) -> object:
+    """Restores every current row; ledger and audit keep their history. Where rows were edited since, it is refused
+    (409) with the list of conflicts, unless those are to be left alone."""
+    from geocrm.ingest import undo
+
+    batch = open_batch(session, actor, import_id)
+    if batch.status != "done":
+        raise Conflict(f"This import is {batch.status}; only one that is done can be undone.")
+    if not how.skip_conflicts:
+        undo.check(session, import_id)
+    batch.status = "undoing"
+    job_id = queue.enqueue(
+        session,
+        "import.undo",
+        {"batch_id": import_id, "skip_conflicts": how.skip_conflicts, "user_id": actor.user_id},
+        user_id=actor.user_id,
+        subject=ids.show("imp", import_id),
+        lock="imports",
+    )
+    return {"job_id": ids.show("job", job_id), "import": load.summary(session, import_id)}
+
+
+@routes.get(
+    "/imports/{import_id}/rejected.csv",
+    operation_id="get_import_rejected",
+    summary="Rejected rows",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "The rows"}},
+)
+def get_import_rejected(session: Writing, actor: CanImport, import_id: ImportId) -> Response:
+    """The columns of the file and, behind them, line, column and reason: mend it and upload it again."""
+    seen(session, actor, import_id)
+    return attachment(load.rejected_rows(session, import_id), f"{ids.show('imp', import_id)}-rejected.csv")
+
+
+@routes.get(
+    "/imports/{import_id}/events",
+    operation_id="follow_import",
+    summary="Follow an import",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "content": {
+                "text/event-stream": {
+                    "schema": {"type": "string"},
+                    "example": "event: progress\nid: 5e1a7c\ndata: {\"id\":\"imp_9\",\"status\":\"running\"}\n\n",
+                }
+            },
+            "description": "Events `progress`, then `end`",
+        }
+    },
+)
+async def follow_import(
+    request: Request,
+    actor: CanImport,
+    import_id: ImportId,
+    last_event_id: Annotated[
+        str | None, Header(max_length=100, description="The last event you have: it is not sent again.")
+    ] = None,
+    wait: Annotated[bool, Query(description="False: what there is to say now, and no waiting.")] = True,
+) -> Response:
+    """Server-sent events `progress` while it runs and `end` when it is over. Where no stream gets through, ask
+    GET /v1/imports/{import_id} instead."""
+    first = await _state(request, actor, import_id)
+
+    async def events() -> AsyncIterator[bytes]:
+        state = first
+        last = last_event_id
+        until = time.monotonic() + _STREAM_S
+        while True:
+            data = json.dumps(state, default=str)
+            number = hashlib.sha256(data.encode()).hexdigest()[:12]
+            over = state["status"] not in RUNNING
+            if number != last:
+                yield format_sse_event(data_str=data, event="end" if over else "progress", id=number)
+                last = number
+            if over or not wait or time.monotonic() > until or await request.is_disconnected():
+                return
+            await asyncio.sleep(_EVENT_S)
+            try:
+                state = await _state(request, actor, import_id)
+            except NotFound:
+                return
+
+    return StreamingResponse(events(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+async def _state(request: Request, actor: Actor, import_id: int) -> dict[str, Any]:
+    def look(session: Session) -> bool:
+        return bool(
+            session.scalar(
+                text("SELECT true FROM visible.import_batches WHERE id = CAST(:id AS bigint)"), {"id": import_id}
+            )
+        )
+
+    if not await as_actor(request, actor, look):
+        raise NotFound()
+    return await in_transaction(request, lambda session: load.summary(session, import_id))

@@ -1,0 +1,66 @@
+"""Background jobs, as their user sees them."""
+
+from datetime import datetime
+from typing import Any
+
+from fastapi import Request, Response
+from pydantic import Field
+from sqlalchemy import text
+
+from geocrm import ids
+from geocrm.api import pages
+from geocrm.api.dependencies import Reading, SignedIn, router
+from geocrm.api.shapes import JobId, Page, Shown
+from geocrm.errors import NotFound
+
+routes = router("Jobs")
+
+
+class ShownJob(Shown):
+    """A job: how far it is and what came of it."""
+
+    id: str = Field(examples=["job_12"])
+    name: str = Field(examples=["layer.publish"])
+    subject: str | None = Field(examples=["lay_1"])
+    status: str = Field(description="queued, running, done or failed.", examples=["done"])
+    result: Any = Field(examples=[{"version": 4, "moved": 128}])
+    error: dict[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+_COLUMNS = (
+    "SELECT id, name, subject, status, result, error, created_at, started_at, finished_at FROM visible.jobs WHERE "
+)
+
+
+@routes.get("/jobs", operation_id="list_jobs", response_model=Page[ShownJob], summary="List jobs")
+def list_jobs(
+    request: Request,
+    response: Response,
+    session: Reading,
+    actor: SignedIn,
+    limit: pages.Limit = 50,
+    cursor: pages.Cursor = None,
+) -> object:
+    """Your own, your team's, or all; newest first."""
+    key = pages.read(cursor, int)
+    rows = session.execute(
+        text(
+            _COLUMNS + "CAST(:after AS bigint) IS NULL OR id < CAST(:after AS bigint)"
+            " ORDER BY id DESC LIMIT CAST(:limit AS bigint)"
+        ),
+        {"after": key[0] if key else None, "limit": limit + 1},
+    )
+    shown = [dict(row._mapping) | {"id": ids.show("job", row.id)} for row in rows]
+    return pages.page(request, response, shown, limit, lambda row: [ids.read("job", row["id"])])
+
+
+@routes.get("/jobs/{job_id}", operation_id="get_job", response_model=ShownJob, summary="One job")
+def get_job(session: Reading, actor: SignedIn, job_id: JobId) -> object:
+    """Ask again until its status is done or failed."""
+    row = session.execute(text(_COLUMNS + "id = CAST(:id AS bigint)"), {"id": job_id}).one_or_none()
+    if row is None:
+        raise NotFound()
+    return dict(row._mapping) | {"id": ids.show("job", row.id)}

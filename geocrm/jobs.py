@@ -1,0 +1,360 @@
+"""Background jobs: `python -m geocrm.jobs` works through the queue until it is told to end.
+
+A job that changes the database does so in one transaction, in which it is also marked done; so a worker that is killed
+at any moment leaves a job either done or to be done again. `geocrm.db.queue.enqueue` puts jobs in.
+"""
+
+import asyncio
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import procrastinate
+import psycopg
+import sqlalchemy.exc
+import structlog
+from procrastinate import PsycopgConnector, RetryStrategy
+from psycopg_pool import AsyncConnectionPool
+from pydantic_core import to_jsonable_python
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from geocrm import access, logs
+from geocrm.access import SYSTEM, Actor
+from geocrm.db import audit
+from geocrm.db.engine import Database, open_database
+from geocrm.db.models import Job
+from geocrm.db.queue import QUEUE
+from geocrm.errors import Conflict, GeocrmError
+from geocrm.settings import get_settings
+
+log = structlog.get_logger("geocrm.jobs")
+
+_ALONE = 7_305_417_220  # advisory lock that a worker holds while it lives
+KEEP_JOBS_DAYS = 30
+IDEMPOTENCY_HOURS = 48
+CONCURRENCY = 2
+
+
+class Again(Exception):
+    """The job has to wait for something and is tried again."""
+
+
+RETRY = RetryStrategy(
+    max_attempts=12,
+    exponential_wait=2,
+    retry_exceptions=[Again, sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, psycopg.OperationalError],
+)
+Work = Callable[[Session, Mapping[str, Any]], Any]
+Long = Callable[[Database, Mapping[str, Any]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """What a job of a name does: `work` in the job's transaction, or `long` in transactions of its own (repeatable)."""
+
+    name: str
+    work: Work | None = None
+    long: Long | None = None
+    cron: str | None = None
+
+
+HANDLERS: dict[str, Handler] = {}
+
+
+def handler(name: str, cron: str | None = None) -> Callable[[Work], Work]:
+    """Register what a job does in one transaction."""
+
+    def register(work: Work) -> Work:
+        HANDLERS[name] = Handler(name, work=work, cron=cron)
+        return work
+
+    return register
+
+
+def long_handler(name: str, cron: str | None = None) -> Callable[[Long], Long]:
+    """Register what a job does in transactions of its own; to do it again must do no harm."""
+
+    def register(work: Long) -> Long:
+        HANDLERS[name] = Handler(name, long=work, cron=cron)
+        return work
+
+    return register
+
+
+# ---------------------------------------------------------------- what jobs do
+
+
+def _actor(session: Session, args: Mapping[str, Any]) -> Actor:
+    user_id = args.get("user_id")
+    return SYSTEM if user_id is None else access.load_actor(session, int(user_id))
+
+
+@long_handler("import.run")
+def run_import(database: Database, args: Mapping[str, Any]) -> Any:
+    """Run an import batch, for good or dry."""
+    from geocrm.ingest import load
+
+    batch_id = int(args["batch_id"])
+    try:
+        return load.run(batch_id, database=database, dry_run=bool(args.get("dry_run")))
+    except Conflict as error:
+        with database.writing() as session:
+            status = load.find_batch(session, batch_id).status
+        if status in ("queued", "running"):  # what a killed worker began has not ended yet
+            raise Again(error.detail) from error
+        raise
+
+
+@long_handler("import.undo")
+def undo_import(database: Database, args: Mapping[str, Any]) -> Any:
+    """Undo an import batch."""
+    from geocrm.ingest import undo
+
+    return undo.undo(int(args["batch_id"]), database=database, skip_conflicts=bool(args.get("skip_conflicts")))
+
+
+@handler("placing.pending", cron="*/10 * * * *")
+def place_pending(session: Session, args: Mapping[str, Any]) -> Any:
+    """Place sites that wait and are due."""
+    from geocrm.spatial import geocoding
+
+    outcome = geocoding.place(session)
+    return {"considered": outcome.considered, "placed": outcome.placed}
+
+
+@handler("placing.refine", cron="*/15 * * * *")
+def refine(session: Session, args: Mapping[str, Any]) -> Any:
+    """Ask the geocoder of the settings, where there is one, for street precision."""
+    from geocrm.spatial import geocoding
+
+    provider = geocoding.open_provider(get_settings())
+    if provider is None:
+        return None
+    outcome = geocoding.refine(session, provider)
+    return {"considered": outcome.considered, "placed": outcome.placed}
+
+
+@handler("lookup.merge", cron="* * * * *")
+def merge_cells(session: Session, args: Mapping[str, Any]) -> Any:
+    """Fold the differences of the cell pyramid in."""
+    from geocrm.spatial import lookup
+
+    return {"merged": lookup.merge_cells(session)}
+
+
+@handler("audit.seal", cron="* * * * *")
+def seal_audit(session: Session, args: Mapping[str, Any]) -> Any:
+    """Put new audit entries into the hash chain."""
+    sealed = 0
+    while (more := audit.seal(session)) > 0:
+        sealed += more
+    return {"sealed": sealed}
+
+
+@handler("clean", cron="17 * * * *")
+def clean(session: Session, args: Mapping[str, Any]) -> Any:
+    """Delete what has expired: sessions, failed logins, answers kept for repeats, old jobs."""
+    counts = {}
+    for what, sql in (
+        ("sessions", "DELETE FROM user_sessions WHERE expires_at < now()"),
+        ("attempts", "DELETE FROM login_attempts WHERE at < now() - interval '1 day'"),
+        (
+            "answers",
+            f"DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(hours => {IDEMPOTENCY_HOURS:d})",
+        ),
+        (
+            "jobs",
+            "DELETE FROM jobs WHERE finished_at IS NOT NULL"
+            f" AND created_at < now() - make_interval(days => {KEEP_JOBS_DAYS:d})",
+        ),
+        (
+            "queue",
+            "DELETE FROM procrastinate_jobs q WHERE q.status IN ('succeeded', 'failed', 'cancelled', 'aborted')"
+            " AND (NOT EXISTS (SELECT FROM jobs j WHERE j.id = q.id))"
+            " AND (SELECT max(e.at) FROM procrastinate_events e WHERE e.job_id = q.id) < now() - interval '1 day'",
+        ),
+    ):
+        counts[what] = session.execute(text(sql)).rowcount  # type: ignore[attr-defined]
+    return counts
+
+
+# ---------------------------------------------------------------- running one
+
+
+def run_job(database: Database, name: str, job_id: int, args: Mapping[str, Any]) -> None:
+    """Do one job and note what came of it in its row (periodic ones have none)."""
+    chosen = HANDLERS[name]
+    began = time.monotonic()
+    if not _begin(database, job_id):
+        return
+    try:
+        if chosen.work is not None:
+            with database.writing() as session:
+                result = chosen.work(session, args)
+                _finish(session, job_id, "done", result=result)
+        else:
+            assert chosen.long is not None
+            result = chosen.long(database, args)
+            with database.writing() as session:
+                _finish(session, job_id, "done", result=result)
+    except GeocrmError as error:
+        problem = {"title": error.title, "detail": error.detail, "errors": list(error.errors)} | error.extra
+        with database.writing() as session:
+            _finish(session, job_id, "failed", error=to_jsonable_python(problem))
+        log.warning("job_refused", job=job_id, name=name, slug=error.slug)
+        return
+    except tuple(RETRY.retry_exceptions or ()) as error:
+        with contextlib.suppress(Exception), database.writing() as session:
+            _finish(session, job_id, "queued")
+        log.warning("job_waits", job=job_id, name=name, error=type(error).__name__)
+        raise
+    except Exception as error:
+        with database.writing() as session:
+            _finish(session, job_id, "failed", error={"title": "Something went wrong here; it has been logged."})
+        log.error("job_failed", job=job_id, name=name, error=type(error).__name__, exc_info=True)
+        raise
+    log.info("job_done", job=job_id, name=name, s=round(time.monotonic() - began, 2))
+
+
+def _begin(database: Database, job_id: int) -> bool:
+    with database.writing() as session:
+        row = session.get(Job, job_id, with_for_update=True)
+        if row is None:
+            return True
+        if row.status == "done":  # the worker was killed between its commit and telling the queue
+            return False
+        session.execute(
+            text("UPDATE jobs SET status = 'running', started_at = now(), error = NULL WHERE id = CAST(:id AS bigint)"),
+            {"id": job_id},
+        )
+    return True
+
+
+def _finish(session: Session, job_id: int, status: str, *, result: Any = None, error: Any = None) -> None:
+    session.flush()
+    row = session.get(Job, job_id, with_for_update=True)
+    if row is not None:
+        row.status = status
+        row.result = to_jsonable_python(result)
+        row.error = error
+        if status in ("done", "failed"):
+            session.flush()
+            session.execute(
+                text("UPDATE jobs SET finished_at = clock_timestamp() WHERE id = CAST(:id AS bigint)"), {"id": job_id}
+            )
+    session.flush()
+
+
+def run_queued(database: Database, *, limit: int = 100) -> int:
+    """Do what is queued now, in this thread, and return how many: for tests and for scripts without a worker."""
+    done = 0
+    while done < limit:
+        with database.writing() as session:
+            row = session.execute(
+                text("SELECT id, task_name, args FROM procrastinate_fetch_job_v2(NULL, NULL) WHERE id IS NOT NULL")
+            ).one_or_none()
+        if row is None:
+            return done
+        end = "succeeded"
+        try:
+            run_job(database, row.task_name, row.id, row.args)
+        except Exception:
+            end = "failed"
+        with database.writing() as session:
+            session.execute(
+                text(
+                    "SELECT procrastinate_finish_job_v1(CAST(:id AS bigint),"
+                    " CAST(:end AS procrastinate_job_status), false)"
+                ),
+                {"id": row.id, "end": end},
+            )
+        done += 1
+    return done
+
+
+# ---------------------------------------------------------------- the worker
+
+
+def make_worker(database: Database) -> procrastinate.App:
+    """The queue's application with a task for every handler."""
+    connector = PsycopgConnector(
+        conninfo=database.conninfo("worker"), pool_factory=AsyncConnectionPool, min_size=1, max_size=CONCURRENCY + 2
+    )
+    app = procrastinate.App(connector=connector)
+    for chosen in HANDLERS.values():
+        _register(app, database, chosen)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="queue.retry_stalled", queue=QUEUE, queueing_lock="queue.retry_stalled")
+    async def retry_stalled(timestamp: int) -> None:
+        for job in await app.job_manager.get_stalled_jobs():
+            await app.job_manager.retry_job(job)
+
+    return app
+
+
+def _register(app: procrastinate.App, database: Database, chosen: Handler) -> None:
+    if chosen.cron is None:
+
+        @app.task(name=chosen.name, queue=QUEUE, pass_context=True, retry=RETRY)
+        def run(context: procrastinate.JobContext, /, **args: Any) -> None:
+            run_job(database, chosen.name, context.job.id or 0, args)
+
+    else:
+
+        @app.periodic(cron=chosen.cron)
+        @app.task(name=chosen.name, queue=QUEUE, pass_context=True, queueing_lock=chosen.name, lock=chosen.name)
+        def repeat(context: procrastinate.JobContext, /, timestamp: int = 0, **args: Any) -> None:
+            run_job(database, chosen.name, context.job.id or 0, args)
+
+
+def recover(database: Database, guard: psycopg.Connection[Any]) -> int:
+    """Put what a killed worker had begun back into the queue; how many. Nothing where another worker lives.
+
+    `guard` is the connection on which this worker holds the lock of the living.
+    """
+    alone = guard.execute("SELECT pg_try_advisory_lock(%s)", (_ALONE,)).fetchone()
+    if alone is None or not alone[0]:
+        return 0
+    rows = guard.execute("SELECT id FROM procrastinate_jobs WHERE status = 'doing' ORDER BY id").fetchall()
+    for (job_id,) in rows:
+        guard.execute("SELECT procrastinate_retry_job_v2(%s, now(), NULL, NULL, NULL)", (job_id,))
+    guard.execute("DELETE FROM procrastinate_workers")
+    return len(rows)
+
+
+async def _work(database: Database) -> None:
+    app = make_worker(database)
+    async with app.open_async():
+        await app.run_worker_async(
+            queues=[QUEUE],
+            concurrency=CONCURRENCY,
+            fetch_job_polling_interval=2.0,
+            shutdown_graceful_timeout=20,
+            install_signal_handlers=True,
+        )
+
+
+def main() -> None:
+    """Work through the queue until SIGTERM or SIGINT."""
+    logs.configure()
+    database = open_database(get_settings())
+    try:
+        with psycopg.connect(database.conninfo("worker"), autocommit=True) as guard:
+            again = recover(database, guard)
+            log.info("worker_started", again=again, threads=threading.active_count())
+            asyncio.run(_work(database))
+    except psycopg.OperationalError as error:
+        log.error("worker_lost_database", error=type(error).__name__)
+        sys.exit(1)
+    finally:
+        database.dispose()
+
+
+if __name__ == "__main__":
+    main()
