@@ -27,7 +27,7 @@ from geocrm.demo.copying import copy, money, points
 from geocrm.demo.names import only
 from geocrm.demo.sales import campaign_weeks
 from geocrm.errors import Conflict
-from geocrm.spatial import gazetteers, ledger
+from geocrm.spatial import areas, gazetteers, layers, ledger, publishing
 
 PASSWORD = "demo-geocrm"
 LOGINS = {
@@ -240,12 +240,16 @@ def _layers(session: Session, connection: psycopg.Connection[Any], world: World,
     team_of = {row.name: row.id for row in session.execute(text("SELECT name, id FROM teams"))}
     owners = [user_of[login] for login in force.territories["login"]]
     teams = [team_of[team] for team in force.territories["team"]]
+    shapes = list(force.territories.geometry)
+    counties_of = list(force.territories["counties"])
+    for row, name in enumerate(force.territories["name"]):
+        if name in force.former:
+            shapes[row], counties_of[row] = force.former[name]
     attributes = [
-        json.dumps({"team": t, "counties": c})
-        for t, c in zip(force.territories["team"], force.territories["counties"], strict=True)
+        json.dumps({"team": t, "counties": c}) for t, c in zip(force.territories["team"], counties_of, strict=True)
     ]
     loaded.areas = _areas(
-        connection, loaded.layer_id, 0, list(force.territories["name"]), list(force.territories.geometry),
+        connection, loaded.layer_id, 0, list(force.territories["name"]), shapes,
         [None if rule is None else json.dumps(rule) for rule in force.territories["rule"]], attributes, owners, teams,
     )  # fmt: skip
     n = len(owners)
@@ -565,4 +569,25 @@ def _territories(session: Session, world: World, loaded: Loaded) -> None:
     )
     session.execute(text("ALTER TABLE changed_customers ADD PRIMARY KEY (customer_id)"))
     session.execute(text("ANALYZE changed_customers"))
-    ledger.evaluate_bulk(session, reason="Initial plan", actor=access.SYSTEM)
+    actor = access.load_actor(session, loaded.users[0])
+    ledger.evaluate_bulk(session, reason="Initial plan", actor=actor)
+    draft = layers.create_draft(session, loaded.layer_id, actor=actor)
+    force = world.sales_force
+    for name in force.former:
+        row = int(np.flatnonzero((force.territories["name"] == name).to_numpy())[0])
+        areas.put_area(
+            session,
+            loaded.layer_id,
+            draft.version,
+            loaded.areas[row],
+            actor=actor,
+            geometry=shapely.MultiPolygon([force.territories.geometry.iloc[row]]),
+            attributes={
+                "team": force.territories["team"].iloc[row],
+                "counties": force.territories["counties"].iloc[row],
+            },
+        )
+    since = datetime(world.until.year, 1, 1, tzinfo=UTC)
+    publishing.publish(
+        session, loaded.layer_id, draft.version, actor=actor, reason=territories.MOVE_REASON, effective_from=since
+    )

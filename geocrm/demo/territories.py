@@ -8,6 +8,7 @@ import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from shapely.geometry.base import BaseGeometry
 
 from geocrm.demo import names
 from geocrm.demo.geography import random
@@ -113,17 +114,24 @@ CEDED_POSTCODES: dict[str, list[str]] = {
 }
 
 
+# until the first of January of the last year these counties were another territory's
+MOVED = {"Ouray CO": "Black Canyon", "San Miguel CO": "Black Canyon"}
+MOVE_REASON = "Ouray and San Miguel are served from Durango"
+
+
 @dataclass(frozen=True)
 class SalesForce:
     """teams: team, parent · users: login, name, role, team · territories: name, team, login, counties, geometry, rule.
 
-    `territory_of_county` gives for each county (order of the county frame) the row of its territory.
+    `territory_of_county` gives for each county (order of the county frame) the row of its territory; `former` the
+    polygon and counties that a territory had before counties moved.
     """
 
     teams: pd.DataFrame
     users: pd.DataFrame
     territories: gpd.GeoDataFrame
     territory_of_county: npt.NDArray[np.int64]
+    former: dict[str, tuple[BaseGeometry, list[str]]]
 
 
 def build(counties: gpd.GeoDataFrame, seed: int) -> SalesForce:
@@ -178,7 +186,24 @@ def build(counties: gpd.GeoDataFrame, seed: int) -> SalesForce:
         users=pd.DataFrame(users, columns=["login", "name", "role", "team"]),
         territories=frame,
         territory_of_county=home,
+        former=_former(frame, counties),
     )
+
+
+def _former(frame: gpd.GeoDataFrame, counties: gpd.GeoDataFrame) -> dict[str, tuple[BaseGeometry, list[str]]]:
+    """Polygon and counties of each territory concerned by the move, before it."""
+    members = {name: set(listed) for name, listed in zip(frame["name"], frame["counties"], strict=True)}
+    concerned: set[str] = set()
+    for county, before in MOVED.items():
+        now = next(name for name, listed in members.items() if county in listed)
+        members[now].remove(county)
+        members[before].add(county)
+        concerned |= {now, before}
+    key = counties["name"] + " " + counties["region"]
+    return {
+        name: (counties.geometry[key.isin(members[name])].union_all(), sorted(members[name]))
+        for name in sorted(concerned)
+    }
 
 
 def _unlike(rng: np.random.Generator, n: int) -> list[str]:
