@@ -1,9 +1,6 @@
 /** Requests to the API: one function, errors as `Problem`, the CSRF token of the session on every write. */
 
-export interface FieldError {
-  readonly pointer?: string;
-  readonly detail?: string;
-}
+import type { FieldError } from './shapes';
 
 /** What went wrong, in the words of the API (RFC 9457), with the request id that support asks for. */
 export class Problem extends Error {

@@ -5,16 +5,16 @@ import { get, post, type Query, request, useCsrfToken } from './client';
 import type {
   Area,
   Assignment,
+  Colleague,
   Customer,
   CustomerRow,
   Interaction,
   LayerInfo,
   List,
   Me,
-  Named,
+  Month,
   NearbyCustomer,
   Place,
-  Sale,
   TileJson,
 } from './shapes';
 
@@ -72,8 +72,9 @@ export const customer = (id: string, signal: AbortSignal): Promise<Customer> => 
 export const territoryHistory = (id: string, signal: AbortSignal): Promise<List<Assignment>> =>
   get(`/v1/customers/${id}/territories`, { signal });
 
-export const salesOf = (id: string, cursor: string | null, signal: AbortSignal): Promise<List<Sale>> =>
-  get(`/v1/customers/${id}/sales`, { query: { limit: 200, cursor }, signal });
+/** Sums by month and currency of the last three years, from the first month with a sale. */
+export const monthlySales = (id: string, signal: AbortSignal): Promise<{ data: readonly Month[] }> =>
+  get(`/v1/customers/${id}/sales/monthly`, { query: { months: 36 }, signal });
 
 export const interactionsOf = (id: string, signal: AbortSignal): Promise<List<Interaction>> =>
   get(`/v1/customers/${id}/interactions`, { query: { limit: 5 }, signal });
@@ -99,6 +100,7 @@ export const layers = (signal: AbortSignal): Promise<List<LayerInfo>> => get('/v
 export const areas = (layer: string, signal: AbortSignal): Promise<readonly Area[]> =>
   all((cursor) => get<List<Area>>(`/v1/layers/${layer}/areas`, { query: { limit: 500, cursor }, signal }));
 
-export const owners = (signal: AbortSignal): Promise<List<Named>> => get('/v1/owners', { signal });
+export const colleagues = (signal: AbortSignal): Promise<readonly Colleague[]> =>
+  all((cursor) => get<List<Colleague>>('/v1/colleagues', { query: { limit: 500, cursor }, signal }));
 
 export const customerTileJson = (signal: AbortSignal): Promise<TileJson> => get('/tiles/customers.json', { signal });

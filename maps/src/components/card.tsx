@@ -187,13 +187,11 @@ function Territories({ id }: { id: string }) {
 }
 
 function Sales({ id }: { id: string }) {
-  const [remote, again] = useRemote(`sales ${id}`, (signal) =>
-    routes.all((cursor) => routes.salesOf(id, cursor, signal)),
-  );
+  const [remote, again] = useRemote(`sales ${id}`, (signal) => routes.monthlySales(id, signal));
   if (remote.status === 'failed') return <Failed problem={remote.problem} again={again} />;
   if (remote.status !== 'ready') return <Loading what="sales" lines={5} />;
-  if (remote.data.length === 0) return <p class="quiet">Nothing sold yet.</p>;
-  return <SalesPlot rows={remote.data} />;
+  if (remote.data.data.length === 0) return <p class="quiet">Nothing sold in the last three years.</p>;
+  return <SalesPlot months={remote.data.data} />;
 }
 
 function Interactions({ id }: { id: string }) {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { mainCurrency, months, sum, ticks } from './months';
+import { mainCurrency, sum, ticks, unbroken } from './months';
 
-const sale = (occurred_at: string, amount: string, currency = 'USD') => ({ occurred_at, amount, currency });
+const sold = (month: string, amount: string, count = 1, currency = 'USD') => ({ month, amount, count, currency });
 
 describe('sums', () => {
   it('are exact where floats are not', () => {
@@ -17,34 +17,26 @@ describe('sums', () => {
 });
 
 describe('months', () => {
-  it('shows months without sales as zero', () => {
-    const rows = [
-      sale('2025-11-30T23:59:59Z', '10'),
-      sale('2026-02-01T00:00:00Z', '5'),
-      sale('2026-02-03T00:00:00Z', '6'),
-    ];
-    expect(months(rows, 'USD')).toEqual([
-      { month: '2025-11', amount: 10, sales: 1 },
-      { month: '2025-12', amount: 0, sales: 0 },
-      { month: '2026-01', amount: 0, sales: 0 },
-      { month: '2026-02', amount: 11, sales: 2 },
+  it('shows months without sales as zero, over the turn of a year', () => {
+    const rows = [sold('2026-02', '11.5000', 2), sold('2025-11', '10')];
+    expect(unbroken(rows, 'USD')).toEqual([
+      sold('2025-11', '10'),
+      sold('2025-12', '0', 0),
+      sold('2026-01', '0', 0),
+      sold('2026-02', '11.5000', 2),
     ]);
   });
 
-  it('leaves other currencies and impossible dates out', () => {
-    const rows = [sale('2026-01-05T00:00:00Z', '1'), sale('2026-01-05T00:00:00Z', '2', 'EUR'), sale('soon', '3')];
-    expect(months(rows, 'USD')).toEqual([{ month: '2026-01', amount: 1, sales: 1 }]);
-    expect(months([], 'USD')).toEqual([]);
-  });
-
-  it('keeps the last ones', () => {
-    const rows = [sale('2010-01-01T00:00:00Z', '1'), sale('2026-01-01T00:00:00Z', '1')];
-    expect(months(rows, 'USD')).toHaveLength(36);
-    expect(months(rows, 'USD').at(-1)?.month).toBe('2026-01');
+  it('leaves other currencies and impossible months out', () => {
+    const rows = [sold('2026-01', '1'), sold('2026-01', '2', 1, 'EUR'), sold('soon', '3')];
+    expect(unbroken(rows, 'USD')).toEqual([sold('2026-01', '1')]);
+    expect(unbroken([], 'USD')).toEqual([]);
   });
 
   it('takes the currency of most sales', () => {
-    expect(mainCurrency([sale('', '1', 'EUR'), sale('', '1'), sale('', '1')])).toBe('USD');
+    expect(mainCurrency([sold('2026-01', '9', 5, 'EUR'), sold('2026-01', '1', 3), sold('2026-02', '1', 3)])).toBe(
+      'USD',
+    );
     expect(mainCurrency([])).toBeNull();
   });
 });

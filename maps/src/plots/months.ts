@@ -1,16 +1,11 @@
-/** Sales by month, from rows; decimal texts are added exactly. */
+/** Sales by month of one currency; decimal texts are added exactly. */
 
-export interface Amount {
-  readonly occurred_at: string;
-  readonly amount: string;
-  readonly currency: string;
-}
-
+/** What was sold in a month (YYYY-MM, UTC), in one currency. */
 export interface Month {
-  /** YYYY-MM, UTC. */
   readonly month: string;
-  readonly amount: number;
-  readonly sales: number;
+  readonly currency: string;
+  readonly amount: string;
+  readonly count: number;
 }
 
 const SCALE = 4;
@@ -31,10 +26,10 @@ export function sum(amounts: readonly string[]): string {
   return `${total < 0n ? '-' : ''}${digits.slice(0, -SCALE)}.${digits.slice(-SCALE)}`;
 }
 
-/** The currency of most rows; null without rows. */
-export function mainCurrency(rows: readonly Amount[]): string | null {
+/** The currency of most sales; null without any. */
+export function mainCurrency(months: readonly Month[]): string | null {
   const counts = new Map<string, number>();
-  for (const row of rows) counts.set(row.currency, (counts.get(row.currency) ?? 0) + 1);
+  for (const { currency, count } of months) counts.set(currency, (counts.get(currency) ?? 0) + count);
   let best: string | null = null;
   for (const [currency, n] of counts) if (best === null || n > (counts.get(best) ?? 0)) best = currency;
   return best;
@@ -45,27 +40,17 @@ function next(month: string): string {
   return number === 12 ? `${year + 1}-01` : `${year}-${String(number + 1).padStart(2, '0')}`;
 }
 
-/** Every month from the first sale to the last, months without sales as zero; at most the last `limit`. */
-export function months(rows: readonly Amount[], currency: string, limit = 36): readonly Month[] {
-  const byMonth = new Map<string, string[]>();
-  for (const row of rows) {
-    if (row.currency !== currency) continue;
-    const moment = new Date(row.occurred_at);
-    if (Number.isNaN(moment.getTime())) continue;
-    const month = moment.toISOString().slice(0, 7);
-    const amounts = byMonth.get(month);
-    if (amounts) amounts.push(row.amount);
-    else byMonth.set(month, [row.amount]);
-  }
-  const known = [...byMonth.keys()].sort();
-  const [first, last] = [known[0], known.at(-1)];
+/** Every month of a currency from the first to the last, those that are missing as zero. */
+export function unbroken(months: readonly Month[], currency: string): readonly Month[] {
+  const known = new Map(months.filter((m) => m.currency === currency).map((m) => [m.month, m]));
+  const sorted = [...known.keys()].filter((month) => /^\d{4}-\d{2}$/.test(month)).sort();
+  const [first, last] = [sorted[0], sorted.at(-1)];
   if (first === undefined || last === undefined) return [];
   const all: Month[] = [];
   for (let month = first; month <= last; month = next(month)) {
-    const amounts = byMonth.get(month) ?? [];
-    all.push({ month, amount: Number(sum(amounts)), sales: amounts.length });
+    all.push(known.get(month) ?? { month, currency, amount: '0', count: 0 });
   }
-  return all.slice(-limit);
+  return all;
 }
 
 /** Round numbers for an axis that covers [least, most] with zero in it: about `wanted` steps of 1, 2 or 5 × 10ⁿ. */

@@ -1,7 +1,7 @@
 /** Sales over time as bars by month, with axes, a sentence for those who cannot see it, and the numbers as a table. */
 
 import { counted, money } from '../format';
-import { type Amount, type Month, mainCurrency, months, sum, ticks } from './months';
+import { type Month, mainCurrency, sum, ticks, unbroken } from './months';
 import './plots.css';
 
 const WIDTH = 340;
@@ -30,18 +30,21 @@ function axisName(month: string): string {
   return month.endsWith('-01') ? month.slice(0, 4) : named(month);
 }
 
-export function SalesPlot({ rows }: { rows: readonly Amount[] }) {
-  const currency = mainCurrency(rows);
+export function SalesPlot({ months }: { months: readonly Month[] }) {
+  const currency = mainCurrency(months);
   if (currency === null) return null;
-  const series = months(rows, currency);
-  const others = rows.filter((row) => row.currency !== currency).length;
-  const marks = ticks(Math.min(...series.map((m) => m.amount)), Math.max(...series.map((m) => m.amount)));
+  const series = unbroken(months, currency).map((m) => ({ ...m, value: Number(m.amount) }));
+  const others = months.reduce((n, m) => n + (m.currency === currency ? 0 : m.count), 0);
+  const marks = ticks(Math.min(...series.map((m) => m.value)), Math.max(...series.map((m) => m.value)));
   const [low, high] = [marks[0] ?? 0, marks.at(-1) ?? 1];
   const y = (value: number) => TOP + ((high - value) / (high - low)) * (HEIGHT - TOP - BOTTOM);
   const slot = (WIDTH - LEFT) / Math.max(series.length, 6);
-  const best = series.reduce((a, b) => (b.amount > a.amount ? b : a));
-  const shown = rows.filter((row) => row.currency === currency);
-  const sentence = `${counted(shown.length, 'sale')}, ${money(sum(shown.map((r) => r.amount)), currency)} in all; the best month was ${named(best.month)} with ${money(best.amount, currency)}.`;
+  const best = series.reduce((a, b) => (b.value > a.value ? b : a));
+  const sales = series.reduce((n, m) => n + m.count, 0);
+  const total = money(sum(series.map((m) => m.amount)), currency);
+  const sentence =
+    `${counted(sales, 'sale')} since ${named(series[0]?.month ?? '')}, ${total} in all;` +
+    ` the best month was ${named(best.month)} with ${money(best.value, currency)}.`;
   return (
     <figure class="plot">
       <figcaption>{sentence}</figcaption>
@@ -55,15 +58,15 @@ export function SalesPlot({ rows }: { rows: readonly Amount[] }) {
           </g>
         ))}
         {series.map((month, index) => {
-          const [from, to] = [y(Math.max(month.amount, 0)), y(Math.min(month.amount, 0))];
+          const [from, to] = [y(Math.max(month.value, 0)), y(Math.min(month.value, 0))];
           return (
             <rect
               key={month.month}
-              class={month.amount < 0 ? 'bar negative' : 'bar'}
+              class={month.value < 0 ? 'bar negative' : 'bar'}
               x={LEFT + index * slot + slot * 0.12}
               y={from}
               width={slot * 0.76}
-              height={Math.max(to - from, month.amount === 0 ? 0 : 1)}
+              height={Math.max(to - from, month.value === 0 ? 0 : 1)}
             >
               <title>{`${named(month.month)}: ${money(month.amount, currency)}`}</title>
             </rect>
@@ -95,7 +98,7 @@ export function SalesPlot({ rows }: { rows: readonly Amount[] }) {
               {[...series].reverse().map((month) => (
                 <tr key={month.month}>
                   <th scope="row">{named(month.month)}</th>
-                  <td>{month.sales}</td>
+                  <td>{month.count}</td>
                   <td>{money(month.amount, currency)}</td>
                 </tr>
               ))}

@@ -3,7 +3,7 @@
 import { computed, signal } from '@preact/signals';
 import { Problem, useCsrfToken, whenSignedOut } from '../api/client';
 import * as routes from '../api/routes';
-import type { Area, Me, Named, Place } from '../api/shapes';
+import type { Area, Colleague, Me, Place } from '../api/shapes';
 import type { Bounds, StyleSpecification } from '../map/map';
 import { asProblem } from './remote';
 
@@ -17,7 +17,7 @@ export type Session =
 export interface Company {
   readonly status: 'loading' | 'ready' | 'failed';
   readonly problem: Problem | null;
-  readonly owners: readonly Named[];
+  readonly owners: readonly Colleague[];
   readonly territories: readonly Area[];
   readonly territoryLayer: string | null;
   readonly places: readonly Place[];
@@ -105,7 +105,7 @@ export async function loadCompany(): Promise<void> {
     const none = { data: [], has_more: false };
     const [layerList, owners, places, tiles, base] = await Promise.all([
       permitted(routes.layers(signalled), none),
-      permitted(routes.owners(signalled), none),
+      permitted(routes.colleagues(signalled), []),
       permitted(routes.places(signalled), []),
       routes.customerTileJson(signalled),
       baseStyle(signalled),
@@ -115,7 +115,8 @@ export async function loadCompany(): Promise<void> {
     currentCompany.value = {
       status: 'ready',
       problem: null,
-      owners: owners.data,
+      // Those who own customers: the others would only lengthen the legend.
+      owners: owners.filter((person) => person.role === 'rep' || person.role === 'manager'),
       territories,
       territoryLayer: layer?.id ?? null,
       places,
