@@ -76,10 +76,12 @@ def publish(
     NotFound, Forbidden, Conflict, Invalid (no reason). Needs the worker's role."""
     if not reason or not reason.strip():
         raise Invalid("Say why you publish this.", errors=[{"pointer": "/reason", "detail": "is missing"}])
+    layers.require_publishing(actor, layers.get_layer(session, layer_id))
     plan = work_out(
         session, layer_id, version, actor=actor, effective_from=effective_from, overwrite=overwrite, now=now,
         reason=reason,
     )  # fmt: skip
+    _require_own_areas(session, actor, layer_id, version, plan.parent)
     moved, rebased = count_moves(session)
     rows = 0
     if plan.in_force is not None:
@@ -127,7 +129,6 @@ def work_out(
     session.flush()
     session.execute(select(Layer.id).where(Layer.id == layer_id).with_for_update())
     layer, draft = layers.get_draft(session, layer_id, version, actor=actor)
-    layers.require_publishing(actor, layer)
     ledger.begin(session)
     moment, recorded = ledger.clock(session, now)
     begin = effective_from or moment
@@ -139,7 +140,6 @@ def work_out(
     start_before = _start(session, layer_id)
     parent = layers.in_force_at(session, layer_id, max(begin, moment))
     merged = _rebase(session, draft, parent, overwrite)
-    _require_own_areas(session, actor, layer_id, version, parent)
     _put_in_force(session, layer_id, version, parent, begin=begin, now=moment, recorded=recorded)
     ledger.derive_periods(session, layer_id, begin=begin)
     values = {"layer": layer_id, "version": version, "parent": parent, "begin": begin, "actor": actor.user_id}

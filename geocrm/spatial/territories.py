@@ -6,8 +6,9 @@ actor may see. Writing (`evaluate`, `publish`, `move` …, offered here as well)
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from sqlalchemy import text
@@ -22,6 +23,7 @@ __all__ = [
     "AtPoint",
     "Held",
     "Published",
+    "TerritorySales",
     "at",
     "at_points",
     "evaluate",
@@ -31,10 +33,13 @@ __all__ = [
     "move",
     "of_customer",
     "publish",
+    "sales_by_territory",
     "undo",
 ]
 
 MAX_POINTS: Final = 1000
+Basis = Literal["as_was", "restated"]
+Period = Literal["day", "week", "month", "quarter", "year"]
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,46 @@ def history(
         "customer": customer_id, "layer": layer_id, "known_at": known_at, "superseded": superseded,
     }  # fmt: skip
     return [Held(**row._mapping) for row in session.execute(text(query), values)]
+
+
+@dataclass(frozen=True)
+class TerritorySales:
+    """Sales of a territory in a period and currency; `area_id` is None for sales of no territory."""
+
+    period: date  # its first day, UTC
+    area_id: int | None
+    name: str | None
+    currency: str
+    amount: Decimal
+    sales: int
+    customers: int
+
+
+def sales_by_territory(
+    session: Session,
+    layer_id: int,
+    start: datetime,
+    end: datetime,
+    *,
+    basis: Basis = "as_was",
+    period: Period = "month",
+    now: datetime | None = None,
+) -> list[TerritorySales]:
+    """Sales in [start, end) per territory, period and currency, of the customers that the session sees.
+
+    `as_was` counts a sale for the territory that its site belonged to at the sale, `restated` for today's. A sale without
+    a site is that of the customer's primary site. Raises Invalid."""
+    if basis not in get_args(Basis) or period not in get_args(Period):
+        raise Invalid(
+            f"Sales are reported {' or '.join(get_args(Basis))}, by {', '.join(get_args(Period))}.",
+            errors=[{"pointer": "/basis" if basis not in get_args(Basis) else "/period", "detail": "unknown"}],
+        )
+    moment = None
+    if basis == "restated":
+        moment = now if now is not None else session.scalar(text("SELECT now()"))
+    query = named("territories_reading", "sales_by_territory").replace("{schema}", facts(session))
+    values = {"layer": layer_id, "start": start, "end": end, "period": period, "moment": moment}
+    return [TerritorySales(**row._mapping) for row in session.execute(text(query), values)]
 
 
 def facts(session: Session) -> str:
