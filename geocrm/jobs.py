@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import procrastinate
@@ -31,6 +32,7 @@ from geocrm.db.models import Job
 from geocrm.db.queue import QUEUE
 from geocrm.errors import Conflict, GeocrmError
 from geocrm.settings import get_settings
+from geocrm.spatial import geocoding, lookup, territories
 
 log = structlog.get_logger("geocrm.jobs")
 
@@ -118,11 +120,63 @@ def undo_import(database: Database, args: Mapping[str, Any]) -> Any:
     return undo.undo(int(args["batch_id"]), database=database, skip_conflicts=bool(args.get("skip_conflicts")))
 
 
+def _when(args: Mapping[str, Any]) -> datetime | None:
+    given = args.get("effective_from")
+    return None if given is None else datetime.fromisoformat(str(given))
+
+
+@handler("layer.publish")
+def publish_layer(session: Session, args: Mapping[str, Any]) -> Any:
+    """Publish a draft."""
+    return _published(
+        territories.publish(
+            session,
+            int(args["layer_id"]),
+            int(args["version"]),
+            actor=_actor(session, args),
+            reason=str(args["reason"]),
+            effective_from=_when(args),
+            overwrite=bool(args.get("overwrite")),
+        )
+    )
+
+
+@handler("layer.undo")
+def undo_layer(session: Session, args: Mapping[str, Any]) -> Any:
+    """Publish a former version again."""
+    version = args.get("version")
+    return _published(
+        territories.undo(
+            session,
+            int(args["layer_id"]),
+            actor=_actor(session, args),
+            reason=str(args["reason"]),
+            version=None if version is None else int(version),
+        )
+    )
+
+
+def _published(done: territories.Published) -> dict[str, Any]:
+    return {
+        "version": done.version,
+        "status": done.status,
+        "effective_from": done.effective_from,
+        "moved": done.moved,
+        "rebased": done.rebased,
+        "concerned": done.concerned,
+        "merged": done.merged,
+    }
+
+
+@handler("layer.make_current", cron="* * * * *")
+def make_due_current(session: Session, args: Mapping[str, Any]) -> Any:
+    """Make layer versions current whose time has come."""
+    return {"layers": territories.make_due_current(session)}
+
+
 @handler("placing.pending", cron="*/10 * * * *")
 def place_pending(session: Session, args: Mapping[str, Any]) -> Any:
     """Place sites that wait and are due."""
-    from geocrm.spatial import geocoding
-
     outcome = geocoding.place(session)
     return {"considered": outcome.considered, "placed": outcome.placed}
 
@@ -130,8 +184,6 @@ def place_pending(session: Session, args: Mapping[str, Any]) -> Any:
 @handler("placing.refine", cron="*/15 * * * *")
 def refine(session: Session, args: Mapping[str, Any]) -> Any:
     """Ask the geocoder of the settings, where there is one, for street precision."""
-    from geocrm.spatial import geocoding
-
     provider = geocoding.open_provider(get_settings())
     if provider is None:
         return None
@@ -142,8 +194,6 @@ def refine(session: Session, args: Mapping[str, Any]) -> Any:
 @handler("lookup.merge", cron="* * * * *")
 def merge_cells(session: Session, args: Mapping[str, Any]) -> Any:
     """Fold the differences of the cell pyramid in."""
-    from geocrm.spatial import lookup
-
     return {"merged": lookup.merge_cells(session)}
 
 

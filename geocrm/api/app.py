@@ -15,8 +15,10 @@ from geocrm.api import (
     edge,
     errors,
     exports,
+    hot,
     imports,
     jobs,
+    layers,
     openapi,
     people,
     places,
@@ -24,6 +26,7 @@ from geocrm.api import (
     sales,
     sessions,
     system,
+    territories,
 )
 from geocrm.api.dependencies import Gate
 from geocrm.api.web import Web
@@ -37,6 +40,8 @@ SUBJECTS: tuple[APIRouter, ...] = (
     sales.routes,
     sales.interaction_routes,
     places.routes,
+    layers.routes,
+    territories.routes,
     people.routes,
     imports.routes,
     placing.routes,
@@ -55,6 +60,7 @@ def create_app(database: Database | None = None, settings: Settings | None = Non
         app.state.database = opened
         app.state.gate = Gate(opened)
         yield
+        await hot.close(app)
         if database is None:
             opened.dispose()
 
@@ -73,9 +79,10 @@ def create_app(database: Database | None = None, settings: Settings | None = Non
     app.state.settings = chosen
     errors.install(app)
     app.include_router(system.routes)
+    app.router.routes.extend(hot.routes)
     for subject in SUBJECTS:
         app.include_router(subject, prefix="/v1")
-    app.router.routes.append(PlainRoute("/{path:path}", Web(chosen.web_dir), methods=["GET", "HEAD"]))
+    app.router.routes.append(PlainRoute("/{path:path}", Web(chosen.web_dir).__call__, methods=["GET", "HEAD"]))
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]
     app.add_middleware(edge.Edge, settings=chosen)
     return app

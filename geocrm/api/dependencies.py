@@ -146,11 +146,11 @@ async def authenticate(request: Request) -> Actor:
             sent = request.headers.get(CSRF_HEADER, "")
             if not hmac.compare_digest(sent.encode(), (actor.csrf_token or "\x00").encode()):
                 raise Forbidden(f"Send the header {CSRF_HEADER} with the token of your session.")
-        await _keep_alive(request, gate, token)
+        await keep_alive(request, gate, token)
     return actor
 
 
-async def _keep_alive(request: Request, gate: Gate, token: str) -> None:
+async def keep_alive(request: Request, gate: Gate, token: str) -> None:
     """A session lives for some hours since its last use; what is written is every fifth minute of it."""
     digest = access.digest(token)
     now = time.monotonic()

@@ -16,7 +16,7 @@ from geocrm.crm import customers, points
 from geocrm.db import audit
 from geocrm.db.models import Consent, Contact, Customer, CustomerSource, Site, SiteSource
 from geocrm.errors import Conflict, Forbidden, Invalid, NotFound
-from geocrm.spatial import geocoding
+from geocrm.spatial import geocoding, territories
 
 Values = Mapping[str, Any]
 GIVEN_M = 25.0  # of given coordinates, unless the sender says otherwise
@@ -477,8 +477,6 @@ def _changed(session: Session, customer: Customer) -> None:
 
 
 def _follow(session: Session, actor: Actor, customer_id: int, reason: str) -> None:
-    from geocrm.spatial import territories
-
     session.flush()
     territories.evaluate(session, [customer_id], actor=actor, reason=reason)
 

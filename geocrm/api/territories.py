@@ -1,0 +1,220 @@
+"""Whose is it: territories of many points at once, the ledger of a customer, moving customers by hand."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Query, Response
+from pydantic import Field
+from sqlalchemy import text
+
+from geocrm import access, ids
+from geocrm.api.dependencies import CanPublishAreas, CanReadCustomers, CanReadLayers, Reading, Writing, router
+from geocrm.api.idempotency import Idempotent
+from geocrm.api.layers import LayerName, names_of, open_layer
+from geocrm.api.shapes import AreaId, Body, CustomerId, Name, Named, Point, Shown, When
+from geocrm.crm import customers
+from geocrm.errors import Invalid
+from geocrm.spatial import territories
+
+routes = router("Territories")
+
+
+class TerritoryAt(Shown):
+    """What a layer says of a point at a moment."""
+
+    layer: str = Field(examples=["sales"])
+    territory: Named | None
+    owner: Named | None
+    team: Named | None
+    basis: str = Field(examples=["polygon"])
+    valid_from: datetime
+    valid_to: datetime | None
+    reason: str | None
+    layer_version: int
+
+
+class PointsAt(Body):
+    """Up to 1,000 points."""
+
+    points: Annotated[list[Point], Field(min_length=1, max_length=1000)] = Field(
+        examples=[[{"lon": -104.9903, "lat": 39.7392}]]
+    )
+    as_of: When | None = Field(None, description="Left out: now.")
+
+
+class TerritoriesAt(Shown):
+    """For each point, in the order given, one entry a layer."""
+
+    data: list[list[TerritoryAt]]
+
+
+class LedgerRow(Shown):
+    """To whom a site belonged on a layer, from when to when, since when that was known, and why."""
+
+    site_id: str
+    layer: str
+    territory: Named | None
+    owner: Named | None
+    team: Named | None
+    basis: str
+    valid_from: datetime
+    valid_to: datetime | None
+    recorded_at: datetime
+    superseded_at: datetime | None
+    layer_version: int | None
+    by: Named | None
+    reason: str | None
+
+
+class Ledger(Shown):
+    """The ledger of one customer, newest first."""
+
+    data: list[LedgerRow]
+
+
+class Move(Body):
+    """A customer and the territory it is to belong to."""
+
+    customer_id: CustomerId
+    area_id: AreaId
+
+
+class Moves(Body):
+    """Who moves where, from when, and why."""
+
+    moves: Annotated[list[Move], Field(min_length=1, max_length=1000)]
+    reason: Annotated[Name, Field(max_length=500, examples=["Asked for by the customer"])]
+    effective_from: When | None = None
+
+
+class Moved(Shown):
+    """What it did."""
+
+    version: int
+    status: str
+    effective_from: datetime
+    moved: int = Field(description="Sites whose territory is another one now.")
+    rebased: int = Field(description="Sites that stay, for another reason.")
+
+
+@routes.post(
+    "/territories/at",
+    operation_id="find_territories_at",
+    response_model=TerritoriesAt,
+    summary="Territories of many points",
+)
+def find_territories_at(session: Reading, actor: CanReadLayers, wanted: PointsAt) -> object:
+    """Whose points these are, on every layer of territories, now or at a past moment. Only polygons are asked: names
+    and rules speak of customers."""
+    found = territories.at_points(
+        session, [point.lon for point in wanted.points], [point.lat for point in wanted.points], as_of=wanted.as_of
+    )
+    users = names_of(session, "users", {row.owner_id for rows in found for row in rows})
+    teams = names_of(session, "teams", {row.team_id for rows in found for row in rows})
+    return {
+        "data": [
+            [
+                {
+                    "layer": row.layer_key,
+                    "territory": customers.reference("ter", row.area_id, row.name),
+                    "owner": customers.reference("usr", row.owner_id, users.get(row.owner_id)),
+                    "team": customers.reference("tea", row.team_id, teams.get(row.team_id)),
+                    "basis": row.basis,
+                    "valid_from": row.valid_from,
+                    "valid_to": row.valid_to,
+                    "reason": row.reason,
+                    "layer_version": row.layer_version,
+                }
+                for row in rows
+            ]
+            for rows in found
+        ]
+    }
+
+
+@routes.get(
+    "/customers/{customer_id}/territories",
+    operation_id="get_customer_territories",
+    response_model=Ledger,
+    summary="The territory history of a customer",
+)
+def get_customer_territories(
+    session: Reading,
+    actor: CanReadCustomers,
+    customer_id: CustomerId,
+    as_of: Annotated[When | None, Query(description="Only what held at this moment.")] = None,
+    known_at: Annotated[When | None, Query(description="As it was known at this moment.")] = None,
+    superseded: Annotated[bool, Query(description="Rows too that were corrected since.")] = False,
+) -> object:
+    """Who owned it on that day, and why; newest first."""
+    customers.see(session, customer_id)
+    if as_of is not None:
+        rows = territories.of_customer(session, customer_id, as_of=as_of, known_at=known_at)
+    else:
+        rows = territories.history(session, customer_id, known_at=known_at, superseded=superseded)
+    users = names_of(session, "users", {row.owner_id for row in rows} | {row.actor_id for row in rows})
+    teams = names_of(session, "teams", {row.team_id for row in rows})
+    return {
+        "data": [
+            {
+                "site_id": ids.show("sit", row.site_id),
+                "layer": row.layer_key,
+                "territory": customers.reference("ter", row.area_id, row.name),
+                "owner": customers.reference("usr", row.owner_id, users.get(row.owner_id)),
+                "team": customers.reference("tea", row.team_id, teams.get(row.team_id)),
+                "basis": row.basis,
+                "valid_from": row.valid_from,
+                "valid_to": row.valid_to,
+                "recorded_at": row.recorded_at,
+                "superseded_at": row.superseded_at,
+                "layer_version": row.layer_version,
+                "by": customers.reference("usr", row.actor_id, users.get(row.actor_id)),
+                "reason": row.reason,
+            }
+            for row in rows
+        ]
+    }
+
+
+@routes.post(
+    "/layers/{layer}/moves",
+    status_code=201,
+    operation_id="move_customers",
+    response_model=Moved,
+    summary="Move customers by hand",
+)
+def move_customers(
+    session: Writing, actor: CanPublishAreas, once: Idempotent, layer: LayerName, wanted: Moves
+) -> Response:
+    """Each becomes a named account of the territory, in a new version that is published at once."""
+
+    def produce() -> tuple[Any, dict[str, str]]:
+        found = open_layer(session, layer)
+        with access.as_user(session, actor):
+            seen = set(
+                session.scalars(
+                    text("SELECT id FROM customers WHERE id = ANY (CAST(:ids AS bigint[]))"),
+                    {"ids": [move.customer_id for move in wanted.moves]},
+                )
+            )
+        for number, move in enumerate(wanted.moves):
+            if move.customer_id not in seen:
+                fault = f"there is no customer {ids.show('cus', move.customer_id)} that you see"
+                raise Invalid(fault, errors=[{"pointer": f"/moves/{number}/customer_id", "detail": fault}])
+        done = territories.move(
+            session,
+            found.id,
+            {move.customer_id: move.area_id for move in wanted.moves},
+            actor=actor,
+            reason=wanted.reason,
+            effective_from=wanted.effective_from,
+        )
+        return {
+            "version": done.version,
+            "status": done.status,
+            "effective_from": done.effective_from,
+            "moved": done.moved,
+            "rebased": done.rebased,
+        }, {}
+
+    return once.answer(session, actor, produce, shape=Moved)
