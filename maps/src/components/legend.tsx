@@ -32,7 +32,7 @@ export function Legend() {
               <MarkIcon mark={row.mark} />
               <span class="legend-name">{row.name}</span>
               <span class="legend-count">
-                {tally.value?.clustered && row.count > 0 ? '≈ ' : ''}
+                {tally.value?.exact === false && row.count > 0 ? '≥ ' : ''}
                 {count(row.count)}
               </span>
             </button>
@@ -45,8 +45,8 @@ export function Legend() {
         </button>
       )}
       <p class="small quiet">
-        {tally.value?.clustered
-          ? 'A cluster counts for the key that most of its customers have. Zoom in for exact counts.'
+        {tally.value?.exact === false
+          ? 'Clusters tell their four most frequent keys: zoom in for exact counts. Press a row to see only those.'
           : 'Press a row to see only those customers.'}
       </p>
     </div>

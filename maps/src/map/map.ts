@@ -17,6 +17,7 @@ import workerUrl from 'maplibre-gl/dist/maplibre-gl-worker.mjs?worker&url';
 import type { Point, View } from '../state/model';
 import { drawIcon } from './icons';
 import { CUSTOMER_CELLS, CUSTOMER_POINTS, PLACES, type Scene, styleOf } from './style';
+import { countFeatures, type Tally } from './tally';
 
 export type { ExpressionSpecification, LayerSpecification, StyleSpecification };
 
@@ -24,15 +25,6 @@ setWorkerUrl(workerUrl);
 
 /** [west, south, east, north] in degrees. */
 export type Bounds = readonly [number, number, number, number];
-
-/** What of the customers stands in the view. */
-export interface Tally {
-  readonly total: number;
-  /** Customers by key of the present colour; of a cluster, by its most frequent key. */
-  readonly byKey: ReadonlyMap<string, number>;
-  /** Whether clusters are among them, so that the keys are approximate. */
-  readonly clustered: boolean;
-}
 
 export interface MapEvents {
   moved(view: View): void;
@@ -268,26 +260,15 @@ export class CustomerMap {
             { layers },
           )
         : [];
-    const seen = new Set<string>();
-    const byKey = new Map<string, number>();
-    let total = 0;
-    let clustered = false;
-    for (const feature of features) {
-      const { properties, geometry } = feature;
-      if (geometry.type !== 'Point') continue;
-      const point = properties.id !== undefined;
-      const name = point ? String(properties.id) : geometry.coordinates.map((c) => c.toFixed(5)).join();
-      if (seen.has(name)) continue;
-      seen.add(name);
-      const n = point ? 1 : Number(properties.n ?? 1);
-      const key = String((point ? properties[this.wanted.colour] : properties.key) ?? '');
-      total += n;
-      byKey.set(key, (byKey.get(key) ?? 0) + n);
-      if (!point && n > 1) clustered = true;
-    }
-    const digest = JSON.stringify([total, clustered, [...byKey]]);
+    const counted = countFeatures(
+      features.flatMap(({ properties, geometry }) =>
+        geometry.type === 'Point' ? [{ properties, coordinates: geometry.coordinates }] : [],
+      ),
+      this.wanted.colour,
+    );
+    const digest = JSON.stringify([counted.total, counted.exact, [...counted.byKey]]);
     if (digest === this.tallied) return;
     this.tallied = digest;
-    this.events.tally({ total, byKey, clustered });
+    this.events.tally(counted);
   }
 }

@@ -3,7 +3,7 @@
 import { computed } from '@preact/signals';
 import { type Mark, marksFor, NONE, STAGE_MARKS } from '../design/palette';
 import { words } from '../format';
-import type { Tally } from '../map/map';
+import type { Tally } from '../map/tally';
 import { type ColourKey, type FilterField, STAGES } from './model';
 import { company } from './session';
 import { colour } from './store';

@@ -1,7 +1,8 @@
 /** What belongs to this screen only and to no address: the tally of the map, the height of the sheet, focus. */
 
 import { signal } from '@preact/signals';
-import type { CustomerMap, Tally } from '../map/map';
+import type { CustomerMap } from '../map/map';
+import type { Tally } from '../map/tally';
 import type { Point } from './model';
 
 export type SheetHeight = 'peek' | 'half' | 'full';
