@@ -197,7 +197,7 @@ def calibrate() -> tuple[dict[str, Calibration], list[str]]:
             len(zips.error_m),
         ),
         "de_postal_code": Calibration(_rounded(zip_factor * CAUTION), 250.0, False, cautious, 0),
-        "postal_code": Calibration(_rounded(zip_factor * CAUTION), 500.0, False, cautious, 0),
+        "postal_code": Calibration(_rounded(zip_factor * CAUTION), 1_000.0, False, cautious, 0),
         "gb_unit_postcode": Calibration(_rounded(zip_factor * CAUTION), 100.0, False, cautious, 0),
         "gb_outward_code": Calibration(
             1.1, 500.0, False, "the radius of 95 % of the code's own unit postcodes (Code-Point Open), times 1.1", 0
