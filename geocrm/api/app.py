@@ -25,6 +25,7 @@ from geocrm.api import (
     placing,
     sales,
     sessions,
+    steering,
     system,
     territories,
 )
@@ -42,6 +43,7 @@ SUBJECTS: tuple[APIRouter, ...] = (
     places.routes,
     layers.routes,
     territories.routes,
+    steering.routes,
     people.routes,
     imports.routes,
     placing.routes,
@@ -78,6 +80,7 @@ def create_app(database: Database | None = None, settings: Settings | None = Non
     )
     app.state.settings = chosen
     errors.install(app)
+    app.router.routes.extend(hot.routes)  # before the others: /v1/customers/nearby is no customer's id
     app.include_router(system.routes)
     app.router.routes.extend(hot.routes)
     for subject in SUBJECTS:

@@ -301,7 +301,7 @@ def get_import_rejected(session: Writing, actor: CanImport, import_id: ImportId)
             "content": {
                 "text/event-stream": {
                     "schema": {"type": "string"},
-                    "example": "event: progress\nid: 5e1a7c\ndata: {\"id\":\"imp_9\",\"status\":\"running\"}\n\n",
+                    "example": 'event: progress\nid: 5e1a7c\ndata: {"id":"imp_9","status":"running"}\n\n',
                 }
             },
             "description": "Events `progress`, then `end`",

@@ -223,9 +223,7 @@ class Publish(Body):
 
     reason: Annotated[Name, Field(max_length=500, examples=["Boulder joins the north"])]
     effective_from: When | None = Field(None, description="Left out: now. Earlier re-states, later schedules.")
-    overwrite: bool = Field(
-        False, description="Where both changed an area since the draft began, take the draft's."
-    )
+    overwrite: bool = Field(False, description="Where both changed an area since the draft began, take the draft's.")
 
 
 class UndoLayer(Body):
@@ -408,7 +406,7 @@ def _areas(
 
 def _outline(stored: AreaVersion) -> dict[str, Any] | None:
     shape = areas.shape_of(stored)
-    return None if shape is None else json.loads(shapely.to_geojson(shape))
+    return None if shape is None else json.loads(str(shapely.to_geojson(shape)))
 
 
 def names_of(session: Session, table: Literal["users", "teams"], numbers: set[int | None]) -> dict[int | None, str]:
@@ -562,11 +560,11 @@ def list_named_accounts(
             ),
             {"ids": list(named), "after": key[0] if key else 0, "limit": limit + 1},
         ).all()
-    shown = [
-        {"customer": customers.reference("cus", row.id, row.name), "area_id": ids.show(prefix, named[row.id])}
+    shown: list[dict[str, Any]] = [
+        {"customer": {"id": f"cus_{row.id}", "name": row.name}, "area_id": ids.show(prefix, named[row.id])}
         for row in rows
     ]
-    return pages.page(request, response, shown, limit, lambda row: [ids.read("cus", row["customer"]["id"])])
+    return pages.page(request, response, shown, limit, lambda row: [int(row["customer"]["id"].removeprefix("cus_"))])
 
 
 @routes.put(
@@ -604,7 +602,7 @@ def _see_all(session: Session, actor: Actor, customer_ids: list[int]) -> None:
 # ---------------------------------------------------------------- preview, publish, undo
 
 
-def _enqueue(session: Session, actor: Actor, name: str, layer: Layer, args: dict[str, Any]) -> dict[str, Any]:
+def _enqueue(session: Session, actor: Actor, name: str, layer: Layer, args: dict[str, Any]) -> dict[str, str]:
     job_id = queue.enqueue(
         session,
         name,
@@ -613,7 +611,7 @@ def _enqueue(session: Session, actor: Actor, name: str, layer: Layer, args: dict
         subject=ids.show("lay", layer.id),
         lock=f"layer {layer.id}",
     )
-    return {"job_id": ids.show("job", job_id)}
+    return {"job_id": f"job_{job_id}"}
 
 
 @routes.post(

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from geocrm.api import hot_openapi
 from geocrm.api.dependencies import allowed_of
 from geocrm.api.errors import PROBLEM
 from geocrm.api.shapes import Problem, ProblemFault
@@ -55,6 +56,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
             if isinstance(route, APIRoute) and route.include_in_schema:
                 for method in route.methods or ():
                     _complete(document, route, document["paths"][route.path_format][method.lower()])
+        document["paths"] |= hot_openapi.openapi_paths()
         app.openapi_schema = document
     return app.openapi_schema
 

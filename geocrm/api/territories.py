@@ -99,11 +99,11 @@ class Moved(Shown):
 
 @routes.post(
     "/territories/at",
-    operation_id="find_territories_at",
+    operation_id="find_territories_at_points",
     response_model=TerritoriesAt,
     summary="Territories of many points",
 )
-def find_territories_at(session: Reading, actor: CanReadLayers, wanted: PointsAt) -> object:
+def find_territories_at_points(session: Reading, actor: CanReadLayers, wanted: PointsAt) -> object:
     """Whose points these are, on every layer of territories, now or at a past moment. Only polygons are asked: names
     and rules speak of customers."""
     found = territories.at_points(

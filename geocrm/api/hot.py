@@ -1,0 +1,415 @@
+"""The hot lookups: who is near, whose territory, tiles. Milliseconds matter here.
+
+Each is one round trip: a SQL function receives the digest of the token, authenticates, sets the row-security context
+and composes the answer, and what it returns is passed on as bytes. Permissions, validation and errors are those of
+every other route. Only a filter on fields without an index asks first who is reading, because what it may name and
+which points it sees depend on that.
+"""
+
+import asyncio
+import datetime as dt
+import re
+from collections import deque
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
+
+import psycopg
+from fastapi import FastAPI
+from psycopg.adapt import Loader
+from psycopg.pq import Format, TransactionStatus
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from geocrm import access, errors, filters
+from geocrm.api import dependencies
+from geocrm.api.edge import credential
+from geocrm.spatial import nearby, tiles
+
+_NUMBER: Final = re.compile(r"^[+-]?(\d{1,20}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?$", re.ASCII)
+_WHOLE: Final = re.compile(r"^\d{1,9}$", re.ASCII)
+_TILE: Final = "application/vnd.mapbox-vector-tile"
+_JSON: Final = "application/json"
+_NEARBY_TYPES: Final = (
+    "bytea, float8, float8, float8, int, float8, bigint, int,"
+    " text[], text[], bigint[], bigint[], bigint[], text, text[], text"
+)
+_TILE_TYPES: Final = "bytea, text, int, int, int, text, text[], text[], bigint[], bigint[], bigint[], text, text[]"
+
+
+def _call(function: str, types: str) -> str:
+    return f"SELECT * FROM {function}({', '.join(f'%s::{kind.strip()}' for kind in types.split(','))})"
+
+
+_NEARBY: Final = _call("geocrm_hot_nearby", _NEARBY_TYPES)
+_TERRITORIES: Final = "SELECT CAST(geocrm_territories_at(%s::bytea, %s::float8, %s::float8, %s::timestamptz) AS text)"
+_CUSTOMER_TILE: Final = _call("geocrm_hot_customer_tile", _TILE_TYPES)
+_AREA_TILE: Final = _call("geocrm_hot_area_tile", "bytea, text, text, int, int, int")
+_CUSTOMER_TILEJSON: Final = _call("geocrm_hot_customer_tilejson", "bytea")
+_AREA_TILEJSON: Final = _call("geocrm_hot_area_tilejson", "bytea, text")
+
+
+class _Bytes(Loader):
+    """Text and bytea as the bytes that came: they are only passed on."""
+
+    format = Format.BINARY
+
+    def load(self, data: Any) -> bytes:
+        """The bytes."""
+        return bytes(data)
+
+
+class Pool:
+    """Connections of the login under row security, opened as needed and kept.
+
+    It belongs to no event loop, and it does not check a connection before use: a question that meets a cut one is asked
+    again on a new one, which is safe because nothing is written here."""
+
+    def __init__(self, conninfo: str, size: int) -> None:
+        self.conninfo = conninfo
+        self.size = size
+        self.opened = 0
+        self.idle: list[psycopg.AsyncConnection[Any]] = []
+        self.waiting: deque[asyncio.Future[psycopg.AsyncConnection[Any] | None]] = deque()
+
+    async def ask(self, query: str, values: tuple[Any, ...]) -> Any:
+        """The first row of an answer."""
+        for attempt in (1, 2):
+            connection = await self._take(fresh=attempt == 2)
+            try:
+                cursor = await connection.execute(query, values, prepare=True, binary=True)
+                row = await cursor.fetchone()
+            except psycopg.OperationalError:
+                if attempt == 2 or not connection.closed:
+                    self._give(connection)
+                    raise
+                self._give(connection)
+            except BaseException as error:
+                if not isinstance(error, psycopg.Error):  # cancelled in the middle: its answer would meet the next one
+                    connection.pgconn.finish()
+                self._give(connection)
+                raise
+            else:
+                self._give(connection)
+                return row
+        raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        """Close what is idle."""
+        while self.idle:
+            await self.idle.pop().close()
+            self.opened -= 1
+
+    async def _take(self, *, fresh: bool) -> psycopg.AsyncConnection[Any]:
+        if fresh:
+            while self.idle:  # what lay beside a cut connection is cut too
+                await self.idle.pop().close()
+                self.opened -= 1
+        if self.idle:
+            return self.idle.pop()
+        if self.opened >= self.size:
+            turn: asyncio.Future[psycopg.AsyncConnection[Any] | None] = asyncio.get_running_loop().create_future()
+            self.waiting.append(turn)
+            try:
+                handed = await asyncio.wait_for(turn, 30)
+            except TimeoutError:
+                raise errors.Unavailable("Too many requests at once; try again in a moment.") from None
+            if handed is not None:
+                return handed
+        self.opened += 1
+        try:
+            connection = await psycopg.AsyncConnection.connect(self.conninfo, autocommit=True, connect_timeout=5)
+        except BaseException:
+            self.opened -= 1
+            self._wake(None)
+            raise
+        connection.prepare_threshold = 0
+        connection.adapters.register_loader("text", _Bytes)
+        connection.adapters.register_loader("bytea", _Bytes)
+        return connection
+
+    def _give(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        if connection.closed or connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            connection.pgconn.finish()
+            self.opened -= 1
+            self._wake(None)
+        elif not self._wake(connection):
+            self.idle.append(connection)
+
+    def _wake(self, connection: psycopg.AsyncConnection[Any] | None) -> bool:
+        while self.waiting:
+            turn = self.waiting.popleft()
+            if not turn.done():
+                turn.set_result(connection)
+                return True
+        return False
+
+
+def pool_of(app: FastAPI) -> Pool:
+    """The pool of an application, made on first use."""
+    if not hasattr(app.state, "hot_pool"):
+        database = app.state.database
+        app.state.hot_pool = Pool(database.conninfo("api"), database.settings.read_pool_size)
+    pool: Pool = app.state.hot_pool
+    return pool
+
+
+async def close(app: FastAPI) -> None:
+    """Close the application's connections."""
+    if hasattr(app.state, "hot_pool"):
+        await app.state.hot_pool.close()
+        del app.state.hot_pool
+
+
+class Asked:
+    """One request: its parameters, who asks."""
+
+    def __init__(self, scope: Scope, allowed: tuple[str, ...]) -> None:
+        self.scope = scope
+        self.headers = Headers(scope=scope)
+        found = credential(self.headers)
+        if found is None:
+            raise errors.Unauthenticated()
+        self.token, self.bearer = found
+        try:
+            self.digest = access.digest(self.token)
+        except UnicodeEncodeError:
+            raise errors.Unauthenticated() from None
+        raw = scope.get("query_string", b"").decode("latin-1")
+        try:
+            self.items = parse_qsl(raw, keep_blank_values=True, max_num_fields=300)
+        except ValueError:
+            raise errors.Invalid("Too many query parameters.") from None
+        self.one: dict[str, str] = {}
+        for name, value in self.items:
+            if name in allowed:
+                if name in self.one:
+                    raise _invalid(name, "given twice")
+                self.one[name] = value
+            elif name != "filter" and name not in filters.SHORT_FORMS:
+                raise _invalid(name[:60], "there is no such parameter")
+            elif "filter" not in allowed:
+                raise _invalid(name, "there is no such parameter")
+
+    @property
+    def pool(self) -> Pool:
+        """The application's connections."""
+        return pool_of(self.scope["app"])
+
+    def number(self, name: str, *, needed: bool = False) -> float | None:
+        """A parameter as number."""
+        value = self.one.get(name)
+        if value is None:
+            if needed:
+                raise _invalid(name, "is missing")
+            return None
+        if not _NUMBER.match(value):
+            raise _invalid(name, "expected a number")
+        return float(value)
+
+    async def filter(self) -> tuple[filters.Filter, bool]:
+        """The filter and whether the reader sees exact places. Who reads is only looked up where it matters."""
+        given = [(name, value) for name, value in self.items if name == "filter" or name in filters.SHORT_FORMS]
+        if not given:
+            return filters.Filter(), True
+        plain = {"stage", "kind", "owner", "territory", "segment"}
+        if all(name in plain for name, _ in given):
+            return filters.from_query(given), True
+        request = Request(self.scope)
+        actor = await dependencies.authenticate(request)
+        access.require(actor, "customers:read")
+        request.state.actor = actor
+        reader = filters.Reader(contacts=actor.contacts != "masked", exact=actor.exact)
+        return filters.from_query(given, reader=reader), actor.exact
+
+    async def ask(self, query: str, values: tuple[Any, ...]) -> Any:
+        """Ask the database; errors of the function become ours."""
+        try:
+            row = await self.pool.ask(query, values)
+        except psycopg.DatabaseError as error:
+            if error.sqlstate == "GC401":
+                raise errors.Unauthenticated() from None
+            if error.sqlstate == "GC403":
+                raise errors.Forbidden(f"This API key may not do this ({error.diag.message_primary}).") from None
+            raise
+        if not self.bearer:
+            request = Request(self.scope)
+            await dependencies.keep_alive(request, dependencies.gate_of(request), self.token)
+        return row
+
+
+Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
+Handler = Callable[[Scope], Awaitable[Answer]]
+
+
+class Hot:
+    """A handler as ASGI application."""
+
+    def __init__(self, path: str, handler: Handler) -> None:
+        self.route = SimpleNamespace(path=path)
+        self.handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        scope["route"] = self.route
+        status, headers, body = await self.handler(scope)
+        if status not in (204, 304):
+            headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def find_customers_nearby(scope: Scope) -> Answer:
+    """GET /v1/customers/nearby."""
+    asked = Asked(scope, ("lon", "lat", "radius_m", "limit", "cursor", "filter"))
+    lon, lat = asked.number("lon", needed=True), asked.number("lat", needed=True)
+    limit = asked.one.get("limit", str(nearby.DEFAULT_LIMIT))
+    if not _WHOLE.match(limit):
+        raise _invalid("limit", f"expected a whole number from 1 to {nearby.MAX_LIMIT}")
+    filter, exact = await asked.filter()
+    assert lon is not None
+    assert lat is not None
+    arguments = nearby.arguments(
+        lon, lat, radius_m=asked.number("radius_m"), limit=int(limit), filter=filter, cursor=asked.one.get("cursor"),
+        exact=exact, max_radius_m=scope["app"].state.settings.max_radius_m,
+    )  # fmt: skip
+    body, cursor = await asked.ask(_NEARBY, (asked.digest, *map(_literal, arguments)))
+    headers = [(b"content-type", _JSON.encode())]
+    if cursor is not None:
+        query = [(name, value) for name, value in asked.items if name != "cursor"] + [("cursor", cursor.decode())]
+        headers.append((b"link", f'<{scope["path"]}?{urlencode(query)}>; rel="next"'.encode()))
+    return 200, headers, body
+
+
+async def find_territories_at(scope: Scope) -> Answer:
+    """GET /v1/territories/at."""
+    asked = Asked(scope, ("lon", "lat", "as_of"))
+    lon, lat = asked.number("lon", needed=True), asked.number("lat", needed=True)
+    assert lon is not None
+    assert lat is not None
+    nearby.check_point(lon, lat)
+    (body,) = await asked.ask(_TERRITORIES, (asked.digest, lon, lat, _moment(asked.one.get("as_of"))))
+    return 200, [(b"content-type", _JSON.encode())], body
+
+
+async def get_customer_tile(scope: Scope) -> Answer:
+    """GET /tiles/customers/{z}/{x}/{y}.mvt."""
+    asked = Asked(scope, ("colour", "edition", "filter"))
+    z, x, y = _tile(scope)
+    colour = asked.one.get("colour", "stage")
+    if colour not in tiles.COLOURS:
+        raise _invalid("colour", f"expected one of {', '.join(tiles.COLOURS)}")
+    filter, exact = await asked.filter()
+    arguments = tiles.arguments(z, x, y, colour=colour, filter=filter, exact=exact)
+    etag, tile = await asked.ask(_CUSTOMER_TILE, (asked.digest, _known(asked), *map(_literal, arguments)))
+    return _tile_answer(asked, etag, tile)
+
+
+async def get_area_tile(scope: Scope) -> Answer:
+    """GET /tiles/areas/{layer}/{z}/{x}/{y}.mvt."""
+    asked = Asked(scope, ("edition",))
+    z, x, y = _tile(scope)
+    known, etag, tile = await asked.ask(
+        _AREA_TILE, (asked.digest, _known(asked), _layer(scope), z, x, y)
+    )  # fmt: skip
+    if not known:
+        raise errors.NotFound()
+    return _tile_answer(asked, etag, tile)
+
+
+async def get_customer_tilejson(scope: Scope) -> Answer:
+    """GET /tiles/customers.json."""
+    asked = Asked(scope, ())
+    west, south, east, north, sites, outside = await asked.ask(_CUSTOMER_TILEJSON, (asked.digest,))
+    bounds = None if west is None else (west, south, east, north)
+    body = tiles.customer_tilejson(_origin(scope), bounds=bounds, sites=sites, outside=outside)
+    return 200, [(b"content-type", _JSON.encode())], body
+
+
+async def get_area_tilejson(scope: Scope) -> Answer:
+    """GET /tiles/areas/{layer}.json."""
+    asked = Asked(scope, ())
+    layer = _layer(scope)
+    name, west, south, east, north = await asked.ask(_AREA_TILEJSON, (asked.digest, layer))
+    if name is None:
+        raise errors.NotFound()
+    bounds = None if west is None else (west, south, east, north)
+    body = tiles.area_tilejson(_origin(scope), layer=f"lay_{layer}", name=name.decode(), bounds=bounds)
+    return 200, [(b"content-type", _JSON.encode())], body
+
+
+_PATHS: Final[dict[str, Handler]] = {
+    "/v1/customers/nearby": find_customers_nearby,
+    "/v1/territories/at": find_territories_at,
+    "/tiles/customers.json": get_customer_tilejson,
+    "/tiles/customers/{z:int}/{x:int}/{y:int}.mvt": get_customer_tile,
+    "/tiles/areas/{layer}.json": get_area_tilejson,
+    "/tiles/areas/{layer}/{z:int}/{x:int}/{y:int}.mvt": get_area_tile,
+}
+routes: Final[list[Route]] = [
+    Route(path, Hot(path, handler), methods=["GET"], name=handler.__name__) for path, handler in _PATHS.items()
+]
+"""Mounted before the other routes, so that `/v1/customers/nearby` is no customer's id."""
+
+
+def _tile(scope: Scope) -> tuple[int, int, int]:
+    place = scope["path_params"]
+    return tiles.check_tile(place["z"], place["x"], place["y"])
+
+
+def _layer(scope: Scope) -> str:
+    shown: str = scope["path_params"]["layer"]
+    if not shown.startswith("lay_") or "\x00" in shown or len(shown) > 200:
+        raise errors.NotFound()
+    return shown.removeprefix("lay_")
+
+
+def _known(asked: Asked) -> str | None:
+    match = re.search(r'"([0-9a-f]{32})"', asked.headers.get("if-none-match", ""))
+    return match[1] if match else None
+
+
+def _tile_answer(asked: Asked, etag: bytes, tile: bytes | None) -> Answer:
+    # private: what a tile shows depends on who asks; no-cache: kept, and asked about before it is shown again
+    headers = [
+        (b"etag", b'"' + etag + b'"'),
+        (b"cache-control", b"private, no-cache"),
+        (b"vary", b"Cookie, Authorization"),
+    ]
+    if tile is None:
+        return 304, headers, b""
+    if not tile:
+        return 204, headers, b""
+    return 200, [*headers, (b"content-type", _TILE.encode())], tile
+
+
+def _origin(scope: Scope) -> str:
+    return str(Request(scope).base_url).rstrip("/")
+
+
+def _moment(value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        made = dt.datetime.fromisoformat(value.replace(" ", "+"))  # a plus in a query arrives as a space
+    except ValueError:
+        raise _invalid("as_of", "expected a date or time such as 2026-01-31 or 2026-01-31T09:00:00Z") from None
+    if not 1 < made.year < 9998:
+        raise _invalid("as_of", "expected a year from 2 to 9997")
+    return (made if made.tzinfo else made.replace(tzinfo=dt.UTC)).isoformat()
+
+
+def _literal(value: Any) -> Any:
+    """Lists as array literals, so that the statement keeps one set of types and stays prepared."""
+    if isinstance(value, list):
+        quoted = ('"' + str(v).replace("\\", "\\\\").replace('"', '\\"') + '"' for v in value)
+        return "{" + ",".join(quoted) + "}"
+    return value
+
+
+def _invalid(name: str, detail: str) -> errors.Invalid:
+    pointer = "/" + name.replace("~", "~0").replace("/", "~1")
+    return errors.Invalid(f"{name}: {detail}", errors=[{"pointer": pointer, "detail": detail}])

@@ -1,0 +1,164 @@
+"""What OpenAPI says of the hot lookups; the application merges it into its own."""
+
+from typing import Any, Final
+
+from geocrm import filters
+from geocrm.spatial import nearby, tiles
+
+_TILE: Final = "application/vnd.mapbox-vector-tile"
+_JSON: Final = "application/json"
+
+
+def openapi_paths() -> dict[str, Any]:
+    """The operations of this module for the paths of the OpenAPI document."""
+    lon = _parameter(
+        "lon", {"type": "number", "minimum": -180, "maximum": 180}, "Degrees east.", -104.9903, needed=True
+    )
+    lat = _parameter("lat", {"type": "number", "minimum": -90, "maximum": 90}, "Degrees north.", 39.7392, needed=True)
+    narrowing = [
+        _parameter(name, {"type": "string"}, f"{filters.FIELDS[name].help}; several with commas.", None)
+        for name in filters.SHORT_FORMS
+    ]
+    narrowing.append(_parameter("filter", {"type": "string"}, "A filter as JSON; see the reference of filters.", None))
+    tile = [
+        _parameter(name, {"type": "integer", "minimum": 0}, text, example, place="path", needed=True)
+        for name, text, example in (
+            ("z", "Zoom, 0 to 22.", 9),
+            ("x", "Column from the west.", 106),
+            ("y", "Row from the north.", 194),
+        )
+    ]
+    layer = _parameter("layer", {"type": "string"}, "A layer.", "lay_sales", place="path", needed=True)
+    edition = _parameter("edition", {"type": "string"}, "Ignored; makes an address new.", None)
+    known = {
+        "name": "If-None-Match", "in": "header", "required": False, "schema": {"type": "string"},
+        "description": "The ETag of the tile you have.",
+    }  # fmt: skip
+    mvt = {
+        "200": {
+            "description": "A Mapbox vector tile.",
+            "content": {_TILE: {"schema": {"type": "string", "format": "binary"}}},
+        },
+        "204": {"description": "Nothing there."},
+        "304": {"description": "You have it already."},
+    }
+    return {
+        "/v1/customers/nearby": {"get": _operation(
+            "find_customers_nearby", "The nearest sites of customers, by geodesic distance", "lookups",
+            [lon, lat,
+             _parameter("radius_m", {"type": "number", "exclusiveMinimum": 0}, "Only within these metres.", 5000),
+             _parameter("limit", {"type": "integer", "minimum": 1, "maximum": nearby.MAX_LIMIT}, "How many.", 20),
+             _parameter("cursor", {"type": "string"}, "next_cursor of the page before.", None), *narrowing],
+            {"200": _json("The nearest sites.", _NEAR_SCHEMA, _NEAR_EXAMPLE)}, {422},
+        )},
+        "/v1/territories/at": {"get": _operation(
+            "find_territories_at", "Whose territory a point is in, now or on a past day", "lookups",
+            [lon, lat, _parameter("as_of", {"type": "string"}, "Date or time; now if absent.", "2025-12-31")],
+            {"200": _json("One entry a layer.", _TERRITORY_SCHEMA, _TERRITORY_EXAMPLE)}, {422},
+        )},
+        "/tiles/customers.json": {"get": _operation(
+            "get_customer_tilejson", "TileJSON of the customers you see", "tiles", [],
+            {"200": _json("TileJSON 3.0.0.", {"type": "object"}, {"tilejson": "3.0.0", "name": "Customers"})}, set(),
+        )},
+        "/tiles/customers/{z}/{x}/{y}.mvt": {"get": _operation(
+            "get_customer_tile", "Customers as cells (to zoom 11) or points", "tiles",
+            [*tile, _parameter("colour", {"type": "string", "enum": list(tiles.COLOURS)}, "What cells count.", "stage"),
+             edition, known, *narrowing], mvt, {404, 422},
+        )},
+        "/tiles/areas/{layer}.json": {"get": _operation(
+            "get_area_tilejson", "TileJSON of a layer's areas", "tiles", [layer],
+            {"200": _json("TileJSON 3.0.0.", {"type": "object"}, {"tilejson": "3.0.0", "name": "Sales"})}, {404},
+        )},
+        "/tiles/areas/{layer}/{z}/{x}/{y}.mvt": {"get": _operation(
+            "get_area_tile", "The areas of a layer, as published", "tiles", [layer, *tile, edition, known],
+            mvt, {404, 422},
+        )},
+    }  # fmt: skip
+
+
+def _parameter(
+    name: str, schema: dict[str, Any], text: str, example: Any, *, place: str = "query", needed: bool = False
+) -> dict[str, Any]:
+    made = {"name": name, "in": place, "required": needed, "schema": schema, "description": text}
+    return made if example is None else made | {"example": example}
+
+
+def _json(text: str, schema: dict[str, Any], example: Any) -> dict[str, Any]:
+    return {"description": text, "content": {_JSON: {"schema": schema, "example": example}}}
+
+
+def _operation(
+    name: str, summary: str, tag: str, parameters: list[dict[str, Any]], responses: dict[str, Any], more: set[int]
+) -> dict[str, Any]:
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    faults = {
+        str(status): {"description": _FAULTS[status], "content": problem}
+        for status in sorted({401, 403, 429, 503} | more)
+    }
+    return {
+        "operationId": name, "summary": summary, "tags": [tag], "parameters": parameters,
+        "security": [{"session": []}, {"key": []}], "responses": responses | faults,
+    }  # fmt: skip
+
+
+_FAULTS: Final = {
+    401: "Not signed in", 403: "Not allowed", 404: "No such object", 422: "Not valid, with the place of each fault",
+    429: "Too many requests", 503: "Cannot be done right now",
+}  # fmt: skip
+_REFERENCE: Final = {
+    "type": ["object", "null"],
+    "properties": {"id": {"type": "string"}, "name": {"type": "string"}},
+    "required": ["id"],
+}
+_NEAR_EXAMPLE: Final = {
+    "data": [{
+        "id": "cus_1042", "site_id": "sit_1042", "name": "Alpine Outfitters", "kind": "organisation", "stage": "active",
+        "distance_m": 412.7, "bearing_deg": 312.4, "location": {"lon": -104.9939, "lat": 39.7417},
+        "location_precision": "given", "precision_m": 25, "is_primary": True, "owner": {"id": "usr_7"},
+        "territory": {"id": "ter_3", "name": "Front Range"},
+    }],
+    "has_more": False, "next_cursor": None,
+}  # fmt: skip
+_NEAR_SCHEMA: Final = {
+    "type": "object",
+    "required": ["data", "has_more", "next_cursor"],
+    "properties": {
+        "data": {"type": "array", "items": {
+            "type": "object",
+            "required": list(_NEAR_EXAMPLE["data"][0]),  # type: ignore[index]
+            "properties": {
+                "id": {"type": "string"}, "site_id": {"type": "string"}, "name": {"type": "string"},
+                "kind": {"type": "string", "enum": list(filters.FIELDS["kind"].choices)},
+                "stage": {"type": "string", "enum": list(filters.FIELDS["stage"].choices)},
+                "distance_m": {"type": "number"}, "bearing_deg": {"type": "number"},
+                "location": {"type": "object", "required": ["lon", "lat"],
+                             "properties": {"lon": {"type": "number"}, "lat": {"type": "number"}}},
+                "location_precision": {"type": "string"}, "precision_m": {"type": "number"},
+                "is_primary": {"type": "boolean"}, "owner": _REFERENCE, "territory": _REFERENCE,
+            },
+        }},
+        "has_more": {"type": "boolean"},
+        "next_cursor": {"type": ["string", "null"]},
+    },
+}  # fmt: skip
+_TERRITORY_EXAMPLE: Final = {
+    "data": [{
+        "layer": "sales", "territory": {"id": "ter_3", "name": "Front Range"}, "owner": {"id": "usr_7"},
+        "basis": "polygon", "valid_from": "2024-01-01T00:00:00Z", "valid_to": None, "reason": "initial import",
+    }],
+}  # fmt: skip
+_TERRITORY_SCHEMA: Final = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "array", "items": {
+        "type": "object",
+        "required": ["layer", "territory", "owner", "basis", "valid_from", "valid_to", "reason"],
+        "properties": {
+            "layer": {"type": "string"}, "territory": _REFERENCE, "owner": _REFERENCE,
+            "basis": {"type": "string", "enum": ["named", "rule", "polygon", "none"]},
+            "valid_from": {"type": "string", "format": "date-time"},
+            "valid_to": {"type": ["string", "null"], "format": "date-time"},
+            "reason": {"type": ["string", "null"]},
+        },
+    }}},
+}  # fmt: skip
