@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import shapely
 from sqlalchemy import text
 
 from geocrm.ingest import coerce
@@ -235,7 +236,9 @@ class Customers:
 
     def _change_contacts(self) -> None:
         given = self.context.given
-        pairs = [(part, f"COALESCE(w.{part}, c.{part})") for part in ("email", "phone") if part in given]
+        pairs: list[tuple[str, str]] = [
+            (part, f"COALESCE(w.{part}, c.{part})") for part in ("email", "phone") if part in given
+        ]
         if given & {"contact_name", "first_name", "last_name", "name"}:
             pairs.append(("name", "COALESCE(w.name, c.name)"))
         if "contact_role" in given:
@@ -393,11 +396,30 @@ class Foresight:
     """
 
     def __init__(self, context: Context) -> None:
-        self.context = context
-        self._loaded = False
-        self._tree: Any = None
-        self._ids: Any = None
+        rows = context.session.execute(
+            text(
+                "SELECT v.area_id, v.priority, ST_AsBinary(v.geometry) AS outline FROM layers y "
+                "JOIN layer_areas la ON la.layer_id = y.id AND la.layer_version = y.current_version "
+                "JOIN area_versions v ON v.area_id = la.area_id AND v.version = la.area_version "
+                "WHERE y.is_primary AND v.geometry IS NOT NULL ORDER BY v.priority, v.area_id DESC"
+            )
+        ).all()
+        self._areas = np.array([row.area_id for row in rows], np.int64)
+        self._outlines = shapely.from_wkb([bytes(row.outline) for row in rows])
 
     def territories(self, columns: dict[str, Any], count: int) -> Any:
-        """The likely territory of each staged row, int64 (n,) or null."""
-        return pa.nulls(count, pa.int64())
+        """The likely territory of each staged row, int64 (n,) or null: higher priority first, then the lowest id."""
+        if not len(self._areas):
+            return pa.nulls(count, pa.int64())
+        lon = columns["lon"].to_numpy(zero_copy_only=False)
+        lat = columns["lat"].to_numpy(zero_copy_only=False)
+        placed = np.flatnonzero(
+            np.asarray(pc.equal(columns["placement"], "placed").to_numpy(zero_copy_only=False), bool)
+        )
+        tree = shapely.STRtree(shapely.points(lon[placed], lat[placed]))
+        # outlines come worst first, so that the last one written to a row is the best
+        outline, point = tree.query(self._outlines, predicate="intersects")
+        order = np.argsort(outline, kind="stable")
+        likely = np.full(count, -1, np.int64)
+        likely[placed[point[order]]] = self._areas[outline[order]]
+        return pa.array(likely, mask=likely < 0)

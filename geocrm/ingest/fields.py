@@ -353,5 +353,9 @@ def match(kind: str, columns: list[str]) -> dict[str, str]:
                 continue
             found[field_name] = column
             taken.add(column)
+    if "external_id" not in found:  # an SKU or a name may serve as the id too
+        doubled = [entry for entry in candidates if entry[2] == "external_id"]
+        if doubled:
+            found["external_id"] = doubled[0][3]
     order = list(FIELDS[kind])
     return dict(sorted(found.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))

@@ -41,6 +41,7 @@ from geocrm.ingest.formats import Chunk, Source
 from geocrm.ingest.recipes import Recipe
 from geocrm.ingest.staging import Context, Rejected, copy_table, create_stage, source_has_rows
 from geocrm.settings import get_settings
+from geocrm.spatial import ledger
 
 PERMISSION = {
     "customers": "imports:customers",
@@ -165,7 +166,9 @@ def change_recipe(session: Session, batch_id: int, recipe: Recipe | dict[str, An
     batch = find_batch(session, batch_id)
     if batch.status not in ("preview", "failed"):
         raise Conflict(f"This import is {batch.status}; only one that has not run can be changed.")
-    given = recipe if isinstance(recipe, Recipe) else recipes.from_dict({"source": batch.source} | recipe, kind=batch.kind)
+    given = (
+        recipe if isinstance(recipe, Recipe) else recipes.from_dict({"source": batch.source} | recipe, kind=batch.kind)
+    )
     batch.recipe, batch.source, batch.status = given.to_dict(), given.source, "preview"
     session.flush()
     return batch
@@ -248,7 +251,14 @@ class Progress:
         self._batch_id = batch_id
         self._listener = listener
         self._start = self._last = time.monotonic()
-        self.state: dict[str, Any] = {"phase": "reading", "processed": 0, "total": None, "rate": 0, "remaining_s": None, "rejected": 0}
+        self.state: dict[str, Any] = {
+            "phase": "reading",
+            "processed": 0,
+            "total": None,
+            "rate": 0,
+            "remaining_s": None,
+            "rejected": 0,
+        }
 
     def begin(self) -> None:
         """The batch is running."""
@@ -314,7 +324,9 @@ def run(
     progress = Progress(database, batch_id, listener)
     try:
         with database.writing() as session:
-            if not session.scalar(text("SELECT pg_try_advisory_xact_lock(:lock + :id)"), {"lock": _LOCK, "id": batch_id}):
+            if not session.scalar(
+                text("SELECT pg_try_advisory_xact_lock(:lock + :id)"), {"lock": _LOCK, "id": batch_id}
+            ):
                 raise Conflict("This import is running already.")
             batch = find_batch(session, batch_id)
             if batch.status in _RAN:
@@ -334,7 +346,9 @@ def run(
         progress.fail({"title": error.title, "detail": error.detail, "errors": error.errors})
         raise
     except Exception as error:
-        progress.fail({"title": "The import stopped unexpectedly.", "detail": f"{type(error).__name__}; nothing was changed."})
+        progress.fail(
+            {"title": "The import stopped unexpectedly.", "detail": f"{type(error).__name__}; nothing was changed."}
+        )
         raise
     finally:
         progress.close()
@@ -347,7 +361,9 @@ def _run(session: Session, batch: ImportBatch, database: Database, progress: Pro
     settled = columns.plan(source, recipes.from_dict(batch.recipe, kind=batch.kind))
     _complete(settled)
     # one import of a source at a time: two that bring the same new customer would collide
-    session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 7))"), {"key": f"{batch.kind} {batch.source}"})
+    session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 7))"), {"key": f"{batch.kind} {batch.source}"}
+    )
     session.execute(text("DELETE FROM import_rows WHERE batch_id = CAST(:id AS bigint)"), {"id": batch.id})
     rejected = Rejected()
     context = Context(
@@ -427,6 +443,9 @@ def _stage_and_apply(context: Context, source: Source, progress: Progress) -> in
         processed += len(prepared.chunk.lines) + len(prepared.chunk.unreadable)
         progress.rows(processed, prepared.chunk.read, context.rejected.count)
     loader.apply(source)
+    if context.session.scalar(text("SELECT to_regclass('pg_temp.changed_customers') IS NOT NULL")):
+        progress.phase("territories and lookups")
+        ledger.evaluate_bulk(context.session, actor=context.actor, reason=f"import {ids.show('imp', context.batch_id)}")
     return processed
 
 
@@ -470,7 +489,8 @@ def _ahead(items: Iterator[T]) -> Iterator[T]:
 
 def _counts(session: Session, batch_id: int) -> dict[str, Any]:
     rows = session.execute(
-        text("SELECT outcome, count(*) AS n FROM import_rows WHERE batch_id = CAST(:id AS bigint) GROUP BY outcome"), {"id": batch_id}
+        text("SELECT outcome, count(*) AS n FROM import_rows WHERE batch_id = CAST(:id AS bigint) GROUP BY outcome"),
+        {"id": batch_id},
     ).all()
     flags = session.execute(
         text(
@@ -480,10 +500,15 @@ def _counts(session: Session, batch_id: int) -> dict[str, Any]:
         {"id": batch_id},
     ).all()
     flagged = session.scalar(
-        text("SELECT count(*) FROM import_rows WHERE batch_id = CAST(:id AS bigint) AND flags IS NOT NULL"), {"id": batch_id}
+        text("SELECT count(*) FROM import_rows WHERE batch_id = CAST(:id AS bigint) AND flags IS NOT NULL"),
+        {"id": batch_id},
     )
     counts: dict[str, Any] = {"new": 0, "changed": 0, "unchanged": 0, "rejected": 0}
-    return counts | {row.outcome: row.n for row in rows} | {"flagged": flagged or 0, "flags": {row.flag: row.n for row in flags}}
+    return (
+        counts
+        | {row.outcome: row.n for row in rows}
+        | {"flagged": flagged or 0, "flags": {row.flag: row.n for row in flags}}
+    )
 
 
 # -- afterwards -------------------------------------------------------------------------------------------------------
@@ -506,7 +531,9 @@ def summary(session: Session, batch_id: int) -> dict[str, Any]:
         "phase": counts.pop("phase", None) if running else None,
         "rate": counts.pop("rate", None),
         "remaining_s": counts.pop("remaining_s", None) if running else None,
-        "counts": {name: value for name, value in counts.items() if name not in ("processed", "total", "phase", "remaining_s")},
+        "counts": {
+            name: value for name, value in counts.items() if name not in ("processed", "total", "phase", "remaining_s")
+        },
         "recipe": batch.recipe,
         "user_id": ids.show("usr", batch.user_id),
         "error": batch.error,
@@ -525,7 +552,7 @@ def rejected_rows(session: Session, batch_id: int) -> Iterator[bytes]:
     first = session.execute(
         text(
             "SELECT DISTINCT key FROM (SELECT input FROM import_rows WHERE batch_id = CAST(:id AS bigint) AND outcome = 'rejected'"
-            " ORDER BY line_no LIMIT 1000) AS some, jsonb_object_keys(input) AS key"
+            " ORDER BY line_no LIMIT 1000) AS first_rows, jsonb_object_keys(input) AS key"
         ),
         {"id": batch_id},
     ).scalars()
@@ -554,6 +581,9 @@ def rejected_rows(session: Session, batch_id: int) -> Iterator[bytes]:
             said = [row.input.get(name) for name in names]
             where = "; ".join(column for column in row.reasons if column)
             why = "; ".join(row.reasons.values())
-            writer.writerow(["" if cell is None else cells.neutral(cell) for cell in said] + [row.line_no, where, cells.neutral(why)])
+            writer.writerow(
+                ["" if cell is None else cells.neutral(cell) for cell in said]
+                + [row.line_no, where, cells.neutral(why)]
+            )
         after = rows[-1].line_no
         yield buffer.getvalue().encode()

@@ -5,10 +5,11 @@ The keys are documented in `docs/how-to/import.md`; unknown ones are refused by 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import zoneinfo
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, get_args
 
 import yaml
 
@@ -16,6 +17,7 @@ from geocrm.errors import Fault, Invalid
 from geocrm.ingest.fields import FIELDS, field_of, fold
 from geocrm.ingest.formats import Options
 from geocrm.spatial import crs as reference_systems
+from geocrm.spatial.layers import LayerKind
 
 ATTRIBUTE_TYPES = ("text", "number", "boolean", "date")
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
@@ -49,9 +51,12 @@ class Recipe:
     sheet: str | None = None
     layer: str | None = None
     target_layer: str | None = None
+    layer_kind: LayerKind = "territories"
     create_products: bool = False
     create_customers: bool = False
     place_addresses: bool = True
+    repair: bool = False
+    replace: bool = False
 
     @property
     def reading(self) -> Options:
@@ -70,9 +75,13 @@ class Recipe:
 
     def with_(self, **changes: Any) -> Recipe:
         """A copy with some values changed."""
-        return replace(self, **changes)
+        return dataclasses.replace(self, **changes)
 
 
+_SWITCHES = {
+    "automatic": True, "create_products": False, "create_customers": False, "place_addresses": True, "repair": False,
+    "replace": False,
+}  # fmt: skip
 _KEYS = {item.name for item in fields(Recipe)}
 
 
@@ -175,16 +184,14 @@ def from_dict(given: Any, *, kind: str | None = None) -> Recipe:
     if not isinstance(skip_lines, int) or isinstance(skip_lines, bool) or not 0 <= skip_lines <= 1000:
         wrong("/skip_lines", "must be a whole number from 0 to 1000")
         skip_lines = 0
+    layer_kind = given.get("layer_kind", "territories")
+    if layer_kind not in get_args(LayerKind):
+        wrong("/layer_kind", f"must be one of {', '.join(get_args(LayerKind))}")
     delimiter = given.get("delimiter")
     if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1):
         wrong("/delimiter", "must be one character")
     switches: dict[str, bool] = {}
-    for name, usual in (
-        ("automatic", True),
-        ("create_products", False),
-        ("create_customers", False),
-        ("place_addresses", True),
-    ):
+    for name, usual in _SWITCHES.items():
         value = given.get(name, usual)
         if not isinstance(value, bool):
             wrong(f"/{name}", "must be true or false")
@@ -210,6 +217,7 @@ def from_dict(given: Any, *, kind: str | None = None) -> Recipe:
         sheet=_optional(given.get("sheet")),
         layer=_optional(given.get("layer")),
         target_layer=_optional(given.get("target_layer")),
+        layer_kind=layer_kind,
         **switches,
     )
 

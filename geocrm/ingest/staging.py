@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from geocrm.access import Actor
 from geocrm.db.queries import named
 from geocrm.errors import InvalidFile
+from geocrm.ingest import coerce
 from geocrm.ingest.coerce import Mask
 from geocrm.ingest.columns import Prepared
 from geocrm.ingest.formats import Chunk, Source
@@ -43,7 +44,7 @@ class Context:
     rejected: Rejected
     progress: Callable[[str], None] = lambda phase: None
     users: dict[str, int] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, Any] = field(default_factory=dict)
 
     def run(self, file: str, name: str, slots: Mapping[str, str] | None = None, **values: Any) -> Any:
         """Run a named query, its slots filled with our own SQL fragments, its values bound."""
@@ -52,10 +53,13 @@ class Context:
             statement = statement.replace("{" + slot + "}", fragment)
         bound = {"batch_id": self.batch_id, "source": self.source} | values
         used = {key: value for key, value in bound.items() if f":{key}" in statement}
-        import os, time
+        import os
+        import time
+
         t = time.time()
         r = self.session.execute(text(statement), used)
-        if os.environ.get("TIMING"): print(f"   {name} {time.time()-t:.2f}")
+        if os.environ.get("TIMING"):
+            print(f"   {name} {time.time() - t:.2f}")
         return r
 
 
@@ -176,20 +180,12 @@ def flags_text(flags: Mapping[str, Mask], count: int, *, only: frozenset[str] | 
     chosen = {name: mask for name, mask in flags.items() if only is None or name in only}
     if not chosen:
         return pa.nulls(count, pa.string())
-    joined: Any = None
-    for name, mask in sorted(chosen.items()):
-        part = pc.if_else(pa.array(mask), pa.scalar(name), pa.scalar(None, pa.string()))
-        joined = (
-            part if joined is None else pc.binary_join_element_wise(joined, part, pa.scalar(","), null_handling="skip")
-        )
-    filled = pc.and_(pc.is_valid(joined), pc.greater(pc.utf8_length(joined), 0))
-    wrapped = pc.binary_join_element_wise(pa.scalar("{"), pc.fill_null(joined, ""), pa.scalar("}"), pa.scalar(""))
-    return pc.if_else(pc.fill_null(filled, False), wrapped, pa.scalar(None, pa.string()))
-
-
-def unreadable_only(chunk: Chunk) -> bool:
-    """Whether a chunk brings nothing but rows that could not be split."""
-    return len(chunk.table) == 0
+    nothing = pa.scalar(None, pa.string())
+    joined = coerce.join(
+        [pc.if_else(pa.array(mask), pa.scalar(name), nothing) for name, mask in sorted(chosen.items())], ","
+    )
+    wrapped = pc.binary_join_element_wise(pa.scalar("{"), joined, pa.scalar("}"), pa.scalar(""))
+    return pc.if_else(pc.equal(joined, ""), nothing, wrapped)
 
 
 def source_has_rows(source: Source) -> Iterator[Chunk]:
