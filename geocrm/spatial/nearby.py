@@ -56,12 +56,29 @@ def find_near(
     Degrees and metres. `session` is a worker's; the look-up runs in it as the actor. Without exact places
     (`actor.exact` false) distance, order, radius, bearing and territory are those of the 500 m grid. Raises
     errors.Invalid for a point, radius, limit or cursor that cannot be."""
-    values = arguments(lon, lat, radius_m=radius_m, limit=limit, filter=filter, cursor=cursor, exact=actor.exact)
-    calls = ", ".join(f"CAST(:a{i} AS {kind})" for i, kind in enumerate(_TYPES))
     with as_user(session, actor):
-        row = session.execute(
-            text(f"SELECT body, next_cursor FROM geocrm_nearby({calls})"), {f"a{i}": v for i, v in enumerate(values)}
-        ).one()
+        return find_seen(
+            session, lon, lat, radius_m=radius_m, limit=limit, filter=filter, cursor=cursor, exact=actor.exact
+        )
+
+
+def find_seen(
+    session: Session,
+    lon: float,
+    lat: float,
+    *,
+    radius_m: float | None = None,
+    limit: int = DEFAULT_LIMIT,
+    filter: Filter | None = None,
+    cursor: str | None = None,
+    exact: bool = True,
+) -> Page:
+    """The same in a session that has entered its reader already."""
+    values = arguments(lon, lat, radius_m=radius_m, limit=limit, filter=filter, cursor=cursor, exact=exact)
+    calls = ", ".join(f"CAST(:a{i} AS {kind})" for i, kind in enumerate(_TYPES))
+    row = session.execute(
+        text(f"SELECT body, next_cursor FROM geocrm_nearby({calls})"), {f"a{i}": v for i, v in enumerate(values)}
+    ).one()
     return Page(json.loads(row.body)["data"], row.next_cursor)
 
 
@@ -114,7 +131,7 @@ def _read_cursor(cursor: str, tag: str) -> tuple[float, int, int]:
         raise _invalid("/cursor", "this is no cursor; take it from next_cursor of the page before") from None
     if question != tag:
         raise _invalid("/cursor", "the cursor belongs to another point, radius or filter")
-    if not (math.isfinite(made[0]) and made[0] >= 0 and 0 < made[1] < 2**63 and 0 < made[2]):
+    if not (math.isfinite(made[0]) and made[0] >= 0 and 0 < made[1] < 2**63 and made[2] > 0):
         raise _invalid("/cursor", "this is no cursor; take it from next_cursor of the page before")
     if made[2] > MAX_DEPTH:
         raise _invalid("/cursor", f"more than {MAX_DEPTH:,} sites lie before this page; narrow the filter or radius")
