@@ -52,13 +52,13 @@ def openapi_paths() -> dict[str, Any]:
             {"200": _json("The nearest sites.", _NEAR_SCHEMA, _NEAR_EXAMPLE)}, {422},
         )},
         "/v1/territories/at": {"get": _operation(
-            "find_territories_at", "Whose territory a point is in, now or on a past day", "lookups",
+            "get_territories_at", "Whose territory a point is in, now or on a past day", "lookups",
             [lon, lat, _parameter("as_of", {"type": "string"}, "Date or time; now if absent.", "2025-12-31")],
             {"200": _json("One entry a layer.", _TERRITORY_SCHEMA, _TERRITORY_EXAMPLE)}, {422},
         )},
         "/tiles/customers.json": {"get": _operation(
             "get_customer_tilejson", "TileJSON of the customers you see", "tiles", [],
-            {"200": _json("TileJSON 3.0.0.", {"type": "object"}, {"tilejson": "3.0.0", "name": "Customers"})}, set(),
+            {"200": _json("TileJSON 3.0.0.", _TILEJSON_SCHEMA, _tilejson_example("Customers", "customers"))}, set(),
         )},
         "/tiles/customers/{z}/{x}/{y}.mvt": {"get": _operation(
             "get_customer_tile", "Customers as cells (to zoom 11) or points", "tiles",
@@ -67,7 +67,7 @@ def openapi_paths() -> dict[str, Any]:
         )},
         "/tiles/areas/{layer}.json": {"get": _operation(
             "get_area_tilejson", "TileJSON of a layer's areas", "tiles", [layer],
-            {"200": _json("TileJSON 3.0.0.", {"type": "object"}, {"tilejson": "3.0.0", "name": "Sales"})}, {404},
+            {"200": _json("TileJSON 3.0.0.", _TILEJSON_SCHEMA, _tilejson_example("Sales", "areas/lay_sales"))}, {404},
         )},
         "/tiles/areas/{layer}/{z}/{x}/{y}.mvt": {"get": _operation(
             "get_area_tile", "The areas of a layer, as published", "tiles", [layer, *tile, edition, known],
@@ -110,6 +110,24 @@ _REFERENCE: Final = {
     "properties": {"id": {"type": "string"}, "name": {"type": "string"}},
     "required": ["id"],
 }
+_TILEJSON_SCHEMA: Final = {
+    "type": "object",
+    "required": ["tilejson", "tiles"],
+    "properties": {
+        "tilejson": {"type": "string"}, "name": {"type": "string"},
+        "tiles": {"type": "array", "items": {"type": "string"}},
+        "minzoom": {"type": "integer"}, "maxzoom": {"type": "integer"},
+        "bounds": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4,
+                   "description": "West, south, east, north; absent where nothing is visible."},
+    },
+}  # fmt: skip
+
+
+def _tilejson_example(name: str, path: str) -> dict[str, Any]:
+    tiles_at = f"https://geocrm.example/tiles/{path}/{{z}}/{{x}}/{{y}}.mvt"
+    return {"tilejson": "3.0.0", "name": name, "tiles": [tiles_at], "bounds": [-114.1, 31.3, -102.0, 45.0]}
+
+
 _NEAR_EXAMPLE: Final = {
     "data": [{
         "id": "cus_1042", "site_id": "sit_1042", "name": "Alpine Outfitters", "kind": "organisation", "stage": "active",

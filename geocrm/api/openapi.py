@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 
 from geocrm.api import hot_openapi
 from geocrm.api.dependencies import allowed_of
@@ -52,22 +52,23 @@ def describe(app: FastAPI) -> dict[str, Any]:
             "session": {"type": "apiKey", "in": "cookie", "name": "geocrm_session"},
             "key": {"type": "http", "scheme": "bearer", "bearerFormat": "gk_…"},
         }
-        for route in app.routes:
-            if isinstance(route, APIRoute) and route.include_in_schema:
+        for route in iter_route_contexts(app.routes):
+            if isinstance(route.original_route, APIRoute) and route.include_in_schema:
                 for method in route.methods or ():
                     _complete(document, route, document["paths"][route.path_format][method.lower()])
-        document["paths"] |= hot_openapi.openapi_paths()
+        for path, operations in hot_openapi.openapi_paths().items():
+            document["paths"].setdefault(path, {}).update(operations)
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def _complete(document: dict[str, Any], route: APIRoute, operation: dict[str, Any]) -> None:
+def _complete(document: dict[str, Any], route: RouteContext, operation: dict[str, Any]) -> None:
     open_to_all = allowed_of(route.dependant) is None
     parameters = operation.get("parameters", [])
     places = {parameter["in"] for parameter in parameters}
     headers = {parameter["name"].lower() for parameter in parameters if parameter["in"] == "header"}
     statuses = set()
-    if route.path.startswith("/v1/"):
+    if (route.path or "").startswith("/v1/"):
         statuses |= {429, 503}
     if not open_to_all:
         operation["security"] = [{"session": []}, {"key": []}]
