@@ -23,7 +23,7 @@ describe('requests', () => {
     useCsrfToken('t0k3n');
     const fetching = answers(200, {});
     await get('/v1/me');
-    await post('/v1/tasks', { body: { a: 1 } });
+    await post('/v1/sessions', { email: 'a@example.com', password: 'x' });
     const headers = fetching.mock.calls.map((call) => (call as unknown as [string, RequestInit])[1].headers);
     expect(headers[0]).not.toHaveProperty('X-CSRF-Token');
     expect(headers[1]).toHaveProperty('X-CSRF-Token', 't0k3n');

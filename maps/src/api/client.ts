@@ -1,6 +1,8 @@
 /** Requests to the API: one function, errors as `Problem`, the CSRF token of the session on every write. */
 
-import type { FieldError } from './shapes';
+import type { components, paths } from './schema';
+
+export type FieldError = Partial<components['schemas']['ProblemFault']>;
 
 /** What went wrong, in the words of the API (RFC 9457), with the request id that support asks for. */
 export class Problem extends Error {
@@ -80,7 +82,7 @@ async function problemOf(response: Response): Promise<Problem> {
 }
 
 /** One request; the JSON of the answer. Throws `Problem`, or an AbortError when `signal` was aborted. */
-export async function request<T>(method: string, path: string, options: Options = {}): Promise<T> {
+async function request<T>(method: string, path: string, options: Options = {}): Promise<T> {
   const headers: Record<string, string> = { Accept: 'application/json' };
   if (options.body !== undefined) headers['Content-Type'] = 'application/json';
   if (method !== 'GET' && csrfToken) headers['X-CSRF-Token'] = csrfToken;
@@ -106,5 +108,44 @@ export async function request<T>(method: string, path: string, options: Options 
   return (await response.json()) as T;
 }
 
-export const get = <T>(path: string, options?: Options): Promise<T> => request<T>('GET', path, options);
-export const post = <T>(path: string, options?: Options): Promise<T> => request<T>('POST', path, options);
+type Get<P extends keyof paths> = paths[P] extends { get: infer Operation } ? Operation : never;
+type Post<P extends keyof paths> = paths[P] extends { post: infer Operation } ? Operation : never;
+type Json<Operation> = Operation extends {
+  responses:
+    | { 200: { content: { 'application/json': infer T } } }
+    | { 201: { content: { 'application/json': infer T } } };
+}
+  ? T
+  : never;
+type QueryOf<Operation> = Operation extends { parameters: { query?: infer Q } }
+  ? { readonly [Name in keyof NonNullable<Q>]?: NonNullable<Q>[Name] | null | undefined }
+  : never;
+type BodyOf<Operation> = Operation extends { requestBody: { content: { 'application/json': infer T } } } ? T : never;
+type PathOf<Operation> = Operation extends { parameters: { path: infer T } } ? T : Record<string, never>;
+
+/** What a GET of the described API answers. */
+export type Answer<P extends keyof paths> = Json<Get<P>>;
+
+/** Puts the ids into a path of the description: `/v1/customers/{customer_id}`. */
+export function filled(path: string, values: Readonly<Record<string, string | number>> = {}): string {
+  return path.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(String(values[name] ?? '')));
+}
+
+/** GET of a path that the description of the API knows, with the parameters that it knows. */
+export function get<P extends keyof paths & string>(
+  path: P,
+  options: { readonly path?: PathOf<Get<P>>; readonly query?: QueryOf<Get<P>>; readonly signal?: AbortSignal } = {},
+): Promise<Answer<P>> {
+  const { path: values, ...rest } = options;
+  return request('GET', filled(path, values as Record<string, string>), rest as Options);
+}
+
+/** POST of a path that the description of the API knows. */
+export function post<P extends keyof paths & string>(path: P, body: BodyOf<Post<P>>): Promise<Json<Post<P>>> {
+  return request('POST', path, { body });
+}
+
+/** DELETE of a path that the description of the API knows. */
+export function remove<P extends keyof paths & string>(path: P): Promise<void> {
+  return request('DELETE', path);
+}

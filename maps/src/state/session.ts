@@ -90,37 +90,41 @@ async function permitted<T>(loading: Promise<T>, instead: T): Promise<T> {
   }
 }
 
-async function baseStyle(signalled: AbortSignal): Promise<StyleSpecification | null> {
+async function baseStyle(): Promise<StyleSpecification | null> {
   const address = me.value?.settings.map_style_url;
   if (!address) return null;
-  const answer = await fetch(address, { signal: signalled, credentials: 'omit' });
+  const answer = await fetch(address, { credentials: 'omit' });
   if (!answer.ok) throw new Problem(answer.status, 'The map style of this installation cannot be loaded', address);
   return (await answer.json()) as StyleSpecification;
 }
 
+function boundsOf(bounds: readonly number[] | null | undefined): Bounds | null {
+  const [west, south, east, north] = bounds ?? [];
+  if (west === undefined || south === undefined || east === undefined || north === undefined) return null;
+  return [west, south, east, north];
+}
+
 export async function loadCompany(): Promise<void> {
-  const { signal: signalled } = new AbortController();
   currentCompany.value = { ...NOTHING, status: 'loading' };
   try {
-    const none = { data: [], has_more: false };
     const [layerList, owners, places, tiles, base] = await Promise.all([
-      permitted(routes.layers(signalled), none),
-      permitted(routes.colleagues(signalled), []),
-      permitted(routes.places(signalled), []),
-      routes.customerTileJson(signalled),
-      baseStyle(signalled),
+      permitted(routes.layers(), { data: [] }),
+      permitted(routes.colleagues(), []),
+      permitted(routes.places(), []),
+      routes.customerTileJson(),
+      baseStyle(),
     ]);
-    const layer = layerList.data.find((l) => l.is_primary) ?? layerList.data[0];
-    const territories = layer ? await permitted(routes.areas(layer.id, signalled), []) : [];
+    const layer = layerList.data.find((l) => l.is_primary);
+    const territories = layer ? await permitted(routes.areas(layer.id), []) : [];
     currentCompany.value = {
       status: 'ready',
       problem: null,
       // Those who own customers: the others would only lengthen the legend.
       owners: owners.filter((person) => person.role === 'rep' || person.role === 'manager'),
       territories,
-      territoryLayer: layer?.id ?? null,
+      territoryLayer: layer ? `lay_${layer.key}` : null,
       places,
-      bounds: tiles.bounds ?? null,
+      bounds: boundsOf(tiles.bounds),
       base,
     };
   } catch (error) {
