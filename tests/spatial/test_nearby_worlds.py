@@ -4,6 +4,7 @@ A world has at least 200 sites, a third of them near ±180° or beyond 85°, som
 than it has. `make test` runs a few dozen worlds; `make soak` 10,000.
 """
 
+import itertools
 import os
 from collections.abc import Callable
 
@@ -164,7 +165,7 @@ def compare(
         assert site in truth, f"not asked for: {site} {where}"
         assert abs(truth[site] - shown) <= 0.0500001, f"distance of {site}: {shown} for {truth[site]} {where}"
     # In order of distance, then site; the oracle's own rounding may swap what lies within 0.1 µm.
-    for first, second in zip(sites, sites[1:], strict=False):
+    for first, second in itertools.pairwise(sites):
         assert truth[first] < truth[second] + 1e-7, f"order of {first}, {second}: {where}"
         if made["lon"][first - 1] == made["lon"][second - 1] and made["lat"][first - 1] == made["lat"][second - 1]:
             assert first < second, f"order of equals {first}, {second}: {where}"

@@ -1,0 +1,262 @@
+-- Vector tiles: customers as points or as cells of a 64 × 64 grid, and areas.
+--
+-- Up to zoom 11 customers come from the pyramid as cells; from zoom 12 on as points, or as cells where a tile holds more
+-- than 5,000. Every site belongs to exactly one tile of a zoom (floor of its place in the grid), so that the union of the
+-- tiles is the query. Beyond ±85.05° there are no tiles.
+
+-- West, south, east and north of a tile in degrees.
+CREATE OR REPLACE FUNCTION geocrm_tile_box(p_z integer, p_x integer, p_y integer) RETURNS geometry
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT ST_MakeEnvelope(
+    p_x * 360.0 / (1 << p_z) - 180, degrees(atan(sinh(pi() * (1 - 2.0 * (p_y + 1) / (1 << p_z))))),
+    (p_x + 1) * 360.0 / (1 << p_z) - 180, degrees(atan(sinh(pi() * (1 - 2.0 * p_y / (1 << p_z))))), 4326)
+$$;
+
+-- What a reader sees in tiles, in one word: it changes with the rows and with the right to see them.
+CREATE OR REPLACE FUNCTION geocrm_sight() RETURNS text
+LANGUAGE sql STABLE AS $$
+  SELECT md5(concat_ws('|', geocrm_lookup_version(), geocrm_sees_all(), geocrm_owners(), geocrm_territories(), geocrm_exact()))
+$$;
+
+-- The tile of customers; empty where there are none. `p_colour` names the dimension whose values colour the map: a cell
+-- says how many sites it holds, which value is the most frequent and how many of each of the four most frequent.
+DROP FUNCTION IF EXISTS geocrm_customer_tile;
+CREATE FUNCTION geocrm_customer_tile(
+  p_z integer, p_x integer, p_y integer, p_colour text,
+  p_stages text[], p_kinds text[], p_owners bigint[], p_territories bigint[], p_segments bigint[],
+  p_filter text, p_values text[])
+RETURNS bytea
+LANGUAGE plpgsql STABLE SET jit = off AS $$
+DECLARE
+  depth integer := CASE WHEN p_z <= 2 THEN 8 WHEN p_z <= 5 THEN 11 WHEN p_z <= 8 THEN 14 ELSE 17 END;
+  tile bigint := geocrm_weave(p_x, p_y);
+  first bigint;
+  past bigint;
+  exact boolean := geocrm_exact();
+  sees_all boolean := geocrm_sees_all();
+  owners bigint[] := geocrm_owners();
+  territories bigint[] := geocrm_territories();
+  place text := CASE WHEN exact THEN 'l.location' ELSE 'geocrm_snap(l.location)' END;
+  terms text := '';
+  near_by geometry := geocrm_tile_box(p_z, p_x, p_y);
+  rows_in_tile text;
+  made bytea;
+  many bigint;
+BEGIN
+  IF p_z <= 11 AND p_filter IS NULL AND exact THEN
+    first := tile << (2 * (depth - p_z));
+    past := (tile + 1) << (2 * (depth - p_z));
+    WITH counted AS (
+      SELECT c.cell, c.stage, c.kind, c.owner_id, c.territory_id, c.segment_id, c.n FROM site_cells c
+      WHERE sees_all AND c.level = depth AND c.cell >= first AND c.cell < past
+      UNION ALL
+      SELECT c.cell, c.stage, c.kind, c.owner_id, c.territory_id, c.segment_id, c.n FROM site_cells c
+      WHERE NOT sees_all AND c.owner_id = ANY (owners)
+        AND c.level = depth AND c.cell >= first AND c.cell < past
+      UNION ALL
+      SELECT c.cell, c.stage, c.kind, c.owner_id, c.territory_id, c.segment_id, c.n FROM site_cells c
+      WHERE NOT sees_all AND c.territory_id = ANY (territories) AND (c.owner_id = ANY (owners)) IS NOT TRUE
+        AND c.level = depth AND c.cell >= first AND c.cell < past
+      UNION ALL
+      SELECT c.cell, c.stage, c.kind, c.owner_id, c.territory_id, c.segment_id, c.n FROM site_cell_deltas c
+      WHERE c.level = depth AND c.cell >= first AND c.cell < past),
+    keyed AS (
+      SELECT c.cell >> (2 * (depth - p_z - 6)) AS cell,
+             CASE p_colour WHEN 'kind' THEN c.kind WHEN 'owner' THEN coalesce('usr_' || c.owner_id, '')
+               WHEN 'territory' THEN coalesce('ter_' || c.territory_id, '')
+               WHEN 'segment' THEN coalesce('seg_' || c.segment_id, '') ELSE c.stage END AS key,
+             sum(c.n) AS n
+      FROM counted c
+      WHERE (p_stages IS NULL OR c.stage = ANY (p_stages)) AND (p_kinds IS NULL OR c.kind = ANY (p_kinds))
+        AND (p_owners IS NULL OR c.owner_id = ANY (p_owners))
+        AND (p_territories IS NULL OR c.territory_id = ANY (p_territories))
+        AND (p_segments IS NULL OR c.segment_id = ANY (p_segments))
+      GROUP BY 1, 2),
+    ranked AS (
+      SELECT k.cell, k.key, k.n, row_number() OVER (PARTITION BY k.cell ORDER BY k.n DESC, k.key) AS place
+      FROM keyed k WHERE k.n > 0)
+    SELECT ST_AsMVT(f, 'customers', 4096, 'geom') INTO made FROM (
+      SELECT ST_MakePoint((geocrm_unweave(r.cell) - p_x * 64) * 64 + 32,
+                          (geocrm_unweave(r.cell >> 1) - p_y * 64) * 64 + 32) AS geom,
+             CAST(sum(r.n) AS bigint) AS n, max(r.key) FILTER (WHERE r.place = 1) AS key,
+             CAST(json_object_agg(r.key, r.n ORDER BY r.place) FILTER (WHERE r.place <= 4) AS text) AS counts
+      FROM ranked r GROUP BY r.cell ORDER BY r.cell) AS f;
+    RETURN made;
+  END IF;
+
+  IF p_stages IS NOT NULL THEN terms := terms || ' AND l.stage = ANY ($4)'; END IF;
+  IF p_kinds IS NOT NULL THEN terms := terms || ' AND l.kind = ANY ($5)'; END IF;
+  IF p_owners IS NOT NULL THEN terms := terms || ' AND l.owner_id = ANY ($6)'; END IF;
+  IF p_territories IS NOT NULL THEN
+    terms := terms || CASE WHEN exact THEN ' AND l.territory_id = ANY ($7)'
+      ELSE ' AND geocrm_snapped_territory(l.customer_id, l.site_id, l.location) = ANY ($7)' END;
+  END IF;
+  IF p_segments IS NOT NULL THEN terms := terms || ' AND l.segment_id = ANY ($8)'; END IF;
+  IF p_filter IS NOT NULL THEN terms := terms || ' AND ' || p_filter; END IF;
+  -- A rim, because of rounding in the index and because snapping moves points by up to 360 m.
+  near_by := ST_Expand(near_by, CASE WHEN exact THEN 1e-6 ELSE 0.05 END);
+  rows_in_tile := format(
+    'SELECT l.*, p.lon, p.lat FROM (%s) AS l CROSS JOIN LATERAL (SELECT ST_X(%s) AS lon, ST_Y(%2$s) AS lat) AS p
+     WHERE p.lat BETWEEN -85.0511287798066 AND 85.0511287798066
+       AND geocrm_column(p.lon, $1) = $2 AND geocrm_row(p.lat, $1) = $3 %s',
+    CASE WHEN sees_all THEN 'SELECT l.* FROM site_lookup l WHERE l.location && $10'
+      ELSE 'SELECT l.* FROM unnest($11) AS b(key), site_lookup l WHERE l.owner_id = b.key AND l.location && $10
+            UNION ALL
+            SELECT l.* FROM unnest($12) AS b(key), site_lookup l WHERE l.territory_id = b.key AND l.location && $10
+              AND (l.owner_id = ANY ($11)) IS NOT TRUE' END, place, terms);
+  IF p_z >= 12 THEN
+    EXECUTE format('SELECT count(*) FROM (SELECT FROM (%s) AS i LIMIT 5001) AS c', rows_in_tile) INTO many
+    USING p_z, p_x, p_y, p_stages, p_kinds, p_owners, p_territories, p_segments, p_values, near_by, owners, territories;
+    IF many = 0 THEN
+      RETURN '';
+    END IF;
+  END IF;
+  IF many <= 5000 THEN
+    EXECUTE format(
+      'SELECT ST_AsMVT(f, ''customers'', 4096, ''geom'') FROM (
+         SELECT ST_MakePoint(
+                  least(4095, greatest(0, floor(((i.lon + 180) / 360 * (1 << $1) - $2) * 4096))),
+                  least(4095, greatest(0, floor(((1 - asinh(tan(radians(i.lat))) / pi()) / 2 * (1 << $1) - $3) * 4096)))
+                ) AS geom,
+                ''cus_'' || i.customer_id AS id, ''sit_'' || i.site_id AS site_id, i.stage, i.kind,
+                ''usr_'' || i.owner_id AS owner, ''ter_'' || %s AS territory, ''seg_'' || i.segment_id AS segment,
+                i.is_primary, i.location_precision
+         FROM (%s) AS i ORDER BY i.site_id) AS f',
+      CASE WHEN exact THEN 'i.territory_id' ELSE 'geocrm_snapped_territory(i.customer_id, i.site_id, i.location)' END,
+      rows_in_tile) INTO made
+    USING p_z, p_x, p_y, p_stages, p_kinds, p_owners, p_territories, p_segments, p_values, near_by, owners, territories;
+    RETURN made;
+  END IF;
+  EXECUTE format(
+    'WITH keyed AS (
+       SELECT geocrm_column(i.lon, $1 + 6) - $2 * 64 AS gx, geocrm_row(i.lat, $1 + 6) - $3 * 64 AS gy, %s AS key,
+              count(*) AS n
+       FROM (%s) AS i GROUP BY 1, 2, 3),
+     ranked AS (SELECT k.*, row_number() OVER (PARTITION BY k.gx, k.gy ORDER BY k.n DESC, k.key) AS place FROM keyed k)
+     SELECT ST_AsMVT(f, ''customers'', 4096, ''geom'') FROM (
+       SELECT ST_MakePoint(r.gx * 64 + 32, r.gy * 64 + 32) AS geom, CAST(sum(r.n) AS bigint) AS n,
+              max(r.key) FILTER (WHERE r.place = 1) AS key,
+              CAST(json_object_agg(r.key, r.n ORDER BY r.place) FILTER (WHERE r.place <= 4) AS text) AS counts
+       FROM ranked r GROUP BY r.gx, r.gy ORDER BY r.gy, r.gx) AS f',
+    CASE p_colour WHEN 'kind' THEN 'i.kind' WHEN 'owner' THEN 'coalesce(''usr_'' || i.owner_id, '''')'
+      WHEN 'territory' THEN CASE WHEN exact THEN 'coalesce(''ter_'' || i.territory_id, '''')'
+        ELSE 'coalesce(''ter_'' || geocrm_snapped_territory(i.customer_id, i.site_id, i.location), '''')' END
+      WHEN 'segment' THEN 'coalesce(''seg_'' || i.segment_id, '''')' ELSE 'i.stage' END,
+    rows_in_tile) INTO made
+  USING p_z, p_x, p_y, p_stages, p_kinds, p_owners, p_territories, p_segments, p_values, near_by, owners, territories;
+  RETURN made;
+END
+$$;
+
+-- The hot route: authenticate, and the tile unless the reader has it already (`p_etag`). An ad-hoc filter looks at data
+-- that has no version; its tag is made of the tile itself.
+DROP FUNCTION IF EXISTS geocrm_hot_customer_tile;
+CREATE FUNCTION geocrm_hot_customer_tile(
+  p_digest bytea, p_etag text, p_z integer, p_x integer, p_y integer, p_colour text,
+  p_stages text[], p_kinds text[], p_owners bigint[], p_territories bigint[], p_segments bigint[],
+  p_filter text, p_values text[], OUT etag text, OUT tile bytea)
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  PERFORM geocrm_enter(p_digest);
+  IF p_filter IS NULL AND (p_territories IS NULL OR geocrm_exact()) THEN
+    etag := geocrm_sight();
+    IF etag = p_etag THEN
+      RETURN;
+    END IF;
+  END IF;
+  tile := geocrm_customer_tile(
+    p_z, p_x, p_y, p_colour, p_stages, p_kinds, p_owners, p_territories, p_segments, p_filter, p_values);
+  IF etag IS NULL THEN
+    etag := md5(tile);
+    IF etag = p_etag THEN
+      tile := NULL;
+    END IF;
+  END IF;
+END
+$$;
+
+-- The tile of a layer's areas as published now, clipped with a rim of 64 of 4096 units.
+DROP FUNCTION IF EXISTS geocrm_area_tile;
+CREATE FUNCTION geocrm_area_tile(p_layer_id bigint, p_z integer, p_x integer, p_y integer) RETURNS bytea
+LANGUAGE sql STABLE AS $$
+  WITH frame AS (
+    SELECT ST_TileEnvelope(p_z, p_x, p_y) AS square,
+           ST_Intersection(ST_Expand(geocrm_tile_box(p_z, p_x, p_y), 16.0 / (1 << p_z)),
+                           ST_MakeEnvelope(-180, -85.06, 180, 85.06, 4326)) AS clip)
+  SELECT ST_AsMVT(f, 'areas', 4096, 'geom') FROM (
+    SELECT ST_AsMVTGeom(
+             ST_Transform(ST_ClipByBox2D(ST_Simplify(v.geometry, 360.0 / (1 << p_z) / 8192, true), box2d(frame.clip)), 3857),
+             frame.square, 4096, 64, true) AS geom,
+           CASE WHEN y.kind = 'territories' THEN 'ter_' ELSE 'are_' END || a.id AS id, a.name,
+           'usr_' || a.owner_id AS owner, 'tea_' || a.team_id AS team
+    FROM frame, layers y
+    JOIN layer_areas la ON la.layer_id = y.id AND la.layer_version = y.current_version
+    JOIN area_versions v ON v.area_id = la.area_id AND v.version = la.area_version
+    JOIN areas a ON a.id = la.area_id
+    WHERE y.id = p_layer_id AND v.geometry && frame.clip
+    ORDER BY a.id) AS f
+  WHERE f.geom IS NOT NULL
+$$;
+
+DROP FUNCTION IF EXISTS geocrm_hot_area_tile;
+CREATE FUNCTION geocrm_hot_area_tile(
+  p_digest bytea, p_etag text, p_layer text, p_z integer, p_x integer, p_y integer,
+  OUT known boolean, OUT etag text, OUT tile bytea)
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  layer bigint;
+BEGIN
+  PERFORM geocrm_enter(p_digest);
+  SELECT y.id, md5(concat_ws('|', y.id, y.current_version, count(a.id), max(a.id), sum(a.version)))
+  INTO layer, etag
+  FROM layers y LEFT JOIN areas a ON a.layer_id = y.id
+  WHERE y.key = p_layer GROUP BY y.id, y.current_version;
+  known := layer IS NOT NULL;
+  IF known AND etag IS DISTINCT FROM p_etag THEN
+    tile := geocrm_area_tile(layer, p_z, p_x, p_y);
+  END IF;
+END
+$$;
+
+-- What the TileJSON of customers says of the reader's rows: bounds by the coarsest cells, how many there are, how many
+-- lie beyond ±85.05° and are in no tile.
+DROP FUNCTION IF EXISTS geocrm_hot_customer_tilejson;
+CREATE FUNCTION geocrm_hot_customer_tilejson(
+  p_digest bytea, OUT west double precision, OUT south double precision, OUT east double precision,
+  OUT north double precision, OUT sites bigint, OUT outside bigint)
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  PERFORM geocrm_enter(p_digest);
+  WITH cells AS (
+    SELECT c.cell, sum(c.n) AS n FROM (
+      SELECT cell, n FROM site_cells WHERE level = 8 UNION ALL SELECT cell, n FROM site_cell_deltas WHERE level = 8) AS c
+    GROUP BY c.cell HAVING sum(c.n) > 0)
+  SELECT min(geocrm_unweave(cell)) * 360.0 / 256 - 180, (max(geocrm_unweave(cell)) + 1) * 360.0 / 256 - 180,
+         degrees(atan(sinh(pi() * (1 - 2.0 * (max(geocrm_unweave(cell >> 1)) + 1) / 256)))),
+         degrees(atan(sinh(pi() * (1 - 2.0 * min(geocrm_unweave(cell >> 1)) / 256)))), sum(n)
+  INTO west, east, south, north, sites FROM cells;
+  SELECT count(*) INTO outside FROM site_lookup l
+  WHERE l.location && ANY (ARRAY[ST_MakeEnvelope(-180, 85.0511, 180, 90, 4326), ST_MakeEnvelope(-180, -90, 180, -85.0511, 4326)])
+    AND abs(ST_Y(CASE WHEN geocrm_exact() THEN l.location ELSE geocrm_snap(l.location) END)) > 85.0511287798066;
+  sites := coalesce(sites, 0) + outside;
+END
+$$;
+
+-- What the TileJSON of a layer says.
+DROP FUNCTION IF EXISTS geocrm_hot_area_tilejson;
+CREATE FUNCTION geocrm_hot_area_tilejson(
+  p_digest bytea, p_layer text, OUT name text, OUT west double precision, OUT south double precision,
+  OUT east double precision, OUT north double precision)
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  PERFORM geocrm_enter(p_digest);
+  SELECT y.name, ST_XMin(e.box), greatest(ST_YMin(e.box), -85.0511287798066), ST_XMax(e.box),
+         least(ST_YMax(e.box), 85.0511287798066)
+  INTO name, west, south, east, north
+  FROM layers y CROSS JOIN LATERAL (
+    SELECT ST_Extent(v.geometry) AS box FROM layer_areas la
+    JOIN area_versions v ON v.area_id = la.area_id AND v.version = la.area_version
+    WHERE la.layer_id = y.id AND la.layer_version = y.current_version) AS e
+  WHERE y.key = p_layer;
+END
+$$;
