@@ -178,6 +178,7 @@ def server_settings(memory_bytes: int, *, durable: bool) -> dict[str, str]:
         "jit": "off",
         "random_page_cost": "1.1",
         "effective_io_concurrency": "100",
+        "client_connection_check_interval": "2s",  # the statement of a client that was killed ends
         "checkpoint_timeout": "15min",
         "checkpoint_completion_target": "0.9",
         "wal_compression": "on",

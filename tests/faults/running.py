@@ -43,6 +43,7 @@ class Running:
 
     def start(self, *arguments: str) -> "Running":
         """Start it without waiting."""
+        self.home.mkdir(parents=True, exist_ok=True)
         with self.said_at.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "geocrm.cli", "up", *arguments],
