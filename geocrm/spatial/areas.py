@@ -13,6 +13,7 @@ from geocrm import errors, filters, ids
 from geocrm.access import Actor
 from geocrm.db import audit
 from geocrm.db.models import Area, AreaSource, AreaVersion, LayerArea, LayerVersion, User
+from geocrm.db.queries import named
 from geocrm.errors import Invalid, NotFound, PreconditionFailed
 from geocrm.spatial import layers
 from geocrm.spatial.outlines import Outline, read_outline
@@ -110,7 +111,7 @@ def _put(
             before = session.get(AreaVersion, (area_id, held.area_version))
         if if_match is not None and (held is None or held.area_version != if_match):
             raise PreconditionFailed(
-                f"The area {area.name!r} was changed in this draft since you read it; read it again and repeat your edit."
+                f"The area {area.name!r} was changed in this draft since you read it; read it again, then repeat your edit."
             )
     if name is not UNSET:
         _check_name(name)
@@ -202,6 +203,9 @@ def delete_area(
         raise NotFound(f"The draft {version} holds no area {ids.show('ter', area_id)}.")
     if if_match is not None and held.area_version != if_match:
         raise PreconditionFailed("The area was changed in this draft since you read it; read it again.")
+    session.execute(
+        text(named("territories_layers", "unname_area")), {"layer": layer_id, "version": version, "area": area_id}
+    )
     session.delete(held)
     session.flush()
 

@@ -213,6 +213,10 @@ def _write_names(session: Session, draft: LayerVersion, names: dict[int, int | N
             )
         )
     session.flush()
+    if draft.based_on is not None:
+        values = {"layer": draft.layer_id, "version": draft.version, "base": draft.based_on}
+        session.execute(text(named("territories_layers", "drop_names_said")), values)
+        session.expire_all()
 
 
 def in_force_at(session: Session, layer_id: int, moment: datetime) -> int | None:
@@ -227,6 +231,9 @@ def carry_over(session: Session, layer_id: int, *, ours: int, base: int, theirs:
     values = {"layer": layer_id, "ours": ours, "base": base, "theirs": theirs}
     session.execute(text(named("territories_layers", "carry_removals")), values)
     session.execute(text(named("territories_layers", "carry_changes")), values)
+    session.execute(
+        text(named("territories_layers", "drop_names_said")), {"layer": layer_id, "version": ours, "base": theirs}
+    )
     session.execute(
         text(
             "UPDATE layer_versions SET based_on = CAST(:theirs AS integer) "

@@ -91,7 +91,7 @@ def _evaluate(
 ) -> int:
     session.flush()
     begin(session)
-    layers = layers_in_force(session)
+    layers = layers_in_force(session, now=now)
     moment, recorded = clock(session, now)
     times = {"now": moment, "recorded": recorded}
     session.execute(text(named("territories", "sites_of_customers").replace("{changed}", changed)), values)
@@ -124,11 +124,13 @@ def clock(session: Session, now: datetime | None) -> tuple[datetime, datetime]:
     return row.moment, row.recorded
 
 
-def layers_in_force(session: Session, layer_id: int | None = None) -> list[LayerInForce]:
+def layers_in_force(
+    session: Session, layer_id: int | None = None, *, now: datetime | None = None
+) -> list[LayerInForce]:
     """Exclusive layers that have been published, locked against publishing until the transaction ends."""
     for row in session.execute(text(named("territories_layers", "unknown_periods"))).all():
         adopt(session, row.id, row.version, row.effective_from)
-    found = session.execute(text(named("territories_layers", "in_force")), {"layer": layer_id})
+    found = session.execute(text(named("territories_layers", "in_force")), {"layer": layer_id, "now": now})
     return [
         LayerInForce(id=r.id, is_primary=r.is_primary, start=r.start, flat=r.flat, has_polygons=r.has_polygons)
         for r in found

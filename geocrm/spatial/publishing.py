@@ -152,7 +152,7 @@ def work_out(
             text("SELECT geocrm_make_pieces(CAST(:layer AS bigint), CAST(:version AS integer))"),
             {"layer": layer_id, "version": number},
         )
-    in_force = ledger.layers_in_force(session, layer_id)[0]
+    in_force = ledger.layers_in_force(session, layer_id, now=now)[0]
     concerned = _find_concerned(session, everybody=start_before is None or in_force.start != start_before)
     bulk = concerned >= ledger.BULK_AT
     if bulk:
@@ -237,7 +237,7 @@ def _put_in_force(
             layers.carry_over(session, layer_id, ours=number, base=base, theirs=theirs)
         session.execute(
             text(named("territories_periods", "layer_in_force")),
-            period | {"version": number, "begin": waiting.valid_from, "end": waiting.valid_to},
+            period | {"version": number, "begin": waiting.valid_from, "end": waiting.valid_to or "infinity"},
         )
         base, theirs = waiting.version, number
 
@@ -433,7 +433,7 @@ def make_due_current(session: Session, *, now: datetime | None = None) -> list[i
         layer = session.get(Layer, row.id, populate_existing=True)
         if layer is None:
             raise NotFound(f"There is no layer {ids.show('lay', row.id)}.")
-        in_force = next(iter(ledger.layers_in_force(session, row.id)), None)
+        in_force = next(iter(ledger.layers_in_force(session, row.id, now=row.now)), None)
         if in_force is not None:
             ledger.begin(session)
             session.execute(text(named("territories_periods", "work_tables")))

@@ -13,7 +13,8 @@ SELECT y.id, y.is_primary, s.starts AS start,
   NOT EXISTS (
     SELECT FROM area_periods d WHERE d.layer_id = y.id AND (d.valid_from > s.starts OR d.valid_to < 'infinity')) AS flat,
   EXISTS (
-    SELECT FROM area_periods d WHERE d.layer_id = y.id AND d.has_geometry AND d.valid_from <= now() AND d.valid_to > now()
+    SELECT FROM area_periods d WHERE d.layer_id = y.id AND d.has_geometry
+    AND d.valid_from <= coalesce(CAST(:now AS timestamptz), now()) AND d.valid_to > coalesce(CAST(:now AS timestamptz), now())
   ) AS has_polygons
 FROM layers y CROSS JOIN LATERAL (
   SELECT min(p.valid_from) AS starts FROM layer_periods p WHERE p.layer_id = y.id AND p.superseded_at IS NULL) s
@@ -42,7 +43,7 @@ WHERE layer_id = CAST(:layer AS bigint) AND superseded_at IS NULL AND valid_from
   AND coalesce(valid_to, 'infinity') > CAST(:moment AS timestamptz)
 
 -- name: scheduled_after
-SELECT version, valid_from, coalesce(valid_to, 'infinity') AS valid_to FROM layer_periods
+SELECT version, valid_from, valid_to FROM layer_periods
 WHERE layer_id = CAST(:layer AS bigint) AND superseded_at IS NULL AND valid_from > CAST(:moment AS timestamptz)
 ORDER BY valid_from
 
@@ -102,8 +103,23 @@ WHERE layer_id = CAST(:layer AS bigint) AND layer_version = CAST(:source AS inte
 INSERT INTO named_account_versions (layer_id, layer_version, customer_id, area_id)
 SELECT CAST(:layer AS bigint), CAST(:version AS integer), coalesce(w.customer_id, h.customer_id), w.area_id
 FROM geocrm_named_accounts(CAST(:layer AS bigint), CAST(:source AS integer)) w
-FULL JOIN geocrm_named_accounts(CAST(:layer AS bigint), CAST(:base AS integer)) h ON h.customer_id = w.customer_id
+FULL JOIN geocrm_names_said(CAST(:layer AS bigint), CAST(:base AS integer)) h ON h.customer_id = w.customer_id
 WHERE w.area_id IS DISTINCT FROM h.area_id
+
+-- name: drop_names_said
+-- Forget what a version says of names that the one it is based on says already.
+DELETE FROM named_account_versions n
+WHERE n.layer_id = CAST(:layer AS bigint) AND n.layer_version = CAST(:version AS integer)
+  AND n.area_id IS NOT DISTINCT FROM (
+    SELECT s.area_id FROM geocrm_names_said(CAST(:layer AS bigint), CAST(:base AS integer)) s
+    WHERE s.customer_id = n.customer_id)
+
+-- name: unname_area
+-- The named accounts of an area that a draft takes out go with it.
+INSERT INTO named_account_versions (layer_id, layer_version, customer_id, area_id)
+SELECT CAST(:layer AS bigint), CAST(:version AS integer), s.customer_id, NULL
+FROM geocrm_names_said(CAST(:layer AS bigint), CAST(:version AS integer)) s WHERE s.area_id = CAST(:area AS bigint)
+ON CONFLICT (layer_id, layer_version, customer_id) DO UPDATE SET area_id = NULL
 
 -- name: changed_areas
 -- Areas that differ between two versions of a layer, with who owns them now and under the new version.

@@ -26,8 +26,9 @@ LANGUAGE sql AS $$
   SELECT count(*) FROM made
 $$;
 
--- The named accounts of a layer version: what it and the versions that it is based on say, the nearest first.
-CREATE OR REPLACE FUNCTION geocrm_named_accounts(p_layer bigint, p_version integer)
+-- What a layer version and the versions that it is based on say of names, the nearest first; also of areas that the
+-- version does not hold.
+CREATE OR REPLACE FUNCTION geocrm_names_said(p_layer bigint, p_version integer)
 RETURNS TABLE (customer_id bigint, area_id bigint)
 LANGUAGE sql STABLE AS $$
   WITH RECURSIVE chain AS (
@@ -39,7 +40,14 @@ LANGUAGE sql STABLE AS $$
     SELECT DISTINCT ON (n.customer_id) n.customer_id, n.area_id
     FROM chain c JOIN named_account_versions n ON n.layer_id = p_layer AND n.layer_version = c.version
     ORDER BY n.customer_id, c.depth)
-  SELECT n.customer_id, n.area_id FROM nearest n
+  SELECT n.customer_id, n.area_id FROM nearest n WHERE n.area_id IS NOT NULL
+$$;
+
+-- The named accounts of a layer version.
+CREATE OR REPLACE FUNCTION geocrm_named_accounts(p_layer bigint, p_version integer)
+RETURNS TABLE (customer_id bigint, area_id bigint)
+LANGUAGE sql STABLE AS $$
+  SELECT n.customer_id, n.area_id FROM geocrm_names_said(p_layer, p_version) n
   WHERE EXISTS (
     SELECT FROM layer_areas la WHERE la.layer_id = p_layer AND la.layer_version = p_version AND la.area_id = n.area_id)
 $$;
