@@ -31,7 +31,7 @@ from tests.makers import make_user, square
 
 pytestmark = [pytest.mark.faults]
 
-ROWS = 6_000
+ROWS = 3_000
 IMPORT_S = 180
 VICTIMS = ("worker", "database", "api")
 BY_IMPORT = (
