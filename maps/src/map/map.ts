@@ -6,6 +6,7 @@
 import 'maplibre-gl/dist/maplibre-gl.css';
 import {
   type ExpressionSpecification,
+  type GeoJSONFeature,
   type LayerSpecification,
   Map as LibraryMap,
   type MapGeoJSONFeature,
@@ -15,9 +16,21 @@ import {
 } from 'maplibre-gl';
 import workerUrl from 'maplibre-gl/dist/maplibre-gl-worker.mjs?worker&url';
 import type { Point, View } from '../state/model';
+import { clustersOf } from './clusters';
 import { drawIcon } from './icons';
-import { CUSTOMER_CELLS, CUSTOMER_POINTS, PLACES, type Scene, styleOf } from './style';
-import { countFeatures, type Tally } from './tally';
+import { labelsOf, within } from './labels';
+import {
+  AREAS,
+  CUSTOMER_CLUSTERS,
+  CUSTOMER_POINTS,
+  CUSTOMERS,
+  type Gathered,
+  NOTHING,
+  PLACES,
+  type Scene,
+  styleOf,
+} from './style';
+import { count, distinct, isSite, type Tally } from './tally';
 
 export type { ExpressionSpecification, LayerSpecification, StyleSpecification };
 
@@ -51,6 +64,7 @@ export class CustomerMap {
   private wanted: Scene;
   private loaded = false;
   private tallied = '';
+  private gathered: Gathered = NOTHING;
   /** Pixels at the bottom of the map that the sheet of a phone covers. */
   covered = 0;
 
@@ -84,11 +98,10 @@ export class CustomerMap {
   show(scene: Scene): void {
     this.wanted = scene;
     if (!this.loaded) return;
-    const style = styleOf(scene, window.location.origin);
+    const style = styleOf(scene, window.location.origin, this.gathered);
     const text = JSON.stringify(style);
     if (text === this.drawn) return;
     this.drawn = text;
-    this.tallied = '';
     setFlag('busy');
     this.map.setStyle(style, { diff: true });
   }
@@ -170,8 +183,9 @@ export class CustomerMap {
     map.on('movestart', () => setFlag('busy'));
     map.on('moveend', () => this.events.moved(this.view()));
     map.on('idle', () => {
-      this.count();
+      // Gathering may draw again; the map is ready when it did not.
       setFlag('ready');
+      this.gather();
     });
     map.on('click', (event) => this.clicked(event));
     map.on('contextmenu', (event) => {
@@ -209,7 +223,7 @@ export class CustomerMap {
   /** The drawn customer, cluster or place nearest to a pointer, within `reach` pixels. */
   private nearest(event: MapMouseEvent, reach: number): MapGeoJSONFeature | null {
     const { x, y } = event.point;
-    const layers = [CUSTOMER_POINTS, CUSTOMER_CELLS, PLACES].filter((layer) => this.map.getLayer(layer));
+    const layers = [CUSTOMER_POINTS, CUSTOMER_CLUSTERS, PLACES].filter((layer) => this.map.getLayer(layer));
     if (layers.length === 0) return null;
     const found = this.map.queryRenderedFeatures(
       [
@@ -246,29 +260,36 @@ export class CustomerMap {
     }
   }
 
-  /** Counts the customers in the view, from the features as drawn; each once, though tiles overlap. */
-  private count(): void {
-    const layers = [CUSTOMER_POINTS, CUSTOMER_CELLS].filter((layer) => this.map.getLayer(layer));
-    const canvas = this.map.getCanvas();
-    const features =
-      layers.length > 0
-        ? this.map.queryRenderedFeatures(
-            [
-              [0, 0],
-              [canvas.clientWidth, canvas.clientHeight],
-            ],
-            { layers },
-          )
-        : [];
-    const counted = countFeatures(
-      features.flatMap(({ properties, geometry }) =>
-        geometry.type === 'Point' ? [{ properties, coordinates: geometry.coordinates }] : [],
-      ),
+  /** Gathers what the tiles hold: the tally of the view, readable clusters, one name for each territory. */
+  private gather(): void {
+    const bounds = this.bounds();
+    const features = distinct(
+      this.features(CUSTOMERS, 'customers').flatMap(({ properties, geometry }) => {
+        const [lon, lat] = geometry.type === 'Point' ? geometry.coordinates : [];
+        return lon === undefined || lat === undefined ? [] : [{ lon, lat, properties }];
+      }),
+    );
+    const seen = count(
+      features.filter(({ lon, lat }) => within(bounds, lon, lat)),
       this.wanted.colour,
     );
-    const digest = JSON.stringify([counted.total, counted.exact, [...counted.byKey]]);
-    if (digest === this.tallied) return;
-    this.tallied = digest;
-    this.events.tally(counted);
+    const digest = JSON.stringify([seen.total, seen.exact, [...seen.byKey]]);
+    if (digest !== this.tallied) {
+      this.tallied = digest;
+      this.events.tally(seen);
+    }
+    const cells = features.filter((feature) => !isSite(feature));
+    const pieces = this.features(AREAS, 'areas').flatMap(({ properties, geometry }) => {
+      if (geometry.type !== 'Polygon' && geometry.type !== 'MultiPolygon') return [];
+      const polygons = geometry.type === 'Polygon' ? [geometry.coordinates] : geometry.coordinates;
+      const rings = polygons.flatMap((polygon) => (polygon[0] ? [polygon[0]] : []));
+      return [{ id: String(properties.id), name: String(properties.name ?? ''), rings }];
+    });
+    this.gathered = { clusters: clustersOf(cells, this.map.getZoom()), labels: labelsOf(pieces, bounds) };
+    this.show(this.wanted);
+  }
+
+  private features(source: string, sourceLayer: string): GeoJSONFeature[] {
+    return this.map.getSource(source) ? this.map.querySourceFeatures(source, { sourceLayer }) : [];
   }
 }

@@ -5,6 +5,8 @@
 
 import { type Mark, OTHER } from '../design/palette';
 import type { ColourKey, Filters, Layer, Point } from '../state/model';
+import type { Cluster } from './clusters';
+import type { Label } from './labels';
 import type { ExpressionSpecification, LayerSpecification, StyleSpecification } from './map';
 
 export type Theme = 'light' | 'dark' | 'sunlight';
@@ -97,10 +99,17 @@ export interface Scene {
 
 export const CUSTOMERS = 'customers';
 export const CUSTOMER_POINTS = 'customer-points';
-export const CUSTOMER_CELLS = 'customer-cells';
+export const CUSTOMER_CLUSTERS = 'customer-clusters';
 export const AREAS = 'areas';
 export const AREA_FILLS = 'area-fills';
 export const PLACES = 'places';
+
+/** What the map gathered from the tiles of the view. */
+export interface Gathered {
+  readonly clusters: readonly Cluster[];
+  readonly labels: readonly Label[];
+}
+export const NOTHING: Gathered = { clusters: [], labels: [] };
 
 /** The name of the drawn icon of a mark; `map.ts` draws it when it is first needed. */
 export const iconName = (mark: Mark, theme: Theme): string => `mark:${mark.shape}:${mark.colour}:${theme}`;
@@ -230,8 +239,7 @@ function territoryNames(scene: Scene, inks: Inks): LayerSpecification {
   return {
     id: 'area-names',
     type: 'symbol',
-    source: AREAS,
-    'source-layer': 'areas',
+    source: 'area-names',
     minzoom: 4,
     layout: {
       visibility: scene.hidden.includes('territories') ? 'none' : 'visible',
@@ -247,32 +255,36 @@ function territoryNames(scene: Scene, inks: Inks): LayerSpecification {
   };
 }
 
-const isCell: ExpressionSpecification = ['!', ['has', 'id']];
-
 function customers(scene: Scene, inks: Inks): LayerSpecification[] {
   const visibility = scene.hidden.includes('customers') ? 'none' : 'visible';
-  const size: ExpressionSpecification = ['to-number', ['get', 'n'], 1];
+  const size: ExpressionSpecification = ['get', 'n'];
   return [
     {
-      id: CUSTOMER_CELLS,
+      // Drawn by nothing: it has the tiles loaded, of whose cells the clusters are made.
+      id: 'customer-cells',
       type: 'circle',
       source: CUSTOMERS,
       'source-layer': 'customers',
-      filter: isCell,
+      filter: ['!', ['has', 'id']],
+      layout: { visibility },
+      paint: { 'circle-radius': 0, 'circle-opacity': 0 },
+    },
+    {
+      id: CUSTOMER_CLUSTERS,
+      type: 'circle',
+      source: CUSTOMER_CLUSTERS,
       layout: { visibility, 'circle-sort-key': ['-', 0, size] },
       paint: {
         'circle-color': inks.surface,
-        'circle-radius': ['interpolate', ['linear'], ['ln', size], 0, 6, 2.3, 10, 4.6, 14, 9.2, 22, 14, 30],
+        'circle-radius': ['interpolate', ['linear'], ['ln', size], 0, 7, 2.3, 10, 4.6, 14, 6.9, 18, 9.2, 24, 14, 34],
         'circle-stroke-color': byKey(text('key'), scene.marks, (mark) => mark.colour),
-        'circle-stroke-width': ['interpolate', ['linear'], ['ln', size], 0, 3, 9.2, 6],
+        'circle-stroke-width': ['interpolate', ['linear'], ['ln', size], 0, 3, 4.6, 4, 9.2, 6],
       },
     },
     {
       id: 'customer-cell-counts',
       type: 'symbol',
-      source: CUSTOMERS,
-      'source-layer': 'customers',
-      filter: isCell,
+      source: CUSTOMER_CLUSTERS,
       layout: {
         visibility,
         'text-field': [
@@ -286,7 +298,7 @@ function customers(scene: Scene, inks: Inks): LayerSpecification[] {
           ['to-string', size],
         ],
         'text-font': FONT_BOLD,
-        'text-size': ['interpolate', ['linear'], ['ln', size], 0, 9, 4.6, 12, 9.2, 14],
+        'text-size': ['interpolate', ['linear'], ['ln', size], 0, 10, 4.6, 12, 9.2, 14],
         'text-allow-overlap': true,
         'text-ignore-placement': true,
       },
@@ -303,7 +315,7 @@ function customers(scene: Scene, inks: Inks): LayerSpecification[] {
         'icon-image': byKey(text(scene.colour), scene.marks, (mark) =>
           iconName(mark, scene.theme),
         ) as ExpressionSpecification,
-        'icon-size': ['interpolate', ['linear'], ['zoom'], 8, 0.7, 14, 1],
+        'icon-size': ['interpolate', ['linear'], ['zoom'], 12, 0.62, 15, 1],
         'icon-allow-overlap': true,
         'icon-ignore-placement': true,
       },
@@ -415,8 +427,22 @@ function noteLayers(inks: Inks): LayerSpecification[] {
   ];
 }
 
+function pointsOf<T extends Point>(
+  rows: readonly T[],
+  properties: (row: T) => GeoJSON.GeoJsonProperties,
+): GeoJSON.FeatureCollection {
+  return {
+    type: 'FeatureCollection',
+    features: rows.map((row) => ({
+      type: 'Feature',
+      properties: properties(row),
+      geometry: { type: 'Point', coordinates: [row.lon, row.lat] },
+    })),
+  };
+}
+
 /** The whole style document of a scene. `origin` is the page's own origin: every address is on it. */
-export function styleOf(scene: Scene, origin: string): StyleSpecification {
+export function styleOf(scene: Scene, origin: string, gathered: Gathered = NOTHING): StyleSpecification {
   const inks = INKS[scene.theme];
   const ground = scene.base ?? basemap(inks, scene.counties, origin);
   const sources: StyleSpecification['sources'] = { ...ground.sources };
@@ -429,25 +455,23 @@ export function styleOf(scene: Scene, origin: string): StyleSpecification {
       ],
       maxzoom: 14,
     };
+    sources['area-names'] = { type: 'geojson', data: pointsOf(gathered.labels, ({ name }) => ({ name })) };
     layers.push(...territories(scene, inks));
   }
   if (!scene.base) layers.push(...names(inks));
   if (scene.territoryLayer) layers.push(territoryNames(scene, inks));
   sources[PLACES] = {
     type: 'geojson',
-    data: {
-      type: 'FeatureCollection',
-      features: scene.places.map((place) => ({
-        type: 'Feature',
-        properties: { id: place.id, name: place.name, kind: place.kind, icon: placeIcon(place.kind, scene.theme) },
-        geometry: { type: 'Point', coordinates: [place.lon, place.lat] },
-      })),
-    },
+    data: pointsOf(scene.places, ({ id, name, kind }) => ({ id, name, icon: placeIcon(kind, scene.theme) })),
   };
   sources[CUSTOMERS] = {
     type: 'vector',
     tiles: [origin + customerTiles(scene.filters, scene.colour, scene.edition)],
     maxzoom: 17,
+  };
+  sources[CUSTOMER_CLUSTERS] = {
+    type: 'geojson',
+    data: pointsOf(gathered.clusters, ({ n, key }) => ({ n, key })),
   };
   sources.notes = { type: 'geojson', data: notes(scene) };
   layers.push(placeLayer(scene, inks), ...customers(scene, inks), ...noteLayers(inks));

@@ -1,39 +1,41 @@
 import { describe, expect, it } from 'vitest';
-import { countFeatures } from './tally';
+import { count, distinct } from './tally';
 
-const site = (id: number, stage: string, owner?: string) => ({
-  properties: { id: `cus_${id}`, site_id: `sit_${id}`, stage, ...(owner ? { owner } : {}) },
-  coordinates: [id, 0],
+const site = (id: number, stage: string) => ({
+  properties: { id: `cus_${id}`, site_id: `sit_${id}`, stage },
+  lon: id,
+  lat: 0,
 });
-const cluster = (lon: number, n: number, counts: Record<string, number> | null) => ({
+const cell = (lon: number, n: number, counts: Record<string, number> | null) => ({
   properties: { n, key: 'active', ...(counts ? { counts: JSON.stringify(counts) } : {}) },
-  coordinates: [lon, 1],
+  lon,
+  lat: 1,
 });
 
 describe('the tally', () => {
-  it('counts a feature once, however often it was drawn', () => {
-    const features = [site(1, 'active'), site(1, 'active'), site(2, 'lead'), cluster(7, 5, null), cluster(7, 5, null)];
-    expect(countFeatures(features, 'stage').total).toBe(7);
+  it('counts a feature once, in however many tiles it is', () => {
+    const features = [site(1, 'active'), site(1, 'active'), site(2, 'lead'), cell(7, 5, null), cell(7, 5, null)];
+    expect(count(distinct(features), 'stage').total).toBe(7);
   });
 
   it('counts two sites of one customer twice', () => {
     const second = { ...site(1, 'active'), properties: { ...site(1, 'active').properties, site_id: 'sit_9' } };
-    expect(countFeatures([site(1, 'active'), second], 'stage').byKey.get('active')).toBe(2);
+    expect(count(distinct([site(1, 'active'), second]), 'stage').byKey.get('active')).toBe(2);
   });
 
-  it('is exact where the clusters told all their keys', () => {
-    const { byKey, exact, total } = countFeatures([cluster(1, 7, { active: 4, lead: 3 }), site(1, 'lead')], 'stage');
+  it('is exact where the cells told all their keys', () => {
+    const { byKey, exact, total } = count([cell(1, 7, { active: 4, lead: 3 }), site(1, 'lead')], 'stage');
     expect([total, exact, byKey.get('active'), byKey.get('lead')]).toEqual([8, true, 4, 4]);
   });
 
   it('says where they did not', () => {
-    expect(countFeatures([cluster(1, 9, { usr_1: 4, usr_2: 3 })], 'owner')).toMatchObject({ total: 9, exact: false });
-    expect(countFeatures([cluster(1, 9, null)], 'owner').exact).toBe(false);
-    expect(countFeatures([cluster(1, 1, null)], 'owner').exact).toBe(true);
+    expect(count([cell(1, 9, { usr_1: 4, usr_2: 3 })], 'owner')).toMatchObject({ total: 9, exact: false });
+    expect(count([cell(1, 9, null)], 'owner').exact).toBe(false);
+    expect(count([cell(1, 1, null)], 'owner').exact).toBe(true);
   });
 
   it('keeps those without a key', () => {
-    expect(countFeatures([site(1, 'active')], 'owner').byKey.get('')).toBe(1);
-    expect(countFeatures([], 'owner')).toEqual({ total: 0, byKey: new Map(), exact: true });
+    expect(count([site(1, 'active')], 'owner').byKey.get('')).toBe(1);
+    expect(count([], 'owner')).toEqual({ total: 0, byKey: new Map(), exact: true });
   });
 });

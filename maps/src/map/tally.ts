@@ -1,4 +1,4 @@
-/** How many customer sites stand in the view, and of which key: from the features as drawn. */
+/** How many customer sites stand in the view, and of which key: from the features of the tiles. */
 
 import type { ColourKey } from '../state/model';
 
@@ -6,17 +6,19 @@ export interface Tally {
   readonly total: number;
   /** Sites by key of the present colour. */
   readonly byKey: ReadonlyMap<string, number>;
-  /** False where clusters named only their most frequent keys, so that the counts by key are lower bounds. */
+  /** False where cells named only their most frequent keys, so that the counts by key are lower bounds. */
   readonly exact: boolean;
 }
 
-export interface Drawn {
+/** A feature of the tiles of customers: a site (it has an `id`) or a cell with a count `n`. */
+export interface Cell {
+  readonly lon: number;
+  readonly lat: number;
   readonly properties: Readonly<Record<string, unknown>>;
-  readonly coordinates: readonly number[];
 }
 
-/** The counts by key that a cluster brings as JSON; null where it brings none. */
-function countsOf(text: unknown): Readonly<Record<string, number>> | null {
+/** The counts by key that a cell brings as JSON; null where it brings none. */
+export function countsOf(text: unknown): Readonly<Record<string, number>> | null {
   if (typeof text !== 'string') return null;
   try {
     const counts: unknown = JSON.parse(text);
@@ -26,21 +28,27 @@ function countsOf(text: unknown): Readonly<Record<string, number>> | null {
   }
 }
 
-/** Counts each site and each cluster once, though a feature may have been drawn for several tiles. */
-export function countFeatures(features: Iterable<Drawn>, colour: ColourKey): Tally {
-  const seen = new Set<string>();
+export const isSite = (feature: Cell): boolean => feature.properties.id !== undefined;
+
+/** Each site and each cell once, though several tiles may hold it. */
+export function distinct(features: Iterable<Cell>): readonly Cell[] {
+  const known = new Map<string, Cell>();
+  for (const feature of features) {
+    const { properties, lon, lat } = feature;
+    known.set(isSite(feature) ? String(properties.site_id) : `${lon.toFixed(6)},${lat.toFixed(6)}`, feature);
+  }
+  return [...known.values()];
+}
+
+/** Counts distinct features by the keys of a colour. */
+export function count(features: Iterable<Cell>, colour: ColourKey): Tally {
   const byKey = new Map<string, number>();
   const add = (key: string, n: number) => byKey.set(key, (byKey.get(key) ?? 0) + n);
   let total = 0;
   let exact = true;
-  for (const { properties, coordinates } of features) {
-    const point = properties.id !== undefined;
-    const name = point
-      ? String(properties.site_id ?? properties.id)
-      : coordinates.map((degrees) => degrees.toFixed(5)).join();
-    if (seen.has(name)) continue;
-    seen.add(name);
-    if (point) {
+  for (const feature of features) {
+    const { properties } = feature;
+    if (isSite(feature)) {
       total += 1;
       add(String(properties[colour] ?? ''), 1);
       continue;
