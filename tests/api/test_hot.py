@@ -1,7 +1,7 @@
 """The hot lookups over HTTP: 401, 403, 422, then what each reader sees, cursors, ETags."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
@@ -25,10 +25,9 @@ HOT = [
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _placed(world: World) -> Iterator[None]:
+def _placed(world: World) -> None:
     with world.database.writing() as session:
         lookup.refresh(session, [world.ids[name] for name in ("Alpine", "Boulder", "Coastal", "Drifting")])
-    yield
 
 
 @pytest.mark.parametrize("address", HOT)

@@ -1,0 +1,1 @@
+"""What we measure against, each in its best documented set-up."""
