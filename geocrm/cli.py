@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -119,6 +120,175 @@ def demo_load(
         database.dispose()
     for table, rows in loaded.rows.items():
         typer.echo(f"{table:<24}{rows:>12,}")
+
+
+# ---------------------------------------------------------------- imports
+
+import_app = typer.Typer(
+    help="Import customers, sales and the like from files, or take an import back.", no_args_is_help=True
+)
+app.add_typer(import_app, name="import")
+
+
+def _add_import_command(kind: str, about: str) -> None:
+    @import_app.command(kind, help=f"Import {about}.")
+    def run_import(
+        files: Annotated[
+            list[Path], typer.Argument(help="CSV, XLSX, GeoJSON, GeoPackage, zipped Shapefile or Parquet.")
+        ],
+        recipe: Annotated[Path | None, typer.Option(help="A recipe (YAML): what the columns mean.")] = None,
+        source: Annotated[str | None, typer.Option(help="Name of the system that the ids come from.")] = None,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")] = False,
+        preview: Annotated[
+            bool, typer.Option("--preview", help="Show how the columns are understood, and stop.")
+        ] = False,
+        save_recipe: Annotated[Path | None, typer.Option(help="Write the recipe that was used.")] = None,
+        rejected: Annotated[Path | None, typer.Option(help="Where rejected rows go.")] = None,
+        create_products: Annotated[bool, typer.Option("--create-products", help="Create unknown products.")] = False,
+        create_customers: Annotated[bool, typer.Option("--create-customers", help="Create unknown customers.")] = False,
+        crs: Annotated[str | None, typer.Option(help="Reference system of the coordinates, as EPSG:25832.")] = None,
+        sheet: Annotated[str | None, typer.Option(help="Sheet of a workbook.")] = None,
+        layer: Annotated[str | None, typer.Option(help="Layer of the file.")] = None,
+        target_layer: Annotated[str | None, typer.Option(help="Key of the layer that areas go to.")] = None,
+    ) -> None:
+        from geocrm.ingest import console
+
+        given = {
+            "source": source,
+            "crs": crs,
+            "sheet": sheet,
+            "layer": layer,
+            "target_layer": target_layer,
+            "create_products": create_products or None,
+            "create_customers": create_customers or None,
+        }
+        for file in files:
+            console.import_file(
+                file,
+                kind,
+                recipe=recipe,
+                given=given,
+                dry_run=dry_run,
+                preview=preview,
+                save_recipe=save_recipe,
+                rejected=rejected,
+                echo=typer.echo,
+            )
+
+
+for _kind, _about in (
+    ("customers", "customers with their sites and contacts"),
+    ("sales", "sales with their lines"),
+    ("products", "products"),
+    ("interactions", "calls, e-mails, visits, tickets and the like"),
+    ("places", "shops, depots and competitors"),
+    ("areas", "territories and other areas, into a draft of their layer"),
+):
+    _add_import_command(_kind, _about)
+
+
+@import_app.command("undo")
+def import_undo(
+    batch: Annotated[str, typer.Argument(help="The import, as imp_9.")],
+    skip_conflicts: Annotated[
+        bool, typer.Option("--skip-conflicts", help="Leave alone what was edited since.")
+    ] = False,
+) -> None:
+    """Take an import back: every row becomes what it was before."""
+    from geocrm.ingest import console
+
+    console.undo(batch, skip_conflicts=skip_conflicts, echo=typer.echo)
+
+
+@import_app.command("list")
+def import_list() -> None:
+    """List the imports, newest first."""
+    from geocrm.ingest import console
+
+    console.list_batches(echo=typer.echo)
+
+
+# ---------------------------------------------------------------- lookups and reports
+
+_NUMBERS = {"ignore_unknown_options": True}  # a western longitude begins with a minus
+_User = Annotated[str | None, typer.Option("--user", help="Whose eyes: e-mail or usr_7. Without it, everything.")]
+_Filter = Annotated[str | None, typer.Option("--filter", help="A filter of the filter language, as JSON.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command(context_settings=_NUMBERS)
+def nearby(
+    lon: Annotated[float, typer.Argument(help="Degrees, west is negative.")],
+    lat: Annotated[float, typer.Argument(help="Degrees, south is negative.")],
+    radius_m: Annotated[float | None, typer.Option(help="Not further than this, metres.")] = None,
+    limit: Annotated[int, typer.Option(help="How many, at most 1,000.")] = 20,
+    filter: _Filter = None,
+    user: _User = None,
+    as_json: _Json = False,
+) -> None:
+    """Print the customers nearest to a point."""
+    from geocrm import frames, texts
+
+    with frames.connect(user=user) as session:
+        wanted = frames.read_filter(texts.read_json(filter), session.actor)
+        found = frames.nearby(session, lon, lat, radius_m=radius_m, limit=limit, filter=wanted)
+    rows = found.drop(columns="geometry").assign(lon=found.geometry.x, lat=found.geometry.y)
+    typer.echo(texts.as_json(rows) if as_json else texts.as_table(rows, empty="No customer is near that point."))
+
+
+territory_app = typer.Typer(help="Whose territory.", no_args_is_help=True)
+app.add_typer(territory_app, name="territory")
+_AsOf = Annotated[str | None, typer.Option("--as-of", help="A date or time, 2025-12-31; default now.")]
+
+
+@territory_app.command("at", context_settings=_NUMBERS)
+def territory_at(lon: float, lat: float, as_of: _AsOf = None, user: _User = None, as_json: _Json = False) -> None:
+    """Print the territory at a point, for each layer."""
+    from geocrm import frames, texts
+
+    with frames.connect(user=user) as session:
+        rows = texts.of_territories(frames.territory_at(session, lon, lat, as_of=texts.read_moment(as_of)))
+    typer.echo(texts.as_json(rows) if as_json else texts.as_table(rows, empty="There is no layer of territories yet."))
+
+
+@territory_app.command("of")
+def territory_of(customer: str, as_of: _AsOf = None, user: _User = None, as_json: _Json = False) -> None:
+    """Print whose territory a customer (cus_42) is in, for each site and layer, and why."""
+    from geocrm import frames, texts
+
+    with frames.connect(user=user) as session:
+        rows = texts.of_territories(frames.territories_of(session, customer, as_of=texts.read_moment(as_of)))
+    typer.echo(texts.as_json(rows) if as_json else texts.as_table(rows, empty="No such customer is seen."))
+
+
+report_app = typer.Typer(help="Pages to hand on, which open without a network.", no_args_is_help=True)
+app.add_typer(report_app, name="report")
+
+
+@report_app.command("map")
+def report_map(
+    output: Annotated[str, typer.Option("--output", "-o", help="The HTML file to write.")],
+    layer: Annotated[str | None, typer.Option(help="Key of a layer; default the primary one.")] = None,
+    filter: _Filter = None,
+    title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
+    user: _User = None,
+) -> None:
+    """Write a map of customers and territories as one HTML file."""
+    from geocrm import frames, texts
+    from geocrm.db.engine import open_database
+    from geocrm.reports import customer_map
+    from geocrm.settings import get_settings
+
+    database = open_database(get_settings())
+    try:
+        actor = frames.actor_of(database, user)
+        wanted = frames.read_filter(texts.read_json(filter), actor)
+        with database.writing() as session:
+            page = customer_map.make(session, actor, layer=layer, filter=wanted, title=title)
+            size = texts.write(output, page)
+    finally:
+        database.dispose()
+    typer.echo(f"{output}: {size / 1e6:.1f} MB")
 
 
 # The part that owns a subject adds its commands below, in a section of its own.

@@ -10,6 +10,7 @@ import pyarrow as pa
 from sqlalchemy import text
 
 from geocrm import ids
+from geocrm.db.models import Layer
 from geocrm.errors import Invalid, NotFound
 from geocrm.ingest.columns import Prepared
 from geocrm.ingest.customers import attributes_json, user_ids
@@ -70,18 +71,17 @@ class Areas:
             layer = layers.create_layer(
                 session, actor=actor, key=key, name=key.capitalize(), kind=recipe.layer_kind, is_primary=primary
             )
-        opened = self._open_draft(layer.id)
-        if opened is None:
+        known = self._known(layer.id)
+        version, before, done = self._into_open_draft(layer)
+        if done is None:
             base: Literal["published", "empty"] = "published" if layer.current_version is not None else "empty"
             version = layers.create_draft(session, layer.id, actor=actor, source=base).version
-        else:
-            version = opened
-        known = self._known(layer.id)
-        before = self._held(layer.id, version)
-        done = areas.import_areas(
-            session, layer.id, version, self.rows, actor=actor, source=context.source, repair=recipe.repair,
-            replace=recipe.replace, batch_id=context.batch_id,
-        )  # fmt: skip
+            before = self._held(layer.id, version)
+            done = self._import(layer, version)
+            if before == self._held(layer.id, version):
+                layers.discard_draft(session, layer.id, version, actor=actor)
+            else:
+                context.counts |= {"draft_version": version, "layer": ids.show("lay", layer.id)}
         rejected = {
             int(fault["row"]): {self._label(str(fault.get("pointer", "")).split("/")[1:2]): str(fault["detail"])}
             for fault in done.rejected
@@ -118,10 +118,33 @@ class Areas:
                 ),
                 written,
             )
-        if before == after and opened is None:
-            layers.discard_draft(session, layer.id, version, actor=actor)
-        else:
-            context.counts |= {"draft_version": version, "layer": ids.show("lay", layer.id)}
+
+    def _into_open_draft(self, layer: Layer) -> tuple[int, dict[int, int], areas.AreaImport | None]:
+        """Whether a draft that an import of the same source left open says all of this already."""
+        opened = self._open_draft(layer.id)
+        if opened is None:
+            return 0, {}, None
+        before = self._held(layer.id, opened)
+        trial = self.context.session.begin_nested()
+        done = self._import(layer, opened)
+        after = self._held(layer.id, opened)
+        trial.rollback()
+        self.context.session.expire_all()
+        return opened, before, done if before == after else None
+
+    def _import(self, layer: Layer, version: int) -> areas.AreaImport:
+        context = self.context
+        return areas.import_areas(
+            context.session,
+            layer.id,
+            version,
+            self.rows,
+            actor=context.actor,
+            source=context.source,
+            repair=context.recipe.repair,
+            replace=context.recipe.replace,
+            batch_id=context.batch_id,
+        )
 
     def _open_draft(self, layer_id: int) -> int | None:
         """The newest draft of the layer, if it came from an import of the same source and is based on what is in force."""

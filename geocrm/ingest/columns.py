@@ -188,16 +188,16 @@ def _guess_type(column: Any) -> str:
 
 def _preview(recipe: Recipe, source: Source, sample: Chunk | None) -> list[ColumnPreview]:
     by_column: dict[str, str] = {}
-    for name, said in recipe.columns.items():
+    for field_name, said in recipe.columns.items():
         for column in placeholders(said) or [said]:
-            by_column.setdefault(column, name)
+            by_column.setdefault(column, field_name)
     previews = []
     prepared = prepare(sample, recipe) if sample is not None and len(sample.table) else None
     for column in source.columns:
         if column in REJECTED_COLUMNS:
             continue
         name = by_column.get(column)
-        kind = None if name is None else recipe.types.get(name) or field_of(recipe.kind, name).type
+        kind: str | None = None if name is None else recipe.types.get(name) or field_of(recipe.kind, name).type
         samples: list[str] = []
         filled = 0
         if sample is not None:

@@ -288,7 +288,7 @@ def _breaks_inside(table: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]] | Non
         if pc.any(pc.match_substring(column, "\n")).as_py():
             counts = pc.count_substring(column, "\n").to_numpy().astype(np.int64)
             total = counts if total is None else total + counts
-    return total  # type: ignore[no-any-return]
+    return total
 
 
 def _physical_lines(

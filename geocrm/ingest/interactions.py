@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from sqlalchemy import text
 
 from geocrm.ingest.columns import Prepared
-from geocrm.ingest.customers import user_ids
+from geocrm.ingest.customers import PLACE_FLAGS, user_ids
 from geocrm.ingest.formats import Source
 from geocrm.ingest.staging import Context, delete_lines, flags_text
 
@@ -42,9 +43,11 @@ class Interactions:
             columns["user_id"], unknown = user_ids(values["user"], self.context)
             prepared.flag(unknown, "user_unknown")
         # a doubtful point of a visit is left out: nobody would mend it
-        doubtful = sum(prepared.flags.values(), start=prepared.bad.copy()) > 0
-        columns["lon"] = pa.array(prepared.lon, mask=doubtful, from_pandas=True)
-        columns["lat"] = pa.array(prepared.lat, mask=doubtful, from_pandas=True)
+        doubtful = np.isnan(prepared.lon) | prepared.bad
+        for name in PLACE_FLAGS & prepared.flags.keys():
+            doubtful = doubtful | prepared.flags[name]
+        columns["lon"] = pa.array(prepared.lon, mask=doubtful)
+        columns["lat"] = pa.array(prepared.lat, mask=doubtful)
         columns["flags"] = flags_text(prepared.flags, count)
         return pa.table(columns).filter(pa.array(~prepared.bad))
 

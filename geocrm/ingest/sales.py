@@ -105,26 +105,30 @@ class Sales:
             context.run(SQL, "create_customers", owner_id=owner)
         reasons: dict[int, dict[str, str]] = {}
         for line, said in context.run(SQL, "unknown_customers").all():
-            reasons[line] = {customer: f"customer {said!r} of source {context.source!r} is not known; import it first"}
+            reasons.setdefault(line, {}).update(
+                {customer: f"customer {said!r} of source {context.source!r} is not known; import it first"}
+            )
         for line in context.run(SQL, "two_customers").scalars():
-            reasons[line] = {customer: "the lines of this sale name different customers"}
+            reasons.setdefault(line, {}).update({customer: "the lines of this sale name different customers"})
         for line in context.run(SQL, "two_headers").scalars():
-            reasons[line] = {columns.get("currency", "currency"): "the lines of this sale state different currencies"}
+            reasons.setdefault(line, {}).update(
+                {columns.get("currency", "currency"): "the lines of this sale state different currencies"}
+            )
         if not context.actor.sees_all:
             sight: dict[str, Any] = {
                 "owners": list(context.actor.owners),
                 "territories": list(context.actor.territories),
             }
             for line in context.run(SQL, "foreign_customers", **sight).scalars():
-                reasons[line] = {customer: "this customer is not one of your team's"}
+                reasons.setdefault(line, {}).update({customer: "this customer is not one of your team's"})
         context.run(SQL, "products")
         if context.recipe.create_products:
             context.run(SQL, "create_products")
         spoiled: set[str] = set()
         for line, said, external_id in context.run(SQL, "unknown_products").all():
-            reasons[line] = {
-                product: f"product {said!r} is not known; import it first, or create it with create_products"
-            }
+            reasons.setdefault(line, {}).update(
+                {product: f"product {said!r} is not known; import it first, or create it with create_products"}
+            )
             spoiled.add(external_id)
         if spoiled:
             session.execute(

@@ -4,11 +4,12 @@
 -- name: keys
 -- Each external id of the file once, with the customer it means; ids of new customers are drawn here, in order of the file.
 CREATE TEMP TABLE import_keys ON COMMIT DROP AS
-SELECT g.external_id, g.first_line, g.lines, known.customer_id IS NULL AS is_new,
-       COALESCE(known.customer_id, nextval(pg_get_serial_sequence('customers', 'id'))) AS customer_id
-FROM (SELECT external_id, min(line_no) AS first_line, count(*) AS lines FROM import_stage GROUP BY external_id
-      ORDER BY min(line_no)) AS g
-LEFT JOIN customer_sources AS known ON known.source = CAST(:source AS text) AND known.external_id = g.external_id
+SELECT o.external_id, o.first_line, o.lines, o.customer_id IS NULL AS is_new,
+       COALESCE(o.customer_id, nextval(pg_get_serial_sequence('customers', 'id'))) AS customer_id
+FROM (SELECT g.external_id, g.first_line, g.lines, known.customer_id
+      FROM (SELECT external_id, min(line_no) AS first_line, count(*) AS lines FROM import_stage GROUP BY external_id) AS g
+      LEFT JOIN customer_sources AS known ON known.source = CAST(:source AS text) AND known.external_id = g.external_id
+      ORDER BY g.first_line) AS o
 
 -- name: drop_erased
 -- Rows of customers that were erased are not brought back.

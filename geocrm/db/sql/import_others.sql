@@ -3,10 +3,12 @@
 -- name: keys
 -- Each external id once (the last line of it counts), with the row it means. {sources}, {id}, {sequence}: names of tables.
 CREATE TEMP TABLE import_keys ON COMMIT DROP AS
-SELECT g.external_id, g.last_line, known.{id} IS NULL AS is_new,
-       COALESCE(known.{id}, nextval(pg_get_serial_sequence('{table}', 'id'))) AS object_id
-FROM (SELECT external_id, max(line_no) AS last_line FROM import_stage GROUP BY external_id ORDER BY min(line_no)) AS g
-LEFT JOIN {sources} AS known ON known.source = CAST(:source AS text) AND known.external_id = g.external_id
+SELECT o.external_id, o.last_line, o.{id} IS NULL AS is_new,
+       COALESCE(o.{id}, nextval(pg_get_serial_sequence('{table}', 'id'))) AS object_id
+FROM (SELECT g.external_id, g.last_line, known.{id}
+      FROM (SELECT external_id, max(line_no) AS last_line FROM import_stage GROUP BY external_id) AS g
+      LEFT JOIN {sources} AS known ON known.source = CAST(:source AS text) AND known.external_id = g.external_id
+      ORDER BY g.last_line) AS o
 
 -- name: change
 -- Known rows whose given fields differ; what they were is kept for undo.

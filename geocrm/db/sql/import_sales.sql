@@ -3,16 +3,18 @@
 -- name: orders
 -- Each sale of the file once: the customer and, where known, the sale it means.
 CREATE TEMP TABLE import_orders ON COMMIT DROP AS
+SELECT o.external_id, o.first_line, o.customer, o.lines, o.customers, o.numbered, o.customer_id, o.old_customer_id,
+       o.known_id IS NULL AS is_new, COALESCE(o.known_id, nextval(pg_get_serial_sequence('sales', 'id'))) AS sale_id
+FROM (
 SELECT g.external_id, g.first_line, g.customer, g.lines, g.customers, g.numbers = g.lines AS numbered,
-       COALESCE(cs.customer_id, own.id) AS customer_id,
-       known.sale_id IS NULL AS is_new, known.customer_id AS old_customer_id,
-       COALESCE(known.sale_id, nextval(pg_get_serial_sequence('sales', 'id'))) AS sale_id
+       COALESCE(cs.customer_id, own.id) AS customer_id, known.sale_id AS known_id, known.customer_id AS old_customer_id
 FROM (SELECT external_id, min(line_no) AS first_line, min(customer) AS customer, count(*) AS lines,
              count(DISTINCT customer) AS customers, count(DISTINCT sale_line) AS numbers
-      FROM import_stage GROUP BY external_id ORDER BY min(line_no)) AS g
+      FROM import_stage GROUP BY external_id) AS g
 LEFT JOIN customer_sources cs ON cs.source = CAST(:source AS text) AND cs.external_id = g.customer
 LEFT JOIN customers own ON own.id = CASE WHEN g.customer ~ '^cus_[1-9][0-9]{0,17}$' THEN CAST(substr(g.customer, 5) AS bigint) END
 LEFT JOIN sale_sources known ON known.source = CAST(:source AS text) AND known.external_id = g.external_id
+ORDER BY g.first_line) AS o
 
 -- name: create_customers
 -- Customers that only the sales know, as active organisations named by their id. Returns nothing.
@@ -56,9 +58,10 @@ LEFT JOIN LATERAL (SELECT p.id FROM products p WHERE p.sku = g.product ORDER BY 
 
 -- name: create_products
 WITH wanted AS (
-  SELECT i.product, i.first_line, nextval(pg_get_serial_sequence('products', 'id')) AS id, s.product_name, s.category,
-         s.unit_price, s.unit_cost, s.currency
-  FROM import_products i JOIN import_stage s ON s.line_no = i.first_line WHERE i.product_id IS NULL
+  SELECT o.*, nextval(pg_get_serial_sequence('products', 'id')) AS id
+  FROM (SELECT i.product, i.first_line, s.product_name, s.category, s.unit_price, s.unit_cost, s.currency
+        FROM import_products i JOIN import_stage s ON s.line_no = i.first_line WHERE i.product_id IS NULL
+        ORDER BY i.first_line) AS o
 ), made AS (
   INSERT INTO products (id, sku, name, category, unit_price, unit_cost, currency, batch_id)
   SELECT id, product, COALESCE(product_name, product), category, unit_price, unit_cost, currency, CAST(:batch_id AS bigint)
