@@ -53,6 +53,13 @@ function CopyButton({ text }: { text: string }) {
   );
 }
 
+/** Who is responsible: the owner by name, else the owner of the territory that the main site lies in. */
+function ownership(customer: Customer): string {
+  if (customer.owner) return `Owner: ${customer.owner.name ?? nameOf('owner', customer.owner.id)}`;
+  const through = primary(customer)?.territory_owner;
+  return through ? `Owner: ${through.name ?? nameOf('owner', through.id)}, through the territory` : 'Owner: nobody yet';
+}
+
 function Actions({ customer }: { customer: Customer }) {
   const phone = customer.contacts.find((contact) => contact.phone && !contact.phone_masked)?.phone;
   const site = primary(customer);
@@ -268,7 +275,7 @@ export function Card({ id, close }: { id: string; close: () => void }) {
               </span>
             </p>
             <p>
-              Owner: {customer.owner ? (customer.owner.name ?? nameOf('owner', customer.owner.id)) : 'nobody yet'}
+              {ownership(customer)}
               {customer.parent ? ` · part of ${customer.parent.name ?? customer.parent.id}` : ''}
             </p>
             {customer.preferred_channel && (

@@ -74,7 +74,7 @@ export function NearPanel() {
 
   const from = (origin: Near) => {
     show({ near: origin, customer: null });
-    if (origin.from !== 'map') map.value?.reveal(origin, 11);
+    if (origin.from !== 'map') map.value?.reveal(origin, 13);
   };
 
   const usePosition = async () => {

@@ -1,16 +1,17 @@
 /**
- * Clusters that a person can read, made from the fine cells of the tiles: cells are gathered in a grid of about
- * `SPACING` pixels that stands still on the world while the map is moved. Pure; degrees and pixels in, points out.
+ * Clusters that a person can read, made from the fine cells of the tiles. Cells are gathered in small squares that
+ * stand still on the world while the map is moved; then the fullest square takes in its neighbours, so that clusters
+ * keep their distance and stand where most of their customers are. Pure; degrees in, points out.
  */
 
 import { type Cell, countsOf } from './tally';
 
-/** Pixels between the middles of two neighbouring clusters at a whole zoom. */
-const SPACING = 76;
+/** Least pixels between two clusters at a whole zoom. */
+const DISTANCE = 52;
+/** Side of the squares, in pixels at a whole zoom. */
+const SIDE = 26;
 /** Pixels of the world at zoom 0. */
 const WORLD = 512;
-/** How far a cluster may stand from the middle of its square, as share of the side: near its customers, not on others. */
-const SWAY = 0.24;
 
 export interface Cluster {
   readonly lon: number;
@@ -30,43 +31,78 @@ export function fromSquare(x: number, y: number): [number, number] {
   return [x * 360 - 180, (Math.atan(Math.sinh(Math.PI * (1 - 2 * y))) * 180) / Math.PI];
 }
 
-interface Gathered {
+interface Square {
   n: number;
   x: number;
   y: number;
   readonly counts: Map<string, number>;
 }
 
-/** The clusters of cells at a zoom, the largest first; the same cells give the same clusters. */
-export function clustersOf(cells: Iterable<Cell>, zoom: number): readonly Cluster[] {
-  const squares = Math.max(1, Math.round((WORLD * 2 ** Math.floor(zoom)) / SPACING));
-  const gathered = new Map<number, Gathered>();
+function gather(cells: Iterable<Cell>, world: number): Square[] {
+  const across = Math.ceil(world / SIDE);
+  const squares = new Map<number, Square>();
   for (const { lon, lat, properties } of cells) {
     const n = Number(properties.n ?? 1);
-    const [x, y] = toSquare(lon, lat);
-    const place = Math.floor(x * squares) + Math.floor(y * squares) * squares;
-    let square = gathered.get(place);
+    const [x, y] = toSquare(lon, lat).map((share) => share * world) as [number, number];
+    const place = Math.floor(x / SIDE) + Math.floor(y / SIDE) * across;
+    let square = squares.get(place);
     if (!square) {
       square = { n: 0, x: 0, y: 0, counts: new Map() };
-      gathered.set(place, square);
+      squares.set(place, square);
     }
     square.n += n;
     square.x += x * n;
     square.y += y * n;
-    for (const [key, part] of Object.entries(countsOf(properties.counts) ?? { [String(properties.key ?? '')]: n })) {
-      square.counts.set(key, (square.counts.get(key) ?? 0) + part);
+    add(square.counts, Object.entries(countsOf(properties.counts) ?? { [String(properties.key ?? '')]: n }));
+  }
+  for (const square of squares.values()) {
+    square.x /= square.n;
+    square.y /= square.n;
+  }
+  return [...squares.values()].sort((a, b) => b.n - a.n || a.x - b.x || a.y - b.y);
+}
+
+function add(counts: Map<string, number>, more: Iterable<readonly [string, number]>): void {
+  for (const [key, n] of more) counts.set(key, (counts.get(key) ?? 0) + n);
+}
+
+function mostFrequent(counts: ReadonlyMap<string, number>): string {
+  let [best, most] = ['', -1];
+  for (const [key, n] of counts) if (n > most || (n === most && key < best)) [best, most] = [key, n];
+  return best;
+}
+
+/** The clusters of cells at a zoom, the fullest first; the same cells give the same clusters. */
+export function clustersOf(cells: Iterable<Cell>, zoom: number): readonly Cluster[] {
+  const world = WORLD * 2 ** Math.floor(zoom);
+  const kept: Square[] = [];
+  // The kept ones by squares of DISTANCE: who is too near stands in one of nine.
+  const near = new Map<string, Square[]>();
+  for (const square of gather(cells, world)) {
+    const [column, row] = [Math.floor(square.x / DISTANCE), Math.floor(square.y / DISTANCE)];
+    let home: Square | null = null;
+    let least = DISTANCE;
+    for (let i = -1; i <= 1; i++) {
+      for (let j = -1; j <= 1; j++) {
+        for (const other of near.get(`${column + i},${row + j}`) ?? []) {
+          const distance = Math.hypot(other.x - square.x, other.y - square.y);
+          if (distance < least) [home, least] = [other, distance];
+        }
+      }
+    }
+    if (home) {
+      home.n += square.n;
+      add(home.counts, square.counts);
+    } else {
+      kept.push(square);
+      const place = `${column},${row}`;
+      near.set(place, [...(near.get(place) ?? []), square]);
     }
   }
-  const clusters: Cluster[] = [];
-  for (const [place, { n, x, y, counts }] of gathered) {
-    const middle = [(place % squares) + 0.5, Math.floor(place / squares) + 0.5] as const;
-    const near = (value: number, centre: number) =>
-      Math.min(Math.max((value / n) * squares, centre - SWAY), centre + SWAY) / squares;
-    const [lon, lat] = fromSquare(near(x, middle[0]), near(y, middle[1]));
-    let key = '';
-    let most = -1;
-    for (const [name, part] of counts) if (part > most || (part === most && name < key)) [key, most] = [name, part];
-    clusters.push({ lon: Number(lon.toFixed(6)), lat: Number(lat.toFixed(6)), n, key });
-  }
-  return clusters.sort((a, b) => b.n - a.n || a.lon - b.lon || a.lat - b.lat);
+  return kept
+    .map(({ x, y, n, counts }) => {
+      const [lon, lat] = fromSquare(x / world, y / world);
+      return { lon: Number(lon.toFixed(6)), lat: Number(lat.toFixed(6)), n, key: mostFrequent(counts) };
+    })
+    .sort((a, b) => b.n - a.n || a.lon - b.lon || a.lat - b.lat);
 }
