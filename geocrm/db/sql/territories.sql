@@ -88,9 +88,13 @@ JOIN area_periods d ON d.layer_id = CAST(:layer AS bigint) AND d.area_id = r.are
 INSERT INTO ledger_candidates (customer_id, site_id, rank, basis, priority, area_id, valid_from, valid_to)
 SELECT DISTINCT w.customer_id, w.site_id, 3, 'polygon', d.priority, d.area_id, d.valid_from, d.valid_to
 FROM ledger_work w
-JOIN area_pieces p ON p.layer_id = CAST(:layer AS bigint) AND p.geometry && ST_Expand(w.location, 1e-9)
-  AND (ST_Intersects(p.core, w.location) OR (ST_DWithin(p.geometry, w.location, 1e-9) AND NOT ST_Disjoint(
-    (SELECT v.geometry FROM area_versions v WHERE v.area_id = p.area_id AND v.version = p.version), w.location)))
+-- per site through the index of the pieces, also where they were made a moment ago and have no statistics yet
+CROSS JOIN LATERAL (
+  SELECT p.layer_id, p.area_id, p.version FROM area_pieces p
+  WHERE p.layer_id = CAST(:layer AS bigint) AND p.geometry && ST_Expand(w.location, 1e-9)
+    AND (ST_Intersects(p.core, w.location) OR (ST_DWithin(p.geometry, w.location, 1e-9) AND NOT ST_Disjoint(
+      (SELECT v.geometry FROM area_versions v WHERE v.area_id = p.area_id AND v.version = p.version), w.location)))
+  OFFSET 0) p
 JOIN area_periods d ON d.layer_id = p.layer_id AND d.area_id = p.area_id AND d.area_version = p.version
 WHERE w.location IS NOT NULL
 
@@ -201,23 +205,22 @@ WITH old AS (
     AND a.layer_id = CAST(:layer AS bigint) AND a.superseded_at IS NULL
     AND coalesce(a.valid_to, 'infinity') > w.window_from
   WHERE w.known),
+-- a full join is never a nested loop, however few rows the planner expects of work tables without statistics
 paired AS (
   SELECT n.customer_id, n.site_id, n.valid_from, n.valid_to, n.area_id, n.basis,
          n.by_edit OR coalesce(o.by_edit, false) AS by_edit,
-         o.valid_to = n.valid_to AND o.area_id IS NOT DISTINCT FROM n.area_id AND o.basis = n.basis
-           AND (o.by_edit OR NOT n.by_edit) AS stays,
+         coalesce(o.valid_to = n.valid_to AND o.area_id IS NOT DISTINCT FROM n.area_id AND o.basis = n.basis
+           AND (o.by_edit OR NOT n.by_edit), false) AS stays,
          o.area_id IS NOT DISTINCT FROM n.area_id AND o.basis = n.basis AS inherits,
-         o.layer_version, o.actor_id, o.reason
-  FROM ledger_new n LEFT JOIN old o
+         o.layer_version, o.actor_id, o.reason,
+         o.customer_id AS old_customer_id, o.site_id AS old_site_id, o.valid_from AS old_valid_from, o.recorded_at
+  FROM ledger_new n FULL JOIN old o
     ON o.customer_id = n.customer_id AND o.site_id = n.site_id AND o.valid_from = n.valid_from),
 superseded AS (
   UPDATE assignments a SET superseded_at = CAST(:recorded AS timestamptz)
-  FROM old o
-  WHERE a.customer_id = o.customer_id AND a.site_id = o.site_id AND a.layer_id = o.layer_id
-    AND a.valid_from = o.valid_from AND a.recorded_at = o.recorded_at
-    AND NOT EXISTS (
-      SELECT FROM paired p
-      WHERE p.stays AND p.customer_id = o.customer_id AND p.site_id = o.site_id AND p.valid_from = o.valid_from))
+  FROM paired p
+  WHERE NOT p.stays AND a.customer_id = p.old_customer_id AND a.site_id = p.old_site_id
+    AND a.layer_id = CAST(:layer AS bigint) AND a.valid_from = p.old_valid_from AND a.recorded_at = p.recorded_at)
 INSERT INTO assignments (customer_id, site_id, layer_id, valid_from, valid_to, recorded_at, area_id, basis,
   layer_version, actor_id, reason, by_edit)
 SELECT p.customer_id, p.site_id, CAST(:layer AS bigint), p.valid_from, nullif(p.valid_to, 'infinity'),
@@ -229,7 +232,7 @@ SELECT p.customer_id, p.site_id, CAST(:layer AS bigint), p.valid_from, nullif(p.
        CASE WHEN p.inherits THEN p.actor_id ELSE CAST(:actor AS bigint) END,
        CASE WHEN p.inherits THEN p.reason ELSE CAST(:reason AS text) END,
        p.by_edit
-FROM paired p WHERE p.stays IS NOT TRUE
+FROM paired p WHERE p.customer_id IS NOT NULL AND NOT p.stays
 
 -- name: write_new
 -- The same for sites that the ledger does not know yet.
