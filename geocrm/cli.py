@@ -291,6 +291,101 @@ def report_map(
     typer.echo(f"{output}: {size / 1e6:.1f} MB")
 
 
+# ---------------------------------------------------------------- layers
+
+layers_app = typer.Typer(help="Layers of areas: see what a draft changes, publish it, go back.", no_args_is_help=True)
+app.add_typer(layers_app, name="layers")
+_Version = Annotated[int | None, typer.Option(help="Which version; default the only draft.")]
+_Reason = Annotated[str, typer.Option(help="Why; it stands in the ledger beside every move.")]
+_EffectiveFrom = Annotated[str | None, typer.Option("--effective-from", help="A date or time; default now.")]
+
+
+@layers_app.command("list")
+def layers_list() -> None:
+    """List the layers, what is in force and what waits."""
+    from geocrm.spatial import console
+
+    console.show_layers(echo=typer.echo)
+
+
+@layers_app.command("preview")
+def layers_preview(layer: str, version: _Version = None, effective_from: _EffectiveFrom = None) -> None:
+    """Say who would move if the draft of a layer were published; nothing is changed."""
+    from geocrm import texts
+    from geocrm.spatial import console
+
+    console.show_preview(layer, version, texts.read_moment(effective_from), echo=typer.echo)
+
+
+@layers_app.command("publish")
+def layers_publish(
+    layer: str, reason: _Reason, version: _Version = None, effective_from: _EffectiveFrom = None
+) -> None:
+    """Put the draft of a layer in force, now, later or from a past day on."""
+    from geocrm import texts
+    from geocrm.spatial import console
+
+    console.publish(layer, version, reason, texts.read_moment(effective_from), echo=typer.echo)
+
+
+@layers_app.command("undo")
+def layers_undo(layer: str, reason: _Reason, version: _Version = None) -> None:
+    """Publish what held before the version in force (or the version given)."""
+    from geocrm.spatial import console
+
+    console.undo(layer, reason, version, echo=typer.echo)
+
+
+@layers_app.command("discard")
+def layers_discard(layer: str, version: int) -> None:
+    """Throw a draft away."""
+    from geocrm.spatial import console
+
+    console.discard(layer, version, echo=typer.echo)
+
+
+# ---------------------------------------------------------------- people
+
+users_app = typer.Typer(help="The people who sign in.", no_args_is_help=True)
+app.add_typer(users_app, name="users")
+
+
+@users_app.command("add")
+def users_add(
+    email: str,
+    name: Annotated[str, typer.Option(help="Name of the person.")],
+    role: Annotated[str, typer.Option(help="administrator, manager, rep, marketer or analyst.")],
+    team: Annotated[str | None, typer.Option(help="Name of the team; made where there is none.")] = None,
+    password: Annotated[
+        str, typer.Option(envvar="GEOCRM_NEW_PASSWORD", prompt=True, hide_input=True, confirmation_prompt=True)
+    ] = "",
+) -> None:
+    """Add a user; the password is asked for, or taken from GEOCRM_NEW_PASSWORD."""
+    from geocrm.crm import console
+
+    console.add_user(email, name, role, team, password, echo=typer.echo)
+
+
+@users_app.command("list")
+def users_list() -> None:
+    """List the users."""
+    from geocrm.crm import console
+
+    console.list_users(echo=typer.echo)
+
+
+@users_app.command("key")
+def users_key(
+    email: str,
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    scope: Annotated[list[str], typer.Option(help="A scope, as customers:read; repeat for several.")],
+) -> None:
+    """Make an API key that acts for a user. It is shown once."""
+    from geocrm.crm import console
+
+    console.make_key(email, name, scope, echo=typer.echo)
+
+
 # The part that owns a subject adds its commands below, in a section of its own.
 
 if __name__ == "__main__":

@@ -1,0 +1,77 @@
+"""Users and API keys at a terminal: how the first administrator of a new database comes to be."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from geocrm import access, ids
+from geocrm.access import ROLES, SCOPES, SYSTEM
+from geocrm.crm import people
+from geocrm.db.engine import open_database
+from geocrm.db.models import Team, User
+from geocrm.errors import Invalid, NotFound
+from geocrm.settings import get_settings
+
+Echo = Callable[[str], Any]
+
+
+def add_user(email: str, name: str, role: str, team: str | None, password: str, *, echo: Echo) -> None:
+    """Add a user, and the team of that name where there is none. Raises Invalid, Conflict."""
+    if role not in ROLES:
+        raise Invalid(f"{role!r} is no role; choose {', '.join(ROLES)}.")
+    if email.count("@") != 1 or email.startswith("@") or email.endswith("@"):
+        raise Invalid(f"{email!r} is no e-mail address.")
+    hashed = access.hash_password(password)
+
+    def work(session: Session) -> None:
+        team_id = None
+        if team is not None:
+            team_id = session.scalar(select(Team.id).where(Team.name == team))
+            if team_id is None:
+                team_id = ids.read("tea", people.create_team(session, SYSTEM, team, None)["id"])
+        user_id = people.create_user(
+            session, SYSTEM, hashed, {"email": email, "name": name, "role": role, "team_id": team_id}
+        )
+        echo(f"{ids.show('usr', user_id)} {email} signs in as {role}.")
+
+    _work(work)
+
+
+def list_users(*, echo: Echo) -> None:
+    """One line a user."""
+
+    def work(session: Session) -> None:
+        rows = session.execute(select(User, Team.name).outerjoin(Team, Team.id == User.team_id).order_by(User.id)).all()
+        if not rows:
+            echo("Nobody yet: `geocrm users add ada@example.com --name 'Ada' --role administrator`.")
+        for user, team in rows:
+            left = "" if user.active else " (left)"
+            echo(f"{ids.show('usr', user.id):<10} {user.email:<36} {user.role:<14} {team or ''}{left}")
+
+    _work(work)
+
+
+def make_key(email: str, name: str, scopes: Sequence[str], *, echo: Echo) -> None:
+    """Make an API key that acts for a user, and print it: it is shown once. Raises Invalid, NotFound."""
+    unknown = [scope for scope in scopes if scope not in SCOPES]
+    if unknown:
+        raise Invalid(f"{unknown[0]!r} is no scope; choose from {', '.join(SCOPES)}.")
+
+    def work(session: Session) -> None:
+        user_id = session.scalar(select(User.id).where(func.lower(User.email) == email.lower(), User.active))
+        if user_id is None:
+            raise NotFound(f"There is no active user {email}.")
+        echo(people.create_key(session, SYSTEM, user_id, name, scopes, None)["secret"])
+
+    _work(work)
+
+
+def _work(work: Callable[[Session], None]) -> None:
+    database = open_database(get_settings())
+    try:
+        with database.writing() as session:
+            work(session)
+    finally:
+        database.dispose()
