@@ -13,7 +13,7 @@ PACKAGE = ROOT / "geocrm"
 # A part may import parts of a lower number, and itself. Equal numbers do not import each other.
 LEVELS = {
     **dict.fromkeys(["settings", "errors"], -1),
-    "ids": 0,
+    **dict.fromkeys(["ids", "logs"], 0),
     "db": 1,
     "access": 2,
     **dict.fromkeys(["filter_words", "filter_tree", "filter_sql", "filters"], 3),
@@ -24,7 +24,7 @@ LEVELS = {
     "frames": 8,
     **dict.fromkeys(["reports", "demo"], 9),
     "jobs": 10,
-    **dict.fromkeys(["api", "up"], 11),
+    **dict.fromkeys(["api", "up", "texts"], 11),
     "cli": 12,
 }
 FILTERS = {"filter_words", "filter_tree", "filter_sql", "filters"}  # one language in several files

@@ -146,10 +146,9 @@ def load_scale(
         for table in ("customers", "sites"):
             connection.execute("SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)", (table, customers))
         say("indexes", customers)
-        connection.commit()
+    with psycopg.connect(database.conninfo("admin"), autocommit=True) as connection:
         for table in TABLES:
             connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
-        connection.commit()
     with database.writing() as session:
         session.execute(text("SET LOCAL maintenance_work_mem = '512MB'"))
         session.execute(text("SET LOCAL work_mem = '256MB'"))
