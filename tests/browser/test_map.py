@@ -36,6 +36,7 @@ def test_signing_in_and_out(open_screen: Opening, size: Size) -> None:
     page.get_by_label("Password").fill("demo-geocrm")
     page.get_by_role("button", name="Sign in").click()
     screen.drawn()
+    page.get_by_role("button", name="Show all customers").click()
     assert screen.tally() > 0
     screen.menu("You")
     expect(page.get_by_role("region", name="Signed in as")).to_contain_text("Rep")

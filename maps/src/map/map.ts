@@ -7,15 +7,19 @@ import 'maplibre-gl/dist/maplibre-gl.css';
 import {
   type ExpressionSpecification,
   type GeoJSONFeature,
+  type GeoJSONSource,
   type LayerSpecification,
   Map as LibraryMap,
   type MapGeoJSONFeature,
   type MapMouseEvent,
+  type SourceSpecification,
   type StyleSpecification,
   setWorkerUrl,
+  type VectorTileSource,
 } from 'maplibre-gl';
 import workerUrl from 'maplibre-gl/dist/maplibre-gl-worker.mjs?worker&url';
 import type { Point, View } from '../state/model';
+import { type Step, steps } from './changes';
 import { clustersOf } from './clusters';
 import { drawIcon } from './icons';
 import { labelsOf, within } from './labels';
@@ -32,7 +36,7 @@ import {
 } from './style';
 import { count, distinct, isSite, type Tally } from './tally';
 
-export type { ExpressionSpecification, LayerSpecification, StyleSpecification };
+export type { ExpressionSpecification, LayerSpecification, SourceSpecification, StyleSpecification };
 
 setWorkerUrl(workerUrl);
 
@@ -60,7 +64,7 @@ function setFlag(value: 'busy' | 'ready'): void {
 export class CustomerMap {
   private readonly map: LibraryMap;
   private readonly events: MapEvents;
-  private drawn = '';
+  private drawn: StyleSpecification;
   private wanted: Scene;
   private loaded = false;
   private tallied = '';
@@ -73,7 +77,7 @@ export class CustomerMap {
     this.wanted = scene;
     setFlag('busy');
     const style = styleOf(scene, window.location.origin);
-    this.drawn = JSON.stringify(style);
+    this.drawn = style;
     this.map = new LibraryMap({
       container,
       style,
@@ -99,11 +103,23 @@ export class CustomerMap {
     this.wanted = scene;
     if (!this.loaded) return;
     const style = styleOf(scene, window.location.origin, this.gathered);
-    const text = JSON.stringify(style);
-    if (text === this.drawn) return;
-    this.drawn = text;
+    const todo = steps(this.drawn, style);
+    if (todo.length === 0) return;
+    this.drawn = style;
     setFlag('busy');
-    this.map.setStyle(style, { diff: true });
+    for (const step of todo) this.apply(step);
+  }
+
+  private apply(step: Step): void {
+    const { map } = this;
+    if (step.do === 'remove layer') map.removeLayer(step.id);
+    else if (step.do === 'remove source') map.removeSource(step.id);
+    else if (step.do === 'add source') map.addSource(step.id, step.source);
+    else if (step.do === 'add layer') map.addLayer(step.layer, step.before);
+    else if (step.do === 'set data') map.getSource<GeoJSONSource>(step.id)?.setData(step.data);
+    else if (step.do === 'set tiles') map.getSource<VectorTileSource>(step.id)?.setTiles([...step.tiles]);
+    else if (step.do === 'set paint') map.setPaintProperty(step.id, step.name as never, step.value as never);
+    else map.setLayoutProperty(step.id, step.name as never, step.value as never);
   }
 
   view(): View {
