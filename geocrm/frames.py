@@ -7,6 +7,7 @@ own too, sees the rows of its user. Frames are read in chunks; one that would no
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, overload
 
@@ -30,6 +31,13 @@ FilterLike = filters.Filter | Mapping[str, Any] | None
 LARGEST = 1_000_000
 """Rows of one frame: some 1 GB. Ask for chunks, or narrow the filter, where there are more."""
 
+_TEXTS = frozenset(
+    (
+        *("id", "customer_id", "site_id", "owner_id", "territory_id", "place_id", "name", "kind", "stage", "owner"),
+        *("industry", "size_class", "preferred_channel", "label", "city", "region", "postal_code", "country"),
+        *("placement", "location_precision", "location_source", "territory", "channel", "currency"),
+    )
+)
 _CUSTOMERS_A_PAGE = 5_000
 _FIRST = datetime(1, 1, 2, tzinfo=UTC)
 _LAST = datetime(9999, 1, 1, tzinfo=UTC)
@@ -264,19 +272,58 @@ def areas(session: Session, layer: str | int, *, as_of: datetime | None = None) 
     _actor(session)
     key = layer.removeprefix("lay_") if isinstance(layer, str) else layer
     found = layers.get_layer(session, key)
-    rows = session.execute(text(named("frames", "areas")), {"layer": found.id, "as_of": as_of}).all()
-    frame = pd.DataFrame([row._mapping for row in rows], columns=list(_AREA_COLUMNS))
     prefix = "ter" if found.kind == "territories" else "are"
-    frame["id"] = [ids.show(prefix, number) for number in frame["id"]]
-    frame["owner_id"] = [None if pd.isna(number) else ids.show("usr", int(number)) for number in frame["owner_id"]]
-    shapes = [None if value is None else shapely.from_wkb(bytes(value)) for value in frame.pop("geometry")]
-    return gpd.GeoDataFrame(frame, geometry=gpd.GeoSeries(shapes, crs=4326, dtype="geometry"))
+    rows = areas_in_force(session, found.id, as_of=as_of)
+    frame = pd.DataFrame(
+        {
+            "id": [ids.show(prefix, row.id) for row in rows],
+            "name": [row.name for row in rows],
+            "owner_id": [None if row.owner_id is None else ids.show("usr", row.owner_id) for row in rows],
+            "owner": [row.owner for row in rows],
+            "priority": [row.priority for row in rows],
+            "rule": [row.rule for row in rows],
+            "attributes": [row.attributes for row in rows],
+            "valid_from": [row.valid_from for row in rows],
+            "valid_to": [row.valid_to for row in rows],
+        }
+    )
+    return gpd.GeoDataFrame(frame, geometry=gpd.GeoSeries([row.shape for row in rows], crs=4326, dtype="geometry"))
 
 
-_AREA_COLUMNS = (
-    *("id", "name", "owner_id", "owner", "priority", "rule", "attributes", "valid_from", "valid_to"),
-    "geometry",
-)
+@dataclass(frozen=True)
+class AreaInForce:
+    """An area as a version of its layer in force shows it; `shape` in EPSG:4326, None where it has no polygon."""
+
+    id: int
+    name: str
+    owner_id: int | None
+    owner: str | None
+    priority: int
+    rule: dict[str, Any] | None
+    attributes: dict[str, Any]
+    valid_from: datetime
+    valid_to: datetime | None
+    shape: shapely.Geometry | None
+
+
+def areas_in_force(session: Session, layer_id: int, *, as_of: datetime | None = None) -> list[AreaInForce]:
+    """The areas of a layer in force at a moment (default now), by id."""
+    rows = session.execute(text(named("frames", "areas")), {"layer": layer_id, "as_of": as_of}).all()
+    return [
+        AreaInForce(
+            id=row.id,
+            name=row.name,
+            owner_id=row.owner_id,
+            owner=row.owner,
+            priority=row.priority,
+            rule=row.rule,
+            attributes=row.attributes,
+            valid_from=row.valid_from,
+            valid_to=row.valid_to,
+            shape=None if row.geometry is None else shapely.from_wkb(bytes(row.geometry)),
+        )
+        for row in rows
+    ]
 
 
 def _parts(
@@ -316,9 +363,12 @@ def _read(
             count += len(frame)
             if len(frame) or first:
                 for column, prefix in shown.items():
-                    frame[column] = [
-                        None if pd.isna(number) else ids.show(prefix, int(number)) for number in frame[column]
-                    ]
+                    numbers = [None if pd.isna(number) else int(number) for number in frame[column]]
+                    frame[column] = [ids.show(prefix, number) for number in numbers]
+                for column in _TEXTS.intersection(frame.columns):  # the same type in every chunk
+                    frame[column] = pd.Series(frame[column].tolist(), dtype="str", index=frame.index)
+                if "precision_m" in frame:
+                    frame["precision_m"] = pd.to_numeric(frame["precision_m"]).astype("float64")
                 yield _with_points(frame)
                 first = False
             if last is None:

@@ -23,7 +23,7 @@ HEADER = (
 def count_customers(session: Session, actor: Actor, wanted: Filter) -> int:
     """How many customers an export by this actor would hold; raises Forbidden where that is more than the role may
     take along."""
-    condition = _condition(actor)
+    condition = condition_of(actor)
     compiled = wanted.compile("customer", snapped=not actor.exact)
     most = REP_MOST + 1 if actor.role == "rep" else None
     number: int = session.execute(
@@ -42,7 +42,7 @@ def find_customers(session: Session, actor: Actor, wanted: Filter) -> Iterator[t
     """The rows of an export in the order of HEADER, one for each visible site, in chunks of bounded memory."""
     compiled = wanted.compile("customer", snapped=not actor.exact)
     sql = customers.named_part("export")
-    sql = sql.replace("{condition}", f"{compiled.named()} AND {_condition(actor)}")
+    sql = sql.replace("{condition}", f"{compiled.named()} AND {condition_of(actor)}")
     after = 0
     while True:
         rows = session.execute(text(sql), {"after": after, "limit": _CHUNK} | compiled.params()).all()
@@ -53,8 +53,9 @@ def find_customers(session: Session, actor: Actor, wanted: Filter) -> Iterator[t
         after = rows[-1][0]
 
 
-def _condition(actor: Actor) -> str:
-    """A marketer takes along those only who consented to marketing."""
+def condition_of(actor: Actor) -> str:
+    """What an export by this actor is limited to, as SQL over customers `c`: a marketer takes along those only who
+    consented to marketing."""
     if actor.role != "marketer":
         return "true"
     return (

@@ -1,0 +1,1 @@
+"""Pages to hand on: maps and reports that open without a network."""

@@ -1,0 +1,146 @@
+"""The map of customers and territories as one file to hand on: what its reader sees and may take along."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from geocrm import errors, frames
+from geocrm.access import Actor, as_user, require
+from geocrm.crm import exports
+from geocrm.db import audit
+from geocrm.db.models import Layer
+from geocrm.db.queries import named
+from geocrm.filters import Filter
+from geocrm.reports.map_page import AreaRow, MapContent, SiteRow, render
+from geocrm.spatial import layers
+
+MOST_SITES = 50_000
+"""Sites on one page: some 10 MB, drawn in a few seconds."""
+
+_PAGE = 5_000
+_MERCATOR_LAT = 85.05
+
+
+def make(
+    session: Session,
+    actor: Actor,
+    *,
+    layer: str | None = None,
+    filter: Filter | None = None,
+    title: str | None = None,
+    now: datetime | None = None,
+) -> str:
+    """The HTML page with the visible customers that pass the filter and the areas of a layer (default: the primary).
+
+    `session` is a worker's; everything is read in it as the actor, under row security, and the export is recorded in
+    the audit log. Raises `errors.Forbidden` where the role may not export (or not so many), `errors.NotFound` for an
+    unknown layer, `errors.TooLarge` for over `MOST_SITES` sites.
+    """
+    require(actor, "exports")
+    wanted = filter if filter is not None else Filter()
+    moment = now if now is not None else datetime.now(UTC)
+    with as_user(session, actor):
+        customers = exports.count_customers(session, actor, wanted)
+        shown = _layer(session, layer)
+        outlines = frames.areas_in_force(session, shown.id) if shown is not None else []
+        sites, of_area, unplaced = _sites(session, actor, wanted)
+        names = _names(session, wanted)
+    primary = shown is not None and shown.is_primary
+    content = MapContent(
+        title=title or ("Customers and territories" if shown is not None else "Customers"),
+        made_at=moment,
+        filter_sentence=wanted.sentence(lambda short: names.get(short, short)),
+        reader=actor.name,
+        layer=shown.name if shown is not None else "",
+        sites=sites,
+        areas=[
+            AreaRow(row.name, row.shape, row.owner or "", of_area.get(row.id, 0) if primary else None)
+            for row in outlines
+            if row.shape is not None
+        ],
+        customers=customers,
+        unplaced=unplaced,
+        notes=_notes(actor),
+    )
+    page = render(content)
+    audit.record(
+        session,
+        "report.map",
+        actor_id=actor.user_id,
+        key_id=actor.key_id,
+        object_id=None if shown is None else f"lay_{shown.key}",
+        after={"customers": customers, "sites": len(sites), "filter": wanted.to_json()},
+    )
+    return page
+
+
+def _layer(session: Session, layer: str | None) -> Layer | None:
+    """The layer asked for by key, else the primary one, None where there is none yet."""
+    if layer is not None:
+        return layers.get_layer(session, layer.removeprefix("lay_"))
+    return next((found for found in layers.find_layers(session) if found.is_primary), None)
+
+
+def _sites(session: Session, actor: Actor, wanted: Filter) -> tuple[list[SiteRow], dict[int, int], int]:
+    """The placed sites, how many stand in each territory, and how many more have no usable place."""
+    condition = wanted.compile("customer", snapped=not actor.exact)
+    sql = named("frames", "customers").replace("{condition}", f"{condition.named()} AND {exports.condition_of(actor)}")
+    values = condition.params() | {"all_sites": True, "limit": _PAGE}
+    found: list[SiteRow] = []
+    of_area: dict[int, int] = {}
+    unplaced = after = 0
+    while True:
+        rows = session.execute(text(sql), values | {"after": after}).all()
+        if not rows:
+            return found, of_area, unplaced
+        after = rows[-1].id
+        for row in rows:
+            if row.site_id is None:
+                continue
+            if row.lon is None or abs(row.lat) > _MERCATOR_LAT:
+                unplaced += 1
+                continue
+            found.append(
+                SiteRow(
+                    lon=row.lon,
+                    lat=row.lat,
+                    id=f"cus_{row.id}",
+                    name=row.name,
+                    stage=row.stage,
+                    town=row.city or "",
+                    owner=row.owner or "",
+                    territory=row.territory or "",
+                    precision=row.location_precision or "",
+                    precision_m=row.precision_m or 25.0,
+                )
+            )
+            if row.territory_id is not None:
+                of_area[row.territory_id] = of_area.get(row.territory_id, 0) + 1
+        if len(found) > MOST_SITES:
+            raise errors.TooLarge(
+                f"A map page shows at most {MOST_SITES:,} sites; narrow the filter, for example to one territory."
+            )
+
+
+def _names(session: Session, wanted: Filter) -> dict[str, str]:
+    """Names for the users and areas that a filter speaks of, by their ids as shown."""
+    named_rows = session.execute(
+        text("SELECT 'usr_' || id AS id, name FROM users UNION ALL SELECT 'ter_' || id, name FROM areas "
+             "UNION ALL SELECT 'are_' || id, name FROM areas UNION ALL SELECT 'pla_' || id, name FROM places")
+    ) if wanted else ()  # fmt: skip
+    return {row.id: row.name for row in named_rows}
+
+
+def _notes(actor: Actor) -> list[str]:
+    """What a reader of the page must know about what it leaves out."""
+    notes = []
+    if actor.role == "marketer":
+        notes.append("Only customers who consented to marketing.")
+    if not actor.sees_all:
+        notes.append("Only the customers and territories of this reader.")
+    if not actor.exact:
+        notes.append("Points are snapped to a grid of 500 m.")
+    return notes

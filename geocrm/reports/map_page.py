@@ -1,0 +1,312 @@
+"""A map as one HTML file, made with folium: customers in clusters, areas, legend, title, date, filter. Pure.
+
+Nothing that stands in the data becomes markup or script: texts of the page are escaped, data for the map go in as JSON
+with `<`, `>` and `&` written as escapes, and pop-ups are built of text nodes. A content security policy in the page
+forbids every request.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import folium
+import geopandas as gpd
+import shapely
+from branca.element import Element, Figure
+from folium.template import Template
+from jinja2.utils import htmlsafe_json_dumps
+
+from geocrm.reports import assets
+from geocrm.spatial import atlas
+
+# After Okabe and Ito (2008), told apart with every common colour blindness; potential customers are rings, existing
+# ones discs.
+STAGES = {
+    "prospect": ("#b35900", "prospect", False),
+    "lead": ("#0072b2", "lead", False),
+    "active": ("#00785a", "active", True),
+    "lapsed": ("#7a5195", "lapsed", True),
+}
+AREA_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a6761d", "#56b4e9", "#7a5195", "#5c6b2f")
+_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; font-src data:"
+
+
+@dataclass(frozen=True)
+class SiteRow:
+    """One site on the map."""
+
+    lon: float
+    lat: float
+    id: str
+    name: str
+    stage: str
+    town: str = ""
+    owner: str = ""
+    territory: str = ""
+    precision: str = ""
+    precision_m: float = 25.0
+
+
+@dataclass(frozen=True)
+class AreaRow:
+    """One area on the map; `geometry` in EPSG:4326."""
+
+    name: str
+    geometry: shapely.Geometry
+    owner: str = ""
+    sites: int | None = None  # None: not counted, for a layer that is not the primary one
+
+
+@dataclass(frozen=True)
+class MapContent:
+    """Everything a map page says."""
+
+    title: str
+    made_at: datetime
+    filter_sentence: str
+    reader: str
+    layer: str
+    sites: Sequence[SiteRow]
+    areas: Sequence[AreaRow]
+    customers: int = 0
+    unplaced: int = 0
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+def render(content: MapContent) -> str:
+    """The page as text of one HTML file."""
+    bounds = _bounds(content)
+    page = folium.Map(tiles=None, control_scale=True, prefer_canvas=True, world_copy_jump=True)
+    page.options["maxZoom"] = 19  # else the clusters refuse to work without tiles
+    page.default_js, page.default_css = [], []
+    root = page.get_root()
+    assert isinstance(root, Figure)
+    root.title = None
+    root.header.add_child(_Markup(_head(content)), name="geocrm")
+    root.html.add_child(_Markup(_above(content)), name="above")
+    page.add_child(_Call("geocrmBackground", _background(bounds)))
+    page.add_child(_Call("geocrmAreas", _area_features(content.areas, bounds)))
+    page.add_child(_Call("geocrmSites", STAGES, _site_rows(content.sites)))
+    page.fit_bounds([[bounds[1], bounds[0]], [bounds[3], bounds[2]]], padding=(24, 24), max_zoom=14)
+    text = str(root.render())
+    # people must be able to enlarge the page
+    text = text.replace("maximum-scale=1.0, user-scalable=no", "maximum-scale=5.0")
+    text = text.replace("<html>", '<html lang="en">', 1)
+    drawn = re.search(r'<div class="folium-map" id="map_\w+" ></div>', text)
+    assert drawn is not None
+    return f"{text[: drawn.start()]}<main>{drawn.group()}{_legend(content)}</main>{text[drawn.end() :]}"
+
+
+# --- the page round the map ---
+
+
+class _Markup(Element):
+    """Finished markup. (A text given to `Element` itself would be run as a template, the data's texts in it too.)"""
+
+    _template = Template("{{ this.content }}")
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.content = content
+
+
+def _head(content: MapContent) -> str:
+    styles = (
+        assets.style("leaflet/dist/leaflet.css"),
+        assets.style("leaflet.markercluster/dist/MarkerCluster.css"),
+        _own("map_page.css"),
+    )
+    scripts = (
+        assets.script("leaflet/dist/leaflet.js"),
+        assets.script("leaflet.markercluster/dist/leaflet.markercluster.js"),
+        _own("map_page.js"),
+    )
+    return "\n".join(
+        [
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+            f"<title>{html.escape(content.title)}</title>",
+            *(f"<style>{sheet}</style>" for sheet in styles),
+            *(f"<script>{code}</script>" for code in scripts),
+        ]
+    )
+
+
+@lru_cache(maxsize=2)
+def _own(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def _above(content: MapContent) -> str:
+    said = html.escape
+    counts = f"{_many(content.customers, 'customer')}, {_many(len(content.sites), 'site')} on the map"
+    if content.unplaced:
+        counts += f", {_many(content.unplaced, 'site')} without a usable place left out"
+    notes = "".join(f'<p class="note">{said(note)}</p>' for note in content.notes)
+    if not content.sites:
+        notes += '<p class="note">No site that you may see passes this filter.</p>'
+    made = (
+        f'<time datetime="{said(content.made_at.isoformat())}">{said(f"{content.made_at:%-d %B %Y, %H:%M %Z}")}</time>'
+    )
+    return f"""<header><h1>{said(content.title)}</h1>
+<p>{said(counts)}. <b>Filter:</b> {said(content.filter_sentence)}. <b>Made</b> {made} for {said(content.reader)}.</p>
+{notes}</header>"""
+
+
+def _many(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def _legend(content: MapContent) -> str:
+    said = html.escape
+    stages = "".join(
+        f'<li><i style="border-color:{colour};background:{colour if filled else "#fff"}"></i>{said(name)}</li>'
+        for colour, name, filled in STAGES.values()
+    )
+    rows = "".join(_legend_row(number, area) for number, area in enumerate(content.areas))
+    table = (
+        f"<table><thead><tr><td></td><th scope=col>{said(content.layer)}</th><th scope=col>Owner</th>"
+        f"<th scope=col class=number>Sites</th></tr></thead><tbody>{rows}</tbody></table>"
+        if content.areas
+        else ""
+    )
+    return f"""<details class="legend" open><summary>Legend</summary>
+<ul>{stages}<li><b class="many">12</b>several sites: zoom in or click</li></ul>{table}
+<p class="sources">Outlines: Natural Earth, US Census Bureau (public domain).</p></details>"""
+
+
+def _legend_row(number: int, area: AreaRow) -> str:
+    sites = "" if area.sites is None else f"{area.sites:,}"
+    colour = AREA_COLOURS[number % len(AREA_COLOURS)]
+    return (
+        f'<tr><td><i style="background:{colour}"></i></td><th scope="row">{html.escape(area.name)}</th>'
+        f"<td>{html.escape(area.owner)}</td><td class=number>{sites}</td></tr>"
+    )
+
+
+# --- what is drawn ---
+
+
+class _Call(Element):
+    """A call of one of the functions in `map_page.js` with the map and data as JSON (`<`, `>`, `&`, `'` escaped).
+
+    Not a `MacroElement`: folium runs what such an element renders as a template once more, with the data's texts in it.
+    """
+
+    def __init__(self, function: str, *parts: Any) -> None:
+        super().__init__()
+        self._name = function
+        self.parts = parts
+
+    def render(self, **kwargs: Any) -> str:
+        """Put the call among the scripts of the page."""
+        root = self.get_root()
+        assert isinstance(root, Figure)
+        assert self._parent is not None
+        given = [self._parent.get_name(), *(str(htmlsafe_json_dumps(part)) for part in self.parts)]
+        root.script.add_child(_Markup(f"{self._name}({', '.join(given)});"), name=self.get_name())
+        return ""
+
+
+def _site_rows(sites: Sequence[SiteRow]) -> list[list[Any]]:
+    return [
+        [
+            *(round(site.lon, 6), round(site.lat, 6), site.stage, site.id, site.name, site.town, site.owner),
+            *(site.territory, site.precision, round(site.precision_m, 1)),
+        ]
+        for site in sites
+    ]
+
+
+# --- shapes ---
+
+_Bounds = tuple[float, float, float, float]
+
+
+def _bounds(content: MapContent) -> _Bounds:
+    """West, south, east, north of what matters: the sites, else the areas, else the world; never less than a few km."""
+    if content.sites:
+        lon = [site.lon for site in content.sites]
+        lat = [site.lat for site in content.sites]
+        found: _Bounds = (min(lon), min(lat), max(lon), max(lat))
+    elif content.areas:
+        west, south, east, north = shapely.total_bounds([area.geometry for area in content.areas])
+        found = (float(west), float(south), float(east), float(north))
+    else:
+        found = (-170.0, -55.0, 180.0, 75.0)
+    pad = 0.02
+    return (
+        max(found[0] - pad, -180.0),
+        max(found[1] - pad, -85.0),
+        min(found[2] + pad, 180.0),
+        min(found[3] + pad, 85.0),
+    )
+
+
+def _area_features(areas: Sequence[AreaRow], bounds: _Bounds) -> dict[str, Any]:
+    """Areas for display: borders simplified together, so that neighbours stay neighbours; the data keep theirs."""
+    if not areas:
+        return {"type": "FeatureCollection", "features": []}
+    tolerance = max(bounds[2] - bounds[0], bounds[3] - bounds[1]) / 3000.0
+    shapes = [area.geometry for area in areas]
+    try:
+        simple = list(shapely.coverage_simplify(shapes, tolerance))
+    except shapely.errors.GEOSException:  # areas that overlap are no coverage
+        simple = list(shapely.simplify(shapes, tolerance))
+    features = []
+    for number, (area, shape) in enumerate(zip(areas, simple, strict=True)):
+        drawn = shape if not shape.is_empty else area.geometry
+        label = shapely.point_on_surface(max(shapely.get_parts(drawn), key=lambda part: part.area))
+        features.append(
+            {
+                "type": "Feature",
+                "geometry": shapely.geometry.mapping(shapely.set_precision(drawn, 1e-5, mode="pointwise")),
+                "properties": {
+                    "name": area.name,
+                    "owner": area.owner,
+                    "sites": area.sites,
+                    "colour": AREA_COLOURS[number % len(AREA_COLOURS)],
+                    "label": [label.y, label.x],
+                },
+            }
+        )
+    return {"type": "FeatureCollection", "features": features}
+
+
+def _background(bounds: _Bounds) -> dict[str, Any]:
+    """Land round the map's middle and, in the United States, state and county lines when it is near enough."""
+    width, height = bounds[2] - bounds[0], bounds[3] - bounds[1]
+    size = max(width, height, 0.5)
+    window = (
+        max(bounds[0] - 2 * size, -180.0),
+        max(bounds[1] - 2 * size, -85.0),
+        min(bounds[2] + 2 * size, 180.0),
+        min(bounds[3] + 2 * size, 85.0),
+    )
+    features = _clip(atlas.countries("50m" if size > 10 else "10m"), window, size, line=0.0)
+    if size < 80:
+        features += _clip(atlas.us_states(), window, size, line=1.0)
+    if size < 6:
+        features += _clip(atlas.us_counties(), window, size, line=0.5)
+    return {"type": "FeatureCollection", "features": features}
+
+
+def _clip(frame: gpd.GeoDataFrame, window: _Bounds, size: float, *, line: float) -> list[dict[str, Any]]:
+    near = frame.geometry[frame.geometry.intersects(shapely.box(*window))]
+    shapes = shapely.simplify(shapely.clip_by_rect(near.to_numpy(), *window), size / 4000.0)
+    features = []
+    for shape in shapes:
+        if shape.is_empty or math.isclose(shape.area, 0.0):
+            continue
+        rounded = shapely.set_precision(shape, 1e-4, mode="pointwise")
+        features.append(
+            {"type": "Feature", "geometry": shapely.geometry.mapping(rounded), "properties": {"line": line}}
+        )
+    return features
