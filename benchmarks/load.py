@@ -50,7 +50,7 @@ def _wrk(base: str, paths: Sequence[str], seconds: float, connections: int, head
         listed, script = Path(folder) / "paths", Path(folder) / "paths.lua"
         listed.write_text("\n".join(paths))
         script.write_text(LUA % listed)
-        words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script)]
+        words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script), "--timeout", "20s"]
         for name, value in headers.items():
             words += ["-H", f"{name}: {value}"]
         said = subprocess.run([*words, base], capture_output=True, text=True, check=True).stdout

@@ -11,14 +11,15 @@ import datetime as dt
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 import psycopg
 from fastapi import FastAPI
-from psycopg.adapt import Loader
-from psycopg.pq import Format, TransactionStatus
+from psycopg.pq import ExecStatus, Format, TransactionStatus
+from psycopg.pq.abc import PGconn
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.routing import Route
@@ -33,40 +34,49 @@ _NUMBER: Final = re.compile(r"^[+-]?(\d{1,20}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?
 _WHOLE: Final = re.compile(r"^\d{1,9}$", re.ASCII)
 _TILE: Final = "application/vnd.mapbox-vector-tile"
 _JSON: Final = "application/json"
-_NEARBY_TYPES: Final = (
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prepared statement: its name, SQL and parameter types, and whether the answer comes in binary."""
+
+    name: str
+    sql: str
+    types: str
+    binary: bool = True
+
+
+def _call(function: str, types: str, *, columns: str = "*", binary: bool = True) -> Question:
+    places = ", ".join(f"${i + 1}" for i in range(types.count(",") + 1))
+    return Question(function, f"SELECT {columns} FROM {function}({places})", types, binary)
+
+
+_NEARBY: Final = _call(
+    "geocrm_hot_nearby",
     "bytea, float8, float8, float8, int, float8, bigint, int,"
-    " text[], text[], bigint[], bigint[], bigint[], text, text[], text"
+    " text[], text[], bigint[], bigint[], bigint[], text, text[], text",
 )
-_TILE_TYPES: Final = "bytea, text, int, int, int, text, text[], text[], bigint[], bigint[], bigint[], text, text[]"
-
-
-def _call(function: str, types: str) -> str:
-    return f"SELECT * FROM {function}({', '.join(f'%s::{kind.strip()}' for kind in types.split(','))})"
-
-
-_NEARBY: Final = _call("geocrm_hot_nearby", _NEARBY_TYPES)
-_TERRITORIES: Final = "SELECT CAST(geocrm_territories_at(%s::bytea, %s::float8, %s::float8, %s::timestamptz) AS text)"
-_CUSTOMER_TILE: Final = _call("geocrm_hot_customer_tile", _TILE_TYPES)
+_TERRITORIES: Final = _call(
+    "geocrm_territories_at", "bytea, float8, float8, timestamptz", columns="geocrm_territories_at"
+)
+_CUSTOMER_TILE: Final = _call(
+    "geocrm_hot_customer_tile",
+    "bytea, text, int, int, int, text, text[], text[], bigint[], bigint[], bigint[], text, text[]",
+)
 _AREA_TILE: Final = _call("geocrm_hot_area_tile", "bytea, text, text, int, int, int")
-_CUSTOMER_TILEJSON: Final = _call("geocrm_hot_customer_tilejson", "bytea")
-_AREA_TILEJSON: Final = _call("geocrm_hot_area_tilejson", "bytea, text")
+_CUSTOMER_TILEJSON: Final = _call("geocrm_hot_customer_tilejson", "bytea", binary=False)
+_AREA_TILEJSON: Final = _call("geocrm_hot_area_tilejson", "bytea, text", binary=False)
+_QUESTIONS: Final = (_NEARBY, _TERRITORIES, _CUSTOMER_TILE, _AREA_TILE, _CUSTOMER_TILEJSON, _AREA_TILEJSON)
 
-
-class _Bytes(Loader):
-    """Text and bytea as the bytes that came: they are only passed on."""
-
-    format = Format.BINARY
-
-    def load(self, data: Any) -> bytes:
-        """The bytes."""
-        return bytes(data)
+Fields = list[bytes | None]
 
 
 class Pool:
     """Connections of the login under row security, opened as needed and kept.
 
     It belongs to no event loop, and it does not check a connection before use: a question that meets a cut one is asked
-    again on a new one, which is safe because nothing is written here."""
+    again on a new one, which is safe because nothing is written here. Statements are prepared when a connection opens
+    and asked through libpq itself: values go as text, what comes back is passed on, so a cursor has nothing to do."""
 
     def __init__(self, conninfo: str, size: int) -> None:
         self.conninfo = conninfo
@@ -75,18 +85,17 @@ class Pool:
         self.idle: list[psycopg.AsyncConnection[Any]] = []
         self.waiting: deque[asyncio.Future[psycopg.AsyncConnection[Any] | None]] = deque()
 
-    async def ask(self, query: str, values: tuple[Any, ...]) -> Any:
-        """The first row of an answer."""
+    async def ask(self, question: Question, values: tuple[Any, ...]) -> Fields:
+        """The columns of the one row that answers."""
+        packed = [_packed(value) for value in values]
         for attempt in (1, 2):
             connection = await self._take(fresh=attempt == 2)
             try:
-                cursor = await connection.execute(query, values, prepare=True, binary=True)
-                row = await cursor.fetchone()
+                row = await _ask(connection.pgconn, question, packed)
             except psycopg.OperationalError:
-                if attempt == 2 or not connection.closed:
-                    self._give(connection)
-                    raise
                 self._give(connection)
+                if attempt == 2 or not connection.closed:
+                    raise
             except BaseException as error:
                 if not isinstance(error, psycopg.Error):  # cancelled in the middle: its answer would meet the next one
                     connection.pgconn.finish()
@@ -105,9 +114,7 @@ class Pool:
 
     async def _take(self, *, fresh: bool) -> psycopg.AsyncConnection[Any]:
         if fresh:
-            while self.idle:  # what lay beside a cut connection is cut too
-                await self.idle.pop().close()
-                self.opened -= 1
+            await self.close()  # what lay beside a cut connection is cut too
         if self.idle:
             return self.idle.pop()
         if self.opened >= self.size:
@@ -117,18 +124,26 @@ class Pool:
                 handed = await asyncio.wait_for(turn, 30)
             except TimeoutError:
                 raise errors.Unavailable("Too many requests at once; try again in a moment.") from None
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():  # given at the same moment: pass it on
+                    given = turn.result()
+                    if given is None:
+                        self._wake(None)
+                    else:
+                        self._give(given)
+                raise
             if handed is not None:
                 return handed
         self.opened += 1
         try:
             connection = await psycopg.AsyncConnection.connect(self.conninfo, autocommit=True, connect_timeout=5)
+            for question in _QUESTIONS:
+                await connection.execute(f"PREPARE {question.name}({question.types}) AS {question.sql}", prepare=False)
         except BaseException:
             self.opened -= 1
             self._wake(None)
             raise
-        connection.prepare_threshold = 0
-        connection.adapters.register_loader("text", _Bytes)
-        connection.adapters.register_loader("bytea", _Bytes)
+        connection.pgconn.nonblocking = 1
         return connection
 
     def _give(self, connection: psycopg.AsyncConnection[Any]) -> None:
@@ -146,6 +161,52 @@ class Pool:
                 turn.set_result(connection)
                 return True
         return False
+
+
+async def _ask(pgconn: PGconn, question: Question, values: list[bytes | None]) -> Fields:
+    pgconn.send_query_prepared(question.name.encode(), values, result_format=Format.BINARY if question.binary else 0)
+    loop = asyncio.get_running_loop()
+    while pgconn.flush():
+        await _until(loop.add_writer, loop.remove_writer, pgconn.socket)
+    row: Fields | None = None
+    fault: psycopg.Error | None = None
+    while True:
+        while pgconn.is_busy():
+            await _until(loop.add_reader, loop.remove_reader, pgconn.socket)
+            pgconn.consume_input()
+        result = pgconn.get_result()
+        if result is None:
+            break
+        if result.status == ExecStatus.TUPLES_OK:
+            row = [result.get_value(0, column) for column in range(result.nfields)]
+        else:
+            fault = psycopg.errors.error_from_result(result)
+    if fault is not None:
+        raise fault
+    if row is None:
+        raise psycopg.OperationalError("the connection is lost")
+    return row
+
+
+async def _until(add: Callable[..., Any], remove: Callable[[int], Any], socket: int) -> None:
+    ready = asyncio.get_running_loop().create_future()
+    add(socket, lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        remove(socket)
+
+
+def _packed(value: Any) -> bytes | None:
+    """A value as PostgreSQL reads it from text; lists become array literals."""
+    if value is None:
+        return None
+    if isinstance(value, bytes):
+        return b"\\x" + value.hex().encode()
+    if isinstance(value, list):
+        quoted = ('"' + str(v).replace("\\", "\\\\").replace('"', '\\"') + '"' for v in value)
+        return ("{" + ",".join(quoted) + "}").encode()
+    return str(value).encode()
 
 
 def pool_of(app: FastAPI) -> Pool:
@@ -225,10 +286,10 @@ class Asked:
         reader = filters.Reader(contacts=actor.contacts != "masked", exact=actor.exact)
         return filters.from_query(given, reader=reader), actor.exact
 
-    async def ask(self, query: str, values: tuple[Any, ...]) -> Any:
+    async def ask(self, question: Question, values: tuple[Any, ...]) -> Fields:
         """Ask the database; errors of the function become ours."""
         try:
-            row = await self.pool.ask(query, values)
+            row = await self.pool.ask(question, values)
         except psycopg.DatabaseError as error:
             if error.sqlstate == "GC401":
                 raise errors.Unauthenticated() from None
@@ -276,12 +337,12 @@ async def find_customers_nearby(scope: Scope) -> Answer:
         lon, lat, radius_m=asked.number("radius_m"), limit=int(limit), filter=filter, cursor=asked.one.get("cursor"),
         exact=exact, max_radius_m=scope["app"].state.settings.max_radius_m,
     )  # fmt: skip
-    body, cursor = await asked.ask(_NEARBY, (asked.digest, *map(_literal, arguments)))
+    body, cursor = await asked.ask(_NEARBY, (asked.digest, *arguments))
     headers = [(b"content-type", _JSON.encode())]
     if cursor is not None:
         query = [(name, value) for name, value in asked.items if name != "cursor"] + [("cursor", cursor.decode())]
         headers.append((b"link", f'<{scope["path"]}?{urlencode(query)}>; rel="next"'.encode()))
-    return 200, headers, body
+    return 200, headers, body or b""
 
 
 async def find_territories_at(scope: Scope) -> Answer:
@@ -292,7 +353,7 @@ async def find_territories_at(scope: Scope) -> Answer:
     assert lat is not None
     nearby.check_point(lon, lat)
     (body,) = await asked.ask(_TERRITORIES, (asked.digest, lon, lat, _moment(asked.one.get("as_of"))))
-    return 200, [(b"content-type", _JSON.encode())], body
+    return 200, [(b"content-type", _JSON.encode())], body or b""
 
 
 async def get_customer_tile(scope: Scope) -> Answer:
@@ -304,8 +365,8 @@ async def get_customer_tile(scope: Scope) -> Answer:
         raise _invalid("colour", f"expected one of {', '.join(tiles.COLOURS)}")
     filter, exact = await asked.filter()
     arguments = tiles.arguments(z, x, y, colour=colour, filter=filter, exact=exact)
-    etag, tile = await asked.ask(_CUSTOMER_TILE, (asked.digest, _known(asked), *map(_literal, arguments)))
-    return _tile_answer(asked, etag, tile)
+    etag, tile = await asked.ask(_CUSTOMER_TILE, (asked.digest, _known(asked), *arguments))
+    return _tile_answer(etag, tile)
 
 
 async def get_area_tile(scope: Scope) -> Answer:
@@ -315,17 +376,17 @@ async def get_area_tile(scope: Scope) -> Answer:
     known, etag, tile = await asked.ask(
         _AREA_TILE, (asked.digest, _known(asked), _layer(scope), z, x, y)
     )  # fmt: skip
-    if not known:
+    if known != b"\x01":
         raise errors.NotFound()
-    return _tile_answer(asked, etag, tile)
+    return _tile_answer(etag, tile)
 
 
 async def get_customer_tilejson(scope: Scope) -> Answer:
     """GET /tiles/customers.json."""
     asked = Asked(scope, ())
     west, south, east, north, sites, outside = await asked.ask(_CUSTOMER_TILEJSON, (asked.digest,))
-    bounds = None if west is None else (west, south, east, north)
-    body = tiles.customer_tilejson(_origin(scope), bounds=bounds, sites=sites, outside=outside)
+    bounds = _bounds(west, south, east, north)
+    body = tiles.customer_tilejson(_origin(scope), bounds=bounds, sites=int(sites or 0), outside=int(outside or 0))
     return 200, [(b"content-type", _JSON.encode())], body
 
 
@@ -336,7 +397,7 @@ async def get_area_tilejson(scope: Scope) -> Answer:
     name, west, south, east, north = await asked.ask(_AREA_TILEJSON, (asked.digest, layer))
     if name is None:
         raise errors.NotFound()
-    bounds = None if west is None else (west, south, east, north)
+    bounds = _bounds(west, south, east, north)
     body = tiles.area_tilejson(_origin(scope), layer=f"lay_{layer}", name=name.decode(), bounds=bounds)
     return 200, [(b"content-type", _JSON.encode())], body
 
@@ -372,10 +433,10 @@ def _known(asked: Asked) -> str | None:
     return match[1] if match else None
 
 
-def _tile_answer(asked: Asked, etag: bytes, tile: bytes | None) -> Answer:
+def _tile_answer(etag: bytes | None, tile: bytes | None) -> Answer:
     # private: what a tile shows depends on who asks; no-cache: kept, and asked about before it is shown again
     headers = [
-        (b"etag", b'"' + etag + b'"'),
+        (b"etag", b'"' + (etag or b"") + b'"'),
         (b"cache-control", b"private, no-cache"),
         (b"vary", b"Cookie, Authorization"),
     ]
@@ -384,6 +445,11 @@ def _tile_answer(asked: Asked, etag: bytes, tile: bytes | None) -> Answer:
     if not tile:
         return 204, headers, b""
     return 200, [*headers, (b"content-type", _TILE.encode())], tile
+
+
+def _bounds(*edges: bytes | None) -> tuple[float, float, float, float] | None:
+    west, south, east, north = (None if edge is None else float(edge) for edge in edges)
+    return None if west is None or south is None or east is None or north is None else (west, south, east, north)
 
 
 def _origin(scope: Scope) -> str:
@@ -400,14 +466,6 @@ def _moment(value: str | None) -> str | None:
     if not 1 < made.year < 9998:
         raise _invalid("as_of", "expected a year from 2 to 9997")
     return (made if made.tzinfo else made.replace(tzinfo=dt.UTC)).isoformat()
-
-
-def _literal(value: Any) -> Any:
-    """Lists as array literals, so that the statement keeps one set of types and stays prepared."""
-    if isinstance(value, list):
-        quoted = ('"' + str(v).replace("\\", "\\\\").replace('"', '\\"') + '"' for v in value)
-        return "{" + ",".join(quoted) + "}"
-    return value
 
 
 def _invalid(name: str, detail: str) -> errors.Invalid:

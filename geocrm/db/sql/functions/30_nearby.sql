@@ -366,6 +366,8 @@ CREATE FUNCTION geocrm_nearby(
   p_filter text, p_values text[], p_tag text)
 RETURNS TABLE (body text, next_cursor text)
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+DECLARE
+  here geography := geography(ST_SetSRID(ST_MakePoint(p_lon, p_lat), 4326));
 BEGIN
   RETURN QUERY
   WITH page AS MATERIALIZED (
@@ -378,7 +380,7 @@ BEGIN
       || ',"kind":"' || p.kind || '","stage":"' || p.stage
       || '","distance_m":' || round(p.distance_m::numeric, 1)
       || ',"bearing_deg":' || CASE WHEN p.distance_m = 0 THEN '0' ELSE (round(degrees(ST_Azimuth(
-           geography(ST_SetSRID(ST_MakePoint(p_lon, p_lat), 4326)), geography(p.location)))::numeric, 1) % 360)::text END
+           here, geography(p.location)))::numeric, 1) % 360)::text END
       || ',"location":{"lon":' || ST_X(p.location) || ',"lat":' || ST_Y(p.location)
       || '},"location_precision":"' || p.location_precision || '","precision_m":' || p.precision_m
       || ',"is_primary":' || p.is_primary
