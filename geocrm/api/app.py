@@ -82,7 +82,6 @@ def create_app(database: Database | None = None, settings: Settings | None = Non
     errors.install(app)
     app.router.routes.extend(hot.routes)  # before the others: /v1/customers/nearby is no customer's id
     app.include_router(system.routes)
-    app.router.routes.extend(hot.routes)
     for subject in SUBJECTS:
         app.include_router(subject, prefix="/v1")
     app.router.routes.append(PlainRoute("/{path:path}", Web(chosen.web_dir).__call__, methods=["GET", "HEAD"]))

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
 import anyio
@@ -176,6 +176,7 @@ async def keep_alive(request: Request, gate: Gate, token: str) -> None:
 # ---------------------------------------------------------------- sessions of the database
 
 
+@asynccontextmanager
 async def _session(
     limiter: anyio.CapacityLimiter, scope: AbstractContextManager[Session], prepare: Callable[[Session], None]
 ) -> AsyncIterator[Session]:
@@ -211,13 +212,13 @@ def _roll_back(scope: AbstractContextManager[Session], error: BaseException) -> 
 async def _reading(request: Request) -> AsyncIterator[Session]:
     gate = gate_of(request)
     actor: Actor = request.state.actor
-    async for session in _session(gate.reading, gate.database.reading(), lambda opened: access.enter(opened, actor)):
+    async with _session(gate.reading, gate.database.reading(), lambda opened: access.enter(opened, actor)) as session:
         yield session
 
 
 async def _writing(request: Request) -> AsyncIterator[Session]:
     gate = gate_of(request)
-    async for session in _session(gate.writing, gate.database.writing(), _bounded(settings_of(request))):
+    async with _session(gate.writing, gate.database.writing(), _bounded(settings_of(request))) as session:
         yield session
 
 

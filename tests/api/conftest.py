@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from fastapi import FastAPI
@@ -28,6 +29,15 @@ class World:
     emails: dict[str, str] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
+    started: TestClient | None = None
+    signed_in: dict[str, tuple[str, str]] = field(default_factory=dict)  # cookie and CSRF token by role
+
+    def new_client(self) -> TestClient:
+        """A client of its own, on the event loop on which the application was started."""
+        made = TestClient(self.app, raise_server_exceptions=False)
+        assert self.started is not None
+        made.portal = self.started.portal
+        return made
 
 
 def sign_in(app_client: TestClient, email: str) -> TestClient:
@@ -36,6 +46,16 @@ def sign_in(app_client: TestClient, email: str) -> TestClient:
     assert answer.status_code == 201, answer.text
     app_client.headers["X-CSRF-Token"] = answer.json()["csrf_token"]
     return app_client
+
+
+def open_session(world: World, who: str) -> tuple[str, str]:
+    """Cookie and CSRF token of a session made in the database: argon2 is slow by design, and has tests of its own."""
+    token, digest = access.new_token()
+    csrf, _ = access.new_token()
+    with world.database.writing() as session:
+        expires_at = datetime.now(UTC) + timedelta(hours=1)
+        session.add(models.UserSession(digest=digest, user_id=world.users[who], csrf_token=csrf, expires_at=expires_at))
+    return token, csrf
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +122,8 @@ def world(new_database: Callable[[], Database]) -> Iterator[World]:
                 models.ApiKey(user_id=made.users["rep"], name=name, prefix=token[:10], digest=digest, scopes=scopes)
             )
             made.keys[name] = token
-    with TestClient(made.app, raise_server_exceptions=False):
+    with TestClient(made.app, raise_server_exceptions=False) as started:
+        made.started = started
         yield made
 
 
@@ -113,12 +134,13 @@ def client(world: World) -> Iterator[Callable[[str | None], TestClient]]:
 
     def get(who: str | None) -> TestClient:
         if who not in opened:
-            # no lifespan of its own: the application has been started once for the module
-            made = TestClient(world.app, raise_server_exceptions=False)
+            made = world.new_client()
             if who is not None and who.startswith("key:"):
                 made.headers["Authorization"] = f"Bearer {world.keys[who.removeprefix('key:')]}"
             elif who is not None:
-                sign_in(made, world.emails[who])
+                if who not in world.signed_in:
+                    world.signed_in[who] = open_session(world, who)
+                made.cookies["geocrm_session"], made.headers["X-CSRF-Token"] = world.signed_in[who]
             opened[who] = made
         return opened[who]
 
