@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
-from geocrm.db import local
+from geocrm.db import local, reach
 from geocrm.errors import SetupError
 from geocrm.settings import Settings
 
@@ -83,7 +84,10 @@ def open_database(settings: Settings) -> Database:
             make_url(cluster.url(WORKER_LOGIN, DATABASE_NAME)),
             settings=settings,
         )
-    admin = make_url(settings.database_url)
+    try:
+        admin = make_url(settings.database_url)
+    except ArgumentError:
+        raise SetupError(reach.NO_ADDRESS.format(name="GEOCRM_DATABASE_URL")) from None
     if admin.get_backend_name() not in ("postgresql", "postgres"):
         raise SetupError(
             f"GEOCRM_DATABASE_URL names {admin.get_backend_name()!r}; geocrm needs postgresql://user:password@host/name"

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
+from geocrm.db import reach
 from geocrm.db.engine import API_LOGIN, DATABASE_NAME, WORKER_LOGIN, Database, login_passwords
 from geocrm.db.queries import SQL_DIR
 from geocrm.errors import SetupError
@@ -51,7 +52,7 @@ def prepare_and_upgrade(database: Database) -> None:
             connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
             connection.commit()
     except OperationalError as error:
-        raise SetupError(f"The database does not answer as it should: {error.orig}") from error
+        raise SetupError(reach.explain(error)) from error
     finally:
         engine.dispose()
 

@@ -7,6 +7,7 @@ from geocrm.db.local import MINIMUM_VERSION
 from geocrm.errors import SetupError
 
 CONNECT_TIMEOUT_S = 10
+NO_ADDRESS = "{name} is not a database address: it looks like postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 
 
 def check(url: str, *, name: str = "GEOCRM_DATABASE_URL") -> None:
@@ -15,9 +16,7 @@ def check(url: str, *, name: str = "GEOCRM_DATABASE_URL") -> None:
     try:
         conninfo.conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        raise SetupError(
-            f"{name} is not a database address: it looks like postgresql://USER:PASSWORD@HOST:5432/DATABASE"
-        ) from None
+        raise SetupError(NO_ADDRESS.format(name=name)) from None
     try:
         with psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S, autocommit=True) as connection:
             if connection.info.server_version < MINIMUM_VERSION * 10_000:
