@@ -139,25 +139,29 @@ BEGIN
              y.is_primary, y.location_precision, y.precision_m
       FROM (
         SELECT u.*, ST_Distance(geography(u.location), here_g) AS d FROM (
-          SELECT l.* FROM unnest(by_owner) AS b(key), unnest(boxes) AS x(box), site_lookup l
-          WHERE l.owner_id = b.key AND l.location && x.box
-            AND (p_stages IS NULL OR l.stage = ANY (p_stages)) AND (p_kinds IS NULL OR l.kind = ANY (p_kinds))
-            AND (p_territories IS NULL OR l.territory_id = ANY (p_territories))
-            AND (p_segments IS NULL OR l.segment_id = ANY (p_segments))
+          -- OFFSET 0 keeps the planner from scanning a box for everybody's rows and looking at the key afterwards.
+          SELECT l.* FROM unnest(by_owner) AS b(key), unnest(boxes) AS x(box) CROSS JOIN LATERAL (
+            SELECT l.* FROM site_lookup l
+            WHERE l.owner_id = b.key AND l.location && x.box
+              AND (p_stages IS NULL OR l.stage = ANY (p_stages)) AND (p_kinds IS NULL OR l.kind = ANY (p_kinds))
+              AND (p_territories IS NULL OR l.territory_id = ANY (p_territories))
+              AND (p_segments IS NULL OR l.segment_id = ANY (p_segments)) OFFSET 0) AS l
           UNION ALL
           -- Without the rows that the scans by owner already gave.
-          SELECT l.* FROM unnest(by_territory) AS b(key), unnest(boxes) AS x(box), site_lookup l
-          WHERE l.territory_id = b.key AND l.location && x.box
-            AND (by_owner IS NULL OR (l.owner_id = ANY (by_owner)) IS NOT TRUE)
-            AND (p_stages IS NULL OR l.stage = ANY (p_stages)) AND (p_kinds IS NULL OR l.kind = ANY (p_kinds))
-            AND (p_owners IS NULL OR l.owner_id = ANY (p_owners))
-            AND (p_segments IS NULL OR l.segment_id = ANY (p_segments))
+          SELECT l.* FROM unnest(by_territory) AS b(key), unnest(boxes) AS x(box) CROSS JOIN LATERAL (
+            SELECT l.* FROM site_lookup l
+            WHERE l.territory_id = b.key AND l.location && x.box
+              AND (by_owner IS NULL OR (l.owner_id = ANY (by_owner)) IS NOT TRUE)
+              AND (p_stages IS NULL OR l.stage = ANY (p_stages)) AND (p_kinds IS NULL OR l.kind = ANY (p_kinds))
+              AND (p_owners IS NULL OR l.owner_id = ANY (p_owners))
+              AND (p_segments IS NULL OR l.segment_id = ANY (p_segments)) OFFSET 0) AS l
           UNION ALL
-          SELECT l.* FROM unnest(by_segment) AS b(key), unnest(boxes) AS x(box), site_lookup l
-          WHERE l.segment_id = b.key AND l.location && x.box
-            AND (p_stages IS NULL OR l.stage = ANY (p_stages)) AND (p_kinds IS NULL OR l.kind = ANY (p_kinds))
-            AND (p_owners IS NULL OR l.owner_id = ANY (p_owners))
-            AND (p_territories IS NULL OR l.territory_id = ANY (p_territories))
+          SELECT l.* FROM unnest(by_segment) AS b(key), unnest(boxes) AS x(box) CROSS JOIN LATERAL (
+            SELECT l.* FROM site_lookup l
+            WHERE l.segment_id = b.key AND l.location && x.box
+              AND (p_stages IS NULL OR l.stage = ANY (p_stages)) AND (p_kinds IS NULL OR l.kind = ANY (p_kinds))
+              AND (p_owners IS NULL OR l.owner_id = ANY (p_owners))
+              AND (p_territories IS NULL OR l.territory_id = ANY (p_territories)) OFFSET 0) AS l
         ) AS u OFFSET 0) AS y
       WHERE y.d <= reach AND (p_radius_m IS NULL OR y.d <= p_radius_m)
         AND (p_after_distance_m IS NULL OR (y.d, y.site_id) > (p_after_distance_m, p_after_site_id))
@@ -292,12 +296,12 @@ BEGIN
       ELSE format('SELECT l.* FROM unnest($10) AS x(box), site_lookup l WHERE l.location && x.box AND %s', terms) END;
   ELSE
     source := format(
-      'SELECT l.* FROM unnest($16) AS b(key), unnest($10) AS x(box), site_lookup l
-       WHERE l.owner_id = b.key AND l.location && x.box AND %1$s
+      'SELECT l.* FROM unnest($16) AS b(key), unnest($10) AS x(box) CROSS JOIN LATERAL (
+         SELECT l.* FROM site_lookup l WHERE l.owner_id = b.key AND l.location && x.box AND %1$s OFFSET 0) AS l
        UNION ALL
-       SELECT l.* FROM unnest($17) AS b(key), unnest($10) AS x(box), site_lookup l
-       WHERE l.territory_id = b.key AND l.location && x.box
-         AND ($16 IS NULL OR (l.owner_id = ANY ($16)) IS NOT TRUE) AND %1$s', terms);
+       SELECT l.* FROM unnest($17) AS b(key), unnest($10) AS x(box) CROSS JOIN LATERAL (
+         SELECT l.* FROM site_lookup l WHERE l.territory_id = b.key AND l.location && x.box
+           AND ($16 IS NULL OR (l.owner_id = ANY ($16)) IS NOT TRUE) AND %1$s OFFSET 0) AS l', terms);
     boxes := coalesce(boxes, ARRAY[ST_MakeEnvelope(-180, -90, 180, 90, 4326)]);
   END IF;
   RETURN QUERY EXECUTE format(

@@ -100,10 +100,12 @@ BEGIN
      WHERE p.lat BETWEEN -85.0511287798066 AND 85.0511287798066
        AND geocrm_column(p.lon, $1) = $2 AND geocrm_row(p.lat, $1) = $3 %s',
     CASE WHEN sees_all THEN 'SELECT l.* FROM site_lookup l WHERE l.location && $10'
-      ELSE 'SELECT l.* FROM unnest($11) AS b(key), site_lookup l WHERE l.owner_id = b.key AND l.location && $10
+      ELSE 'SELECT l.* FROM unnest($11) AS b(key) CROSS JOIN LATERAL (
+              SELECT l.* FROM site_lookup l WHERE l.owner_id = b.key AND l.location && $10 OFFSET 0) AS l
             UNION ALL
-            SELECT l.* FROM unnest($12) AS b(key), site_lookup l WHERE l.territory_id = b.key AND l.location && $10
-              AND (l.owner_id = ANY ($11)) IS NOT TRUE' END, place, terms);
+            SELECT l.* FROM unnest($12) AS b(key) CROSS JOIN LATERAL (
+              SELECT l.* FROM site_lookup l WHERE l.territory_id = b.key AND l.location && $10
+                AND (l.owner_id = ANY ($11)) IS NOT TRUE OFFSET 0) AS l' END, place, terms);
   IF p_z >= 12 THEN
     EXECUTE format('SELECT count(*) FROM (SELECT FROM (%s) AS i LIMIT 5001) AS c', rows_in_tile) INTO many
     USING p_z, p_x, p_y, p_stages, p_kinds, p_owners, p_territories, p_segments, p_values, near_by, owners, territories;
