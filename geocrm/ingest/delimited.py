@@ -29,8 +29,8 @@ from geocrm.ingest.formats import (
 )
 
 DELIMITERS = ",;\t|"
-MAX_ROW_BYTES = 8 * 1024**2
-_BLOCK_BYTES = 8 * 1024**2
+MAX_ROW_BYTES = 4 * 1024**2
+_BLOCK_BYTES = 4 * 1024**2
 _SAMPLE_CHARS = 256 * 1024
 _NO_ROWS = "The file has a header but no rows below it. Export it again and check that the export has rows."
 

@@ -7,6 +7,7 @@ where the file has any. The content decides which format a file is; a name that 
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import pyarrow as pa
 
 from geocrm.errors import InvalidFile
 
-CHUNK_ROWS = 50_000
+CHUNK_ROWS = 25_000
 MAX_COLUMNS = 1_000
 MAX_FILE_BYTES = 20 * 1024**3
 
@@ -90,21 +91,28 @@ class Format:
     open: Callable[[Path, Options], Source]
 
 
-def _formats() -> dict[str, Format]:
-    from geocrm.ingest import delimited, spreadsheets, vectors
+def _lazily(module: str, function: str) -> Callable[[Path, Options], Source]:
+    """The reader of a format, imported when it is needed: GDAL alone takes more memory than a chunk."""
 
-    return {
-        known.name: known
-        for known in (
-            Format("csv", ("csv", "tsv", "txt", "tab"), delimited.open_csv),
-            Format("xlsx", ("xlsx", "xlsm"), spreadsheets.open_xlsx),
-            Format("geojson", ("geojson", "json"), vectors.open_geojson),
-            Format("geopackage", ("gpkg",), vectors.open_geopackage),
-            Format("shapefile", ("zip",), vectors.open_shapefile),
-            Format("parquet", ("parquet", "geoparquet", "pq"), vectors.open_parquet),
-        )
-    }
+    def read(path: Path, options: Options) -> Source:
+        source: Source = getattr(importlib.import_module(f"geocrm.ingest.{module}"), function)(path, options)
+        return source
 
+    return read
+
+
+# The registry: a new format is a function and a line here.
+FORMATS: dict[str, Format] = {
+    known.name: known
+    for known in (
+        Format("csv", ("csv", "tsv", "txt", "tab"), _lazily("delimited", "open_csv")),
+        Format("xlsx", ("xlsx", "xlsm"), _lazily("spreadsheets", "open_xlsx")),
+        Format("geojson", ("geojson", "json"), _lazily("vectors", "open_geojson")),
+        Format("geopackage", ("gpkg",), _lazily("vectors", "open_geopackage")),
+        Format("shapefile", ("zip",), _lazily("vectors", "open_shapefile")),
+        Format("parquet", ("parquet", "geoparquet", "pq"), _lazily("vectors", "open_parquet")),
+    )
+}
 
 NAMES = {
     "csv": "delimited text (CSV)", "xlsx": "an Excel workbook (XLSX)", "geojson": "GeoJSON", "geopackage": "a GeoPackage",
@@ -151,11 +159,11 @@ def sniff(path: Path, name: str | None = None) -> str:
         raise InvalidFile(f"{shown} cannot be read: {error.strerror or error}.") from error
     found = _by_content(path, head, shown)
     ending = shown.rsplit(".", 1)[-1].lower() if "." in shown else ""
-    expected = next((known.name for known in _formats().values() if ending in known.endings), None)
+    expected = next((known.name for known in FORMATS.values() if ending in known.endings), None)
     if expected is not None and expected != found:
         raise InvalidFile(
             f"{shown} is named like {NAMES[expected]} but contains {NAMES[found]}. "
-            f"Rename it to end in .{_formats()[found].endings[0]}, or export it again."
+            f"Rename it to end in .{FORMATS[found].endings[0]}, or export it again."
         )
     return found
 
@@ -226,7 +234,7 @@ def display_name(name: str) -> str:
 def open_file(path: Path, *, name: str | None = None, options: Options | None = None) -> Source:
     """Open a file of any known format. `name`: what the client called it. Raises InvalidFile with the place and the mend."""
     found = sniff(path, name)
-    source = _formats()[found].open(path, options or Options())
+    source = FORMATS[found].open(path, options or Options())
     if len(source.columns) > MAX_COLUMNS:
         raise InvalidFile(
             f"The file has {len(source.columns):,} columns; at most {MAX_COLUMNS:,} are read. "
