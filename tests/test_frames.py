@@ -1,5 +1,6 @@
 """`import geocrm`: lookups and frames as one user, under row security, in bounded chunks."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from sqlalchemy import text
 import geocrm
 from geocrm import errors, frames
 from geocrm.db.engine import Database
+from geocrm.settings import CHECKOUT
 from tests import world_of_reports
 from tests.world_of_reports import World
 
@@ -162,3 +164,18 @@ def test_the_session_cannot_write(world: World) -> None:
 
     with geocrm.connect(database=world.database) as session, pytest.raises(ProgrammingError, match="permission denied"):
         session.execute(text("UPDATE customers SET name = 'mine'"))
+
+
+def test_the_notebook_page_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(url: str | None = None, *, user: str | None = None) -> frames.ReadingSession:
+        assert user == "analyst@demo.example"
+        return frames.connect(url, user="ana@example.com", database=world.database)
+
+    monkeypatch.setattr(geocrm, "connect", connect, raising=False)
+    page = (CHECKOUT / "docs" / "how-to" / "notebooks.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 4
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "notebooks.md", "exec"), names)
+    assert names["total"] == Decimal("6.3702")

@@ -140,7 +140,7 @@ def _notes(actor: Actor) -> list[str]:
     if actor.role == "marketer":
         notes.append("Only customers who consented to marketing.")
     if not actor.sees_all:
-        notes.append("Only the customers and territories of this reader.")
+        notes.append("Only the customers that this reader sees.")
     if not actor.exact:
         notes.append("Points are snapped to a grid of 500 m.")
     return notes

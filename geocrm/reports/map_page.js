@@ -43,17 +43,39 @@ function geocrmAreas(map, areas) {
       );
     },
   }).addTo(map);
-  if (areas.features.length > 60) {
-    return;
-  }
-  for (const feature of areas.features) {
+  const pane = map.createPane("names"); // above the areas, below the clusters
+  pane.style.zIndex = 590;
+  pane.style.pointerEvents = "none";
+  const names = areas.features.map((feature) => {
     const name = document.createElement("span");
     name.textContent = feature.properties.name;
-    L.tooltip({ permanent: true, direction: "center", className: "area-name", interactive: false })
-      .setLatLng(feature.properties.label)
-      .setContent(name)
-      .addTo(map);
-  }
+    const look = { pane: "names", permanent: true, direction: "center", className: "area-name", interactive: false };
+    return L.tooltip(look).setLatLng(feature.properties.label).setContent(name).addTo(map);
+  });
+  const declutter = () => {
+    const taken = [...map.getContainer().querySelectorAll(".cluster")].map((icon) => icon.getBoundingClientRect());
+    for (const name of names) {
+      const element = name.getElement();
+      element.style.visibility = "visible";
+      const box = element.getBoundingClientRect();
+      const free = taken.every(
+        (other) =>
+          box.right + 4 < other.left || other.right + 4 < box.left || box.bottom < other.top || other.bottom < box.top,
+      );
+      if (free) {
+        taken.push(box);
+      } else {
+        element.style.visibility = "hidden";
+      }
+    }
+  };
+  let waiting = 0;
+  const later = () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(declutter, 300); // clusters have come to rest by then
+  };
+  map.on("zoomend moveend", later);
+  new MutationObserver(later).observe(map.getPane("markerPane"), { childList: true });
 }
 
 function geocrmSites(map, stages, rows) {
@@ -105,4 +127,10 @@ function geocrmSites(map, stages, rows) {
   });
   cluster.addLayers(markers);
   map.addLayer(cluster);
+}
+
+if (window.innerWidth < 600) {
+  document.addEventListener("DOMContentLoaded", () => {
+    document.querySelector("details.legend").open = false;
+  });
 }

@@ -86,6 +86,8 @@ def render(content: MapContent) -> str:
     bounds = _bounds(content)
     page = folium.Map(tiles=None, control_scale=True, prefer_canvas=True, world_copy_jump=True)
     page.options["maxZoom"] = 19  # else the clusters refuse to work without tiles
+    page.options["zoomSnap"] = 0.25
+    page.options["attributionControl"] = False  # there is nothing to attribute but the outlines: see the legend
     page.default_js, page.default_css = [], []
     root = page.get_root()
     assert isinstance(root, Figure)
@@ -170,16 +172,21 @@ def _legend(content: MapContent) -> str:
         f'<li><i style="border-color:{colour};background:{colour if filled else "#fff"}"></i>{said(name)}</li>'
         for colour, name, filled in STAGES.values()
     )
-    rows = "".join(_legend_row(number, area) for number, area in enumerate(content.areas))
+    listed = [(number, area) for number, area in enumerate(content.areas) if area.sites or not content.sites]
+    if not listed or content.areas[0].sites is None:
+        listed = list(enumerate(content.areas))
+    rows = "".join(_legend_row(number, area) for number, area in listed)
+    left = len(content.areas) - len(listed)
+    rest = f"<p>{_many(left, 'more area')} without a site on this map.</p>" if left else ""
     table = (
         f"<table><thead><tr><td></td><th scope=col>{said(content.layer)}</th><th scope=col>Owner</th>"
-        f"<th scope=col class=number>Sites</th></tr></thead><tbody>{rows}</tbody></table>"
+        f"<th scope=col class=number>Sites</th></tr></thead><tbody>{rows}</tbody></table>{rest}"
         if content.areas
         else ""
     )
     return f"""<details class="legend" open><summary>Legend</summary>
 <ul>{stages}<li><b class="many">12</b>several sites: zoom in or click</li></ul>{table}
-<p class="sources">Outlines: Natural Earth, US Census Bureau (public domain).</p></details>"""
+<p class="sources">Outlines: Natural Earth, US Census Bureau (public domain). Drawn by Leaflet.</p></details>"""
 
 
 def _legend_row(number: int, area: AreaRow) -> str:
