@@ -117,7 +117,11 @@ def undo_import(database: Database, args: Mapping[str, Any]) -> Any:
     """Undo an import batch."""
     from geocrm.ingest import undo
 
-    return undo.undo(int(args["batch_id"]), database=database, skip_conflicts=bool(args.get("skip_conflicts")))
+    with database.writing() as session:
+        actor = _actor(session, args)
+    return undo.undo(
+        int(args["batch_id"]), database=database, skip_conflicts=bool(args.get("skip_conflicts")), actor=actor
+    )
 
 
 def _when(args: Mapping[str, Any]) -> datetime | None:

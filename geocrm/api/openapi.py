@@ -5,6 +5,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -58,6 +59,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
                     _complete(document, route, document["paths"][route.path_format][method.lower()])
         for path, operations in hot_openapi.openapi_paths().items():
             document["paths"].setdefault(path, {}).update(operations)
+        _illustrate(document)
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -96,6 +98,92 @@ def _complete(document: dict[str, Any], route: RouteContext, operation: dict[str
             "description": _TITLES[status],
             "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
+
+
+def _illustrate(document: dict[str, Any]) -> None:
+    """An example on every request and answer, made from the examples of the fields."""
+    schemas = document["components"]["schemas"]
+    for item in document["paths"].values():
+        for operation in item.values():
+            contents = [operation.get("requestBody", {}).get("content", {})]
+            contents += [answer.get("content", {}) for answer in operation["responses"].values()]
+            for content in contents:
+                for kind, body in content.items():
+                    if kind.endswith("json") and "example" not in body and "examples" not in body:
+                        body["example"] = example_of(body.get("schema", {}), schemas)
+
+
+def example_of(schema: Mapping[str, Any], schemas: Mapping[str, Any], name: str = "", depth: int = 0) -> Any:
+    """An example of a schema: its own, else its default, else one made from its parts."""
+    if schema.get("examples"):
+        return schema["examples"][0]
+    if "$ref" in schema:
+        return example_of(schemas[schema["$ref"].rpartition("/")[2]], schemas, name, depth + 1)
+    if "const" in schema:
+        return schema["const"]
+    if schema.get("enum"):
+        return schema["enum"][0]
+    options = schema.get("anyOf") or schema.get("oneOf")
+    if options:
+        solid = [option for option in options if option.get("type") != "null"]
+        if schema.get("default", 0) is None and name not in _TELLING:
+            return None
+        return example_of(solid[0], schemas, name, depth + 1)
+    if "default" in schema:
+        return schema["default"]
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        kind = kind[0]
+    if kind == "object":
+        needed = schema.get("properties", {})
+        return {key: example_of(part, schemas, key, depth + 1) for key, part in needed.items()} if depth < 8 else {}
+    if kind == "array":
+        return [example_of(schema.get("items", {}), schemas, name, depth + 1)] if depth < 8 else []
+    if name in _TELLING:
+        return _TELLING[name]
+    if name.endswith("_id") or name == "id":
+        return "cus_1042"
+    return _BY_TYPE.get((kind, schema.get("format")), _BY_TYPE.get((kind, None)))
+
+
+_BY_TYPE: dict[tuple[Any, Any], Any] = {
+    ("string", None): "text",
+    ("string", "date-time"): "2026-01-31T09:00:00Z",
+    ("string", "date"): "2026-01-31",
+    ("integer", None): 1,
+    ("number", None): 25.0,
+    ("boolean", None): True,
+}
+_TELLING: dict[str, Any] = {
+    "name": "Alpine Outfitters",
+    "label": "Main shop",
+    "line1": "1701 Wynkoop St",
+    "city": "Denver",
+    "region": "CO",
+    "postal_code": "80202",
+    "country": "US",
+    "lon": -104.9903,
+    "lat": 39.7392,
+    "email": "ada@example.com",
+    "phone": "+1 303 555 0100",
+    "reason": "Boulder joins the north",
+    "industry": "retail",
+    "channel": "shop",
+    "currency": "USD",
+    "amount": "129.9000",
+    "unit_price": "64.9500",
+    "version": 3,
+    "location_precision": "given",
+    "precision_m": 25.0,
+    "placement": "placed",
+    "source": "shop",
+    "external_id": "C-1001",
+    "kind": "organisation",
+    "status": "done",
+    "next_cursor": "WzEwNDJd",
+    "territory_basis": "polygon",
+    "basis": "polygon",
+}
 
 
 def main() -> None:

@@ -1,0 +1,500 @@
+"""Every operation of the OpenAPI document, called as each role, as API clients and as nobody.
+
+What each may do is written down here anew, from the contract and not from the code: a role missing or too much in
+`geocrm.access` shows. In order: 401, 403, 404, 422, and none of them changed anything; then the valid call.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import text
+
+from geocrm import access, jobs
+from geocrm.api.app import create_app
+from geocrm.db import models
+from tests.api.conftest import ROLES, World, open_session
+from tests.makers import make_customer, make_place, make_sale, make_site, make_user
+
+Clients = Callable[[str | None], TestClient]
+Call = tuple[str, str, dict[str, Any]]
+
+A, M, R, K, N = "administrator", "manager", "rep", "marketer", "analyst"
+KEYS = ("key:reader", "key:everything", "key:nothing")  # all three act for the rep
+OPEN = {None, *ROLES, *KEYS}
+SIGNED_IN = {*ROLES, *KEYS}
+READ = {*ROLES, "key:reader", "key:everything"}
+EDIT = {A, M, R, "key:everything"}
+STEER = {A, M}
+PLACES = {A, K}
+IMPORT = {A, M, K}
+EXPORT = {A, M, R, K, "key:everything"}
+ADMIN = {A}
+
+MAY: dict[str, set[str | None]] = {
+    "get_health": OPEN, "get_ready": OPEN, "sign_in": OPEN,
+    **dict.fromkeys(["sign_out", "get_me", "list_jobs", "get_job"], SIGNED_IN),
+    **dict.fromkeys([
+        "list_customers", "count_customers", "get_customer", "get_customer_history", "list_customer_sales",
+        "get_customer_monthly_sales", "get_sale", "list_customer_interactions", "get_interaction", "list_places",
+        "get_place", "list_products", "list_layers", "get_layer", "list_layer_versions", "list_areas", "get_area",
+        "list_named_accounts", "find_territories_at_points", "get_territories_at", "get_customer_territories",
+        "list_contradictions", "count_contradictions", "get_coverage", "report_territory_sales", "list_colleagues",
+        "list_teams", "list_waiting_sites", "count_waiting_sites", "find_customers_nearby", "get_customer_tilejson",
+        "get_customer_tile", "get_area_tilejson", "get_area_tile",
+    ], READ),
+    **dict.fromkeys([
+        "create_customer", "edit_customer", "add_site", "edit_site", "delete_site", "add_contact", "edit_contact",
+        "delete_contact", "grant_consent", "withdraw_consent", "create_sale", "edit_interaction", "create_interaction",
+        "place_site_by_hand", "place_site_again",
+    ], EDIT),
+    **dict.fromkeys(["create_place", "edit_place", "delete_place"], PLACES),
+    **dict.fromkeys([
+        "create_layer", "create_draft", "discard_draft", "add_area", "edit_area", "delete_area",
+        "change_named_accounts", "preview_draft", "publish_draft", "undo_layer", "move_customers",
+        "resolve_contradictions", "hand_over", "set_area_owner",
+    ], STEER),
+    **dict.fromkeys([
+        "list_imports", "create_import", "get_import", "preview_import", "change_import_recipe", "run_import",
+        "undo_import", "get_import_rejected", "follow_import",
+    ], IMPORT),
+    "export_customers": EXPORT,
+    **dict.fromkeys([
+        "list_users", "create_user", "get_user", "edit_user", "create_team", "edit_team", "list_keys", "create_key",
+        "revoke_key", "list_audit_log",
+    ], ADMIN),
+}  # fmt: skip
+
+_NUMBER = itertools.count(1)
+SQUARE = {
+    "type": "Polygon",
+    "coordinates": [[[-105.5, 39.5], [-104.5, 39.5], [-104.5, 40.2], [-105.5, 40.2], [-105.5, 39.5]]],
+}
+ANY = {"If-Match": "*"}
+BODY = {"name": "Bea"}
+
+
+class Maker:
+    """Makes what a call needs, afresh for each."""
+
+    def __init__(self, world: World, admin: TestClient) -> None:
+        self.world, self.admin = world, admin
+
+    def user_of(self, who: str | None) -> int:
+        """The user behind a role or key."""
+        return self.world.users[who if who in ROLES else R]  # type: ignore[index]
+
+    def customer(self) -> dict[str, Any]:
+        """A customer of the rep, with everything hanging from it."""
+        with self.world.database.writing() as session:
+            customer = make_customer(session, -104.99, 39.74, owner_id=self.world.users[R])
+            place = make_site(session, customer, -105.0, 39.7)
+            contact = models.Contact(customer_id=customer.id, name="Ada")
+            consent = models.Consent(
+                customer_id=customer.id, purpose="marketing", channel="email", granted_at=customer.created_at
+            )
+            note = models.Interaction(customer_id=customer.id, kind="note", occurred_at=customer.created_at)
+            session.add_all([contact, consent, note])
+            session.flush()
+            sale = make_sale(session, customer)
+            queue = models.Contradiction(
+                customer_id=customer.id, site_id=place.id, layer_id=self.world.ids["service"], kind="nothing"
+            )
+            session.add(queue)
+            session.flush()
+            path = f"/v1/customers/cus_{customer.id}"
+            return {
+                "id": f"cus_{customer.id}", "path": path, "site": f"{path}/sites/sit_{place.id}",
+                "site_id": f"sit_{place.id}", "contact": f"{path}/contacts/con_{contact.id}",
+                "sale": f"{path}/sales/sal_{sale.id}", "note": f"{path}/interactions/int_{note.id}",
+            }  # fmt: skip
+
+    def place(self) -> str:
+        """A place."""
+        with self.world.database.writing() as session:
+            return f"/v1/places/pla_{make_place(session, -104.9, 39.7).id}"
+
+    def user(self) -> int:
+        """A user of the team North."""
+        with self.world.database.writing() as session:
+            return make_user(session, "rep", team_id=self.world.ids["north"]).id
+
+    def key(self) -> int:
+        """An API key."""
+        _, digest = access.new_token("gk_")
+        with self.world.database.writing() as session:
+            key = models.ApiKey(user_id=self.world.users[R], name="k", prefix="gk_", digest=digest, scopes=[])
+            session.add(key)
+            session.flush()
+            return key.id
+
+    def draft(self) -> int:
+        """A draft of the layer `service`."""
+        answer = self.admin.post("/v1/layers/lay_service/drafts", json={})
+        assert answer.status_code == 201, answer.text
+        return int(answer.json()["version"])
+
+    def job(self, who: str | None) -> int:
+        """A job of that user."""
+        number = 10_000_000 + next(_NUMBER)
+        with self.world.database.writing() as session:
+            session.add(models.Job(id=number, name="layer.publish", user_id=self.user_of(who), status="done"))
+        return number
+
+    def upload(self, who: str | None) -> dict[str, Any]:
+        """What that user may upload."""
+        number = next(_NUMBER)
+        if who == K:
+            content, kind = f"external_id,name,kind,lon,lat\np{number},Shop,own,-104.9,39.7\n", "places"
+        else:
+            content, kind = f"external_id,name,lon,lat\nc{number},Someone,-104.9,39.7\n", "customers"
+        return {
+            "files": {"file": ("file.csv", content, "text/csv")},
+            "data": {"kind": kind, "source": "test"},
+        }
+
+    def imported(self, who: str | None, status: str = "preview") -> str:
+        """An import of that user, in a status."""
+        client = self.world.new_client()
+        cookie, csrf = open_session(self.world, who if who in (A, M, K) else A)
+        client.cookies["geocrm_session"], client.headers["X-CSRF-Token"] = cookie, csrf
+        answer = client.post("/v1/imports", **self.upload(who if who in (A, M, K) else A))
+        client.close()
+        assert answer.status_code == 202, answer.text
+        number = answer.json()["id"].removeprefix("imp_")
+        if status != "preview":
+            with self.world.database.writing() as session:
+                session.execute(
+                    text("UPDATE import_batches SET status = :status WHERE id = CAST(:id AS bigint)"),
+                    {"status": status, "id": int(number)},
+                )
+        return f"/v1/imports/imp_{number}"
+
+
+def _calls() -> dict[str, Callable[[Maker, str | None], Call]]:
+    """A valid call of each operation."""
+
+    def get(path: str) -> Callable[[Maker, str | None], Call]:
+        return lambda make, who: ("GET", path, {})
+
+    def of_customer(method: str, piece: str, suffix: str = "", **more: Any) -> Callable[[Maker, str | None], Call]:
+        return lambda make, who: (method, make.customer()[piece] + suffix, more)
+
+    def of_draft(method: str, suffix: str, area: bool = False, **more: Any) -> Callable[[Maker, str | None], Call]:
+        def call(make: Maker, who: str | None) -> Call:
+            last = f"/areas/ter_{make.world.ids['denver']}" if area else ""
+            return method, f"/v1/layers/lay_service/drafts/{make.draft()}{suffix}{last}", more
+
+        return call
+
+    def sale(make: Maker, who: str | None) -> Call:
+        body = {"customer_id": make.customer()["id"], "occurred_at": "2026-01-02T03:04:05Z", "currency": "USD"}
+        return "POST", "/v1/sales", {"json": body | {"amount": "12.50"}}
+
+    def interaction(make: Maker, who: str | None) -> Call:
+        body = {"customer_id": make.customer()["id"], "occurred_at": "2026-01-02T03:04:05Z", "kind": "call"}
+        return "POST", "/v1/interactions", {"json": body}
+
+    def resolve(make: Maker, who: str | None) -> Call:
+        made = make.customer()
+        entry = {"customer_id": made["id"], "site_id": made["site_id"]}
+        body = {"entries": [entry], "action": "dismiss", "reason": "seen"}
+        return "POST", "/v1/layers/lay_service/contradictions/resolve", {"json": body}
+
+    def move(make: Maker, who: str | None) -> Call:
+        moves = [{"customer_id": make.customer()["id"], "area_id": f"ter_{make.world.ids['denver']}"}]
+        return "POST", "/v1/layers/lay_service/moves", {"json": {"moves": moves, "reason": "asked for"}}
+
+    def hand_over(make: Maker, who: str | None) -> Call:
+        body = {"from_user_id": f"usr_{make.user()}", "to_user_id": f"usr_{make.user()}", "reason": "left"}
+        return "POST", "/v1/hand-over", {"json": body}
+
+    def owner(make: Maker, who: str | None) -> Call:
+        body = {"owner_id": f"usr_{make.world.users[R]}", "team_id": f"tea_{make.world.ids['north']}", "reason": "so"}
+        return "PUT", f"/v1/areas/ter_{make.world.ids['denver']}/owner", {"json": body}
+
+    def of_import(
+        method: str, suffix: str, status: str = "preview", **more: Any
+    ) -> Callable[[Maker, str | None], Call]:
+        return lambda make, who: (method, make.imported(who, status) + suffix, more)
+
+    number = "/v1/layers/lay_service"
+    point = {"lon": -104.99, "lat": 39.74}
+    return {
+        "get_health": get("/health"),
+        "get_ready": get("/ready"),
+        "sign_in": lambda make, who: (
+            "POST", "/v1/sessions", {"json": {"email": make.world.emails[R], "password": "a long enough password"}},
+        ),
+        "sign_out": lambda make, who: ("DELETE", "/v1/sessions/current", {}),
+        "get_me": get("/v1/me"),
+        "list_jobs": get("/v1/jobs"),
+        "get_job": lambda make, who: ("GET", f"/v1/jobs/job_{make.job(who)}", {}),
+        "list_customers": get("/v1/customers?stage=active"),
+        "count_customers": get("/v1/customers/count"),
+        "get_customer": of_customer("GET", "path"),
+        "get_customer_history": of_customer("GET", "path", "/history"),
+        "list_customer_sales": of_customer("GET", "path", "/sales"),
+        "get_customer_monthly_sales": of_customer("GET", "path", "/sales/monthly"),
+        "get_sale": of_customer("GET", "sale"),
+        "list_customer_interactions": of_customer("GET", "path", "/interactions"),
+        "get_interaction": of_customer("GET", "note"),
+        "get_customer_territories": of_customer("GET", "path", "/territories"),
+        "create_customer": lambda make, who: ("POST", "/v1/customers", {"json": {"kind": "person", "name": "Bea"}}),
+        "edit_customer": of_customer("PATCH", "path", json=BODY, headers=ANY),
+        "add_site": of_customer("POST", "path", "/sites", json={"location": point}),
+        "edit_site": of_customer("PATCH", "site", json={"label": "Depot"}, headers=ANY),
+        "delete_site": of_customer("DELETE", "site", headers=ANY),
+        "place_site_by_hand": of_customer("POST", "site", "/place", json=point, headers=ANY),
+        "place_site_again": of_customer("POST", "site", "/place-again", headers=ANY),
+        "add_contact": of_customer("POST", "path", "/contacts", json=BODY),
+        "edit_contact": of_customer("PATCH", "contact", json=BODY, headers=ANY),
+        "delete_contact": of_customer("DELETE", "contact", headers=ANY),
+        "grant_consent": of_customer(
+            "POST", "path", "/consents",
+            json={"purpose": "service", "channel": "email", "granted_at": "2026-01-02T03:04:05Z"},
+        ),
+        "withdraw_consent": of_customer(
+            "POST", "path", "/consents/withdraw", json={"purpose": "marketing", "channel": "email"}
+        ),
+        "create_sale": sale,
+        "create_interaction": interaction,
+        "edit_interaction": of_customer("PATCH", "note", json={"subject": "s"}, headers=ANY),
+        "list_places": get("/v1/places?bbox=-106,39,-104,41"),
+        "get_place": lambda make, who: ("GET", make.place(), {}),
+        "create_place": lambda make, who: (
+            "POST", "/v1/places", {"json": {"kind": "own", "name": "Shop", "location": point}},
+        ),
+        "edit_place": lambda make, who: ("PATCH", make.place(), {"json": BODY, "headers": ANY}),
+        "delete_place": lambda make, who: ("DELETE", make.place(), {"headers": ANY}),
+        "list_products": get("/v1/products"),
+        "list_layers": get("/v1/layers"),
+        "get_layer": get(number),
+        "list_layer_versions": get(f"{number}/versions"),
+        "list_areas": get(f"{number}/areas"),
+        "get_area": lambda make, who: ("GET", f"{number}/versions/1/areas/ter_{make.world.ids['denver']}", {}),
+        "list_named_accounts": get(f"{number}/versions/1/named-accounts"),
+        "get_coverage": get(f"{number}/versions/1/coverage"),
+        "list_contradictions": get(f"{number}/contradictions"),
+        "count_contradictions": get(f"{number}/contradictions/counts"),
+        "report_territory_sales": get(f"{number}/sales?start=2026-01-01&end=2027-01-01"),
+        "find_territories_at_points": lambda make, who: ("POST", "/v1/territories/at", {"json": {"points": [point]}}),
+        "get_territories_at": get("/v1/territories/at?lon=-104.99&lat=39.74"),
+        "create_layer": lambda make, who: (
+            "POST", "/v1/layers", {"json": {"key": f"k{next(_NUMBER)}", "name": "New", "kind": "territories"}},
+        ),
+        "create_draft": lambda make, who: ("POST", f"{number}/drafts", {"json": {"from": "published"}}),
+        "discard_draft": of_draft("DELETE", ""),
+        "add_area": of_draft("POST", "/areas", json={"name": "North", "geometry": SQUARE}),
+        "edit_area": of_draft("PUT", "", area=True, json={"priority": 2}, headers=ANY),
+        "delete_area": of_draft("DELETE", "", area=True, headers=ANY),
+        "change_named_accounts": of_draft("PUT", "/named-accounts", json={"add": []}),
+        "preview_draft": of_draft("POST", "/preview", json={}),
+        "publish_draft": of_draft("POST", "/publish", json={"reason": "because"}),
+        "undo_layer": lambda make, who: ("POST", f"{number}/undo", {"json": {"reason": "wrong"}}),
+        "move_customers": move,
+        "resolve_contradictions": resolve,
+        "hand_over": hand_over,
+        "set_area_owner": owner,
+        "list_colleagues": get("/v1/colleagues"),
+        "list_teams": get("/v1/teams"),
+        "list_users": get("/v1/users"),
+        "get_user": lambda make, who: ("GET", f"/v1/users/usr_{make.user()}", {}),
+        "create_user": lambda make, who: (
+            "POST", "/v1/users", {"json": {"email": f"n{next(_NUMBER)}@example.com", "name": "New", "role": "rep"}},
+        ),
+        "edit_user": lambda make, who: ("PATCH", f"/v1/users/usr_{make.user()}", {"json": BODY, "headers": ANY}),
+        "create_team": lambda make, who: ("POST", "/v1/teams", {"json": {"name": f"Team n{next(_NUMBER)}"}}),
+        "edit_team": lambda make, who: (
+            "PATCH", f"/v1/teams/tea_{make.world.ids['south']}", {"json": {"name": f"South {next(_NUMBER)}"}},
+        ),
+        "list_keys": get("/v1/keys"),
+        "create_key": lambda make, who: (
+            "POST", "/v1/keys",
+            {"json": {"name": "app", "user_id": f"usr_{make.user()}", "scopes": ["customers:read"]}},
+        ),
+        "revoke_key": lambda make, who: ("DELETE", f"/v1/keys/key_{make.key()}", {}),
+        "list_audit_log": get("/v1/audit"),
+        "list_imports": get("/v1/imports"),
+        "create_import": lambda make, who: ("POST", "/v1/imports", make.upload(who)),
+        "get_import": of_import("GET", ""),
+        "preview_import": of_import("GET", "/preview"),
+        "change_import_recipe": of_import("PUT", "/recipe", json={"recipe": {}}),
+        "run_import": of_import("POST", "/run", json={}),
+        "undo_import": of_import("POST", "/undo", "done", json={}),
+        "get_import_rejected": of_import("GET", "/rejected.csv"),
+        "follow_import": of_import("GET", "/events"),
+        "list_waiting_sites": get("/v1/placing"),
+        "count_waiting_sites": get("/v1/placing/counts"),
+        "export_customers": get("/v1/exports/customers.csv?stage=active"),
+        "find_customers_nearby": get("/v1/customers/nearby?lon=-104.99&lat=39.74&limit=5"),
+        "get_customer_tilejson": get("/tiles/customers.json"),
+        "get_customer_tile": get("/tiles/customers/9/106/194.mvt"),
+        "get_area_tilejson": get("/tiles/areas/lay_service.json"),
+        "get_area_tile": get("/tiles/areas/lay_service/9/106/194.mvt"),
+    }  # fmt: skip
+
+
+CALLS = _calls()
+DOCUMENT = create_app().openapi()
+OPERATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    operation["operationId"]: (path, operation)
+    for path, item in DOCUMENT["paths"].items()
+    for method, operation in item.items()
+    if method in ("get", "post", "put", "patch", "delete")
+}
+
+
+def test_every_operation_is_in_the_table() -> None:
+    assert set(OPERATIONS) == set(MAY) == set(CALLS)
+
+
+def test_every_operation_is_described_with_examples() -> None:
+    for name, (_, operation) in OPERATIONS.items():
+        assert operation.get("summary"), name
+        assert operation.get("tags"), name
+        if "requestBody" in operation and "application/json" in operation["requestBody"]["content"]:
+            content = operation["requestBody"]["content"]["application/json"]
+            assert "example" in content or "examples" in content, f"{name}: no example of a request"
+        for status, answer in operation["responses"].items():
+            for kind, content in answer.get("content", {}).items():
+                if int(status) >= 400:
+                    assert kind == "application/problem+json", (name, status)
+                elif kind == "application/json":
+                    assert "example" in content or "examples" in content, f"{name}: no example of an answer"
+
+
+@pytest.fixture(scope="module")
+def maker(world: World) -> Iterator[Maker]:
+    admin = world.new_client()
+    cookie, csrf = open_session(world, A)
+    admin.cookies["geocrm_session"], admin.headers["X-CSRF-Token"] = cookie, csrf
+    layer = admin.post("/v1/layers", json={"key": "service", "name": "Service", "kind": "territories"})
+    world.ids["service"] = int(layer.json()["id"].removeprefix("lay_"))
+    draft = admin.post("/v1/layers/lay_service/drafts", json={"from": "empty"}).json()["version"]
+    body = {
+        "name": "Denver",
+        "geometry": SQUARE,
+        "owner_id": f"usr_{world.users[R]}",
+        "team_id": f"tea_{world.ids['north']}",
+    }
+    area = admin.post(f"/v1/layers/lay_service/drafts/{draft}/areas", json=body)
+    assert area.status_code == 201, area.text
+    world.ids["denver"] = int(area.json()["id"].removeprefix("ter_"))
+    for _ in range(2):  # so that there is a former version to go back to
+        started = admin.post(f"/v1/layers/lay_service/drafts/{draft}/publish", json={"reason": "first"})
+        assert started.status_code == 202, started.text
+        jobs.run_queued(world.database)
+        done = admin.get(f"/v1/jobs/{started.json()['job_id']}").json()
+        assert done["status"] == "done", done
+        draft = admin.post("/v1/layers/lay_service/drafts", json={}).json()["version"]
+    yield Maker(world, admin)
+    admin.close()
+
+
+@pytest.fixture(autouse=True)
+def _unlimited(world: World) -> None:
+    """Signing in over and over again is not what is tested here."""
+    world.app.state.settings.login_attempts_per_15_min = 1000
+
+
+KEPT = ("audit_log", "audit_payloads", "audit_seals", "user_sessions", "login_attempts", "spatial_ref_sys")
+
+
+def state_of(world: World) -> dict[str, str]:
+    """A digest of every table but the audit and who is signed in."""
+    with world.database.writing() as session:
+        tables = session.scalars(
+            text(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> ALL (:kept)"
+                " AND tablename NOT LIKE 'alembic%' ORDER BY 1"
+            ),
+            {"kept": list(KEPT)},
+        ).all()
+        sql = " UNION ALL ".join(
+            f"SELECT '{table}' AS named, md5(string_agg(x::text, ',' ORDER BY x::text)) AS digest FROM {table} x"
+            for table in tables
+        )
+        return {row.named: row.digest for row in session.execute(text(sql))}
+
+
+def send(client: TestClient, call: Call) -> Any:
+    method, path, more = call
+    return client.request(method, path, **more)
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_in_order_401_403_404_422_valid(name: str, client: Clients, world: World, maker: Maker) -> None:
+    may = MAY[name]
+    path, operation = OPERATIONS[name]
+    call = CALLS[name](maker, A)
+    maker.imported  # noqa: B018 - what a call needs is made before the state is taken
+    before = state_of(world)
+
+    for who in (None, *ROLES, *KEYS):
+        if who in may:
+            continue
+        answer = send(client(who), call)
+        assert answer.status_code == (401 if who is None else 403), (who, answer.status_code, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json", who
+    allowed = A if A in may else None
+    if "_id}" in path or "{layer}" in path:
+        gone = re.sub(r"(cus|sit|con|sal|int|pla|ter|usr|tea|key|imp|job)_\d+", r"\1_999999999", call[1])
+        gone = gone.replace("lay_service", "lay_nowhere")
+        answer = send(client(allowed), (call[0], gone, call[2]))
+        assert answer.status_code == 404, (answer.status_code, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
+    for wrong in _wrong(call, path, operation):
+        answer = send(client(allowed), wrong)
+        assert answer.status_code == 422, (wrong, answer.status_code, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["errors"], answer.text
+    assert state_of(world) == before, "a refused request changed something"
+
+    for who in sorted(may, key=str):
+        call = CALLS[name](maker, who)
+        caller = client(who)
+        if name == "sign_out" and who in ROLES:
+            caller = world.new_client()
+            cookie, csrf = open_session(world, who)
+            caller.cookies["geocrm_session"], caller.headers["X-CSRF-Token"] = cookie, csrf
+        if name == "sign_in":
+            caller = world.new_client()
+        answer = send(caller, call)
+        assert 200 <= answer.status_code < 300, (who, call, answer.status_code, answer.text)
+        documented = operation["responses"][str(answer.status_code)]
+        kind = answer.headers.get("content-type", "").partition(";")[0]
+        assert answer.status_code == 204 or kind in documented["content"], (who, kind)
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        if path.startswith("/v1/"):
+            assert answer.headers["cache-control"] in ("no-store", "no-cache"), answer.headers
+            assert "ratelimit" in answer.headers
+        if name == "sign_out" and who in ROLES:
+            assert caller.get("/v1/me").status_code == 401
+
+
+def _wrong(call: Call, path: str, operation: dict[str, Any]) -> Iterator[Call]:
+    """Calls like this one with one thing wrong."""
+    method, address, more = call
+    if "json" in more:
+        yield method, address, more | {"json": more["json"] | {"batch_id": 1}}
+    parameters = {(parameter["in"], parameter["name"]) for parameter in operation.get("parameters", [])}
+    joint = "&" if "?" in address else "?"
+    if ("query", "cursor") in parameters:
+        yield method, f"{address}{joint}cursor=!", more
+    if ("query", "limit") in parameters:
+        yield (
+            method,
+            f"{address}{joint}limit=0" if "limit=" not in address else address.replace("limit=5", "limit=0"),
+            more,
+        )
+    if ("query", "filter") in parameters:
+        wrong = json.dumps({"field": "nothing", "op": "=", "value": 1})
+        yield method, f"{address}{joint}filter={wrong}", more
+    malformed = re.sub(r"(cus|sit|con|sal|int|pla|ter|usr|tea|key|imp|job)_\d+$", r"\1_x", address)
+    if malformed != address:
+        yield method, malformed, more
