@@ -1,6 +1,7 @@
 """Import the AdventureWorks sample whole: people, shops, sales, territories; then say whose everybody is, and why.
 
     python examples/adventureworks/run.py DIRECTORY          import (a second time: everything unchanged)
+    python examples/adventureworks/run.py DIRECTORY --place  place those at (0, 0) from their address
     python examples/adventureworks/run.py DIRECTORY --undo   take it back
 
 DIRECTORY holds customers_geo.csv, stores_geo.csv, sales_lines.csv and territories.geojson. The database is the one that
@@ -33,7 +34,7 @@ from geocrm.db.engine import Database, open_database
 from geocrm.ids import show
 from geocrm.ingest import load, recipes, undo
 from geocrm.settings import get_settings
-from geocrm.spatial import atlas, layers, publishing
+from geocrm.spatial import atlas, geocoding, layers, publishing
 
 HERE = Path(__file__).parent
 SOURCE = "adventureworks"
@@ -196,13 +197,26 @@ def print_summary(database: Database, done: Done) -> None:
             {"source": SOURCE},
         )
     print(f"sales: {sold.orders:,} orders, {sold.lines:,} lines, {sold.amount:,} USD")
-    print(f"flagged: {flagged:,} addresses came as (0, 0); they are on no map until re-placed (geocrm place --flagged)")
+    print(f"flagged: {flagged:,} addresses came as (0, 0); they are on no map until --place")
     for title, found in (("by polygon alone", done.by_polygon), ("with the rules", done.with_rules)):
         if found is not None:
             print(
                 f"{title}: {found.same:,} people in the territory that their record names, {found.other:,} in another, "
                 f"{found.none:,} in none; queue: {found.queue or 'empty'}"
             )
+
+
+def place_flagged(database: Database) -> geocoding.Outcome:
+    """Place the people and shops of this source that came as (0, 0) from their address; the flags are cleared."""
+    with database.writing() as session:
+        sites = session.scalars(
+            text(
+                "SELECT t.id FROM sites t JOIN customer_sources x ON x.customer_id = t.customer_id "
+                "WHERE x.source = :source AND t.placement = 'flagged'"
+            ),
+            {"source": SOURCE},
+        ).all()
+        return geocoding.replace_flagged(session, sites, actor=SYSTEM, limit=max(len(sites), 1))
 
 
 def undo_all(database: Database, say: Callable[[str], None] = lambda line: None) -> None:
@@ -228,16 +242,20 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("directory", type=Path, help="where customers_geo.csv and the other three files lie")
+    parser.add_argument("--place", action="store_true", help="place those at (0, 0) from their address")
     parser.add_argument("--undo", action="store_true", help="take the imports back")
     given = parser.parse_args(arguments)
     missing = [name for name in FILES.values() if not (given.directory / name).is_file()]
-    if missing and not given.undo:
+    if missing and not (given.undo or given.place):
         print(f"{given.directory} lacks {', '.join(missing)}", file=sys.stderr)
         return 2
     database = open_database(get_settings())
     try:
         if given.undo:
             undo_all(database, print)
+        elif given.place:
+            placed = place_flagged(database)
+            print(f"placed {placed.placed:,} of {placed.considered:,} from their address: {placed.by_source}")
         else:
             print_summary(database, import_all(database, given.directory, print))
     finally:

@@ -166,12 +166,14 @@ def draw_streets(zips: pd.DataFrame, counties: gpd.GeoDataFrame, seed: int) -> S
         return found
 
     home = county_of(zips["lon"].to_numpy(), zips["lat"].to_numpy())[owner]
-    start, middle, end = (county_of(lon + t * run, lat + t * rise) for t in (0.0, 0.5, 1.0))
-    # a street that leaves its county is pulled to the ZIP point and shortened
-    strays = (start != home) | (middle != home) | (end != home)
-    lon = np.where(strays, zip_lon + rng.normal(0, 0.002, n), lon)
-    lat = np.where(strays, zip_lat + rng.normal(0, 0.002, n), lat)
-    run, rise = np.where(strays, run * 0.15, run), np.where(strays, rise * 0.15, rise)
+    # a street that leaves its county is moved to the other side of the ZIP point, then nearer and nearer to it
+    for factor in (-0.8, 0.55, -0.35, 0.15, 0.0):
+        ends = [county_of(lon + t * run, lat + t * rise) for t in (0.0, 0.5, 1.0)]
+        strays = np.flatnonzero(np.any([end != home for end in ends], axis=0))
+        run[strays] *= 0.75
+        rise[strays] *= 0.75
+        lon[strays] = zip_lon[strays] + east_km[strays] * factor / km_lon[strays] - run[strays] / 2
+        lat[strays] = zip_lat[strays] + north_km[strays] * factor / KM_PER_DEGREE - rise[strays] / 2
     middle = county_of(lon + run / 2, lat + rise / 2)
     keep = middle >= 0
 

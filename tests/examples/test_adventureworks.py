@@ -207,7 +207,7 @@ def fingerprint(database: Database) -> dict[str, str]:
             table: one(
                 session, f"SELECT coalesce(md5(string_agg(md5(t::text), '' ORDER BY t::text)), '') FROM {table} t"
             )
-            for table in (*FACTS, "assignments", "areas", "area_versions", "layer_areas")
+            for table in (*FACTS, "assignments", "areas", "area_versions", "layers")
             if table != "site_cells"
         }
 
