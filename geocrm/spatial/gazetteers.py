@@ -153,8 +153,8 @@ def _unique_rows(frame: pd.DataFrame) -> tuple[NDArray[np.int64], pd.DataFrame]:
 
 def _locate_country(country: str, rows: pd.DataFrame) -> Iterator[_Found]:
     """Places of unique addresses of one country, in order."""
-    postal = _find_postal(country, rows["postal_code"])
-    for position, (city, region) in enumerate(zip(rows["city"], rows["region"], strict=True)):
+    postal = _find_postal(country, rows["postal_code"].tolist())
+    for position, (city, region) in enumerate(zip(rows["city"].tolist(), rows["region"].tolist(), strict=True)):
         code, point, hint, town = postal[position]
         names = town_names(city)
         if point is not None:
@@ -172,7 +172,7 @@ def _locate_country(country: str, rows: pd.DataFrame) -> Iterator[_Found]:
 _Postal = tuple[str, _Found | None, _Hint | None, str]  # code, place, hint, key of the code's town
 
 
-def _find_postal(country: str, column: pd.Series) -> list[_Postal]:
+def _find_postal(country: str, column: list[str]) -> list[_Postal]:
     codes = [clean_code(value) for value in column]
     if country == "GB":
         return [_find_british(code) for code in codes]
