@@ -1,12 +1,13 @@
 """Areas in drafts: put, delete, import; what an area is as of a version."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import shapely
 from geoalchemy2.shape import from_shape, to_shape
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from geocrm import errors, filters, ids
@@ -115,38 +116,20 @@ def _put(
             )
     if name is not UNSET:
         _check_name(name)
-    if priority is not UNSET and (
-        isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > MAX_PRIORITY
-    ):
-        raise Invalid(
-            "The priority is a whole number.",
-            errors=[{"pointer": "/priority", "detail": f"expected a whole number within ±{MAX_PRIORITY}"}],
-        )
+    _check_priority(priority)
     if owner_id is not UNSET and owner_id is not None and session.get(User, owner_id) is None:
         raise Invalid(
             f"There is no user {ids.show('usr', owner_id)}.", errors=[{"pointer": "/owner", "detail": "no such user"}]
         )
     notes: tuple[str, ...] = ()
-    stored: Any = before.geometry if before is not None else None
     if isinstance(geometry, Outline):
-        notes = geometry.notes
-        stored = from_shape(geometry.geometry, srid=4326)
-    elif geometry is None:
-        stored = None
-    sets_owner = owner_id is not UNSET or team_id is not UNSET
+        notes, geometry = geometry.notes, geometry.geometry
+    given = {
+        "name": None if name is UNSET else name, "geometry": geometry, "rule": rule, "priority": priority,
+        "attributes": attributes, "owner_id": owner_id, "team_id": team_id,
+    }  # fmt: skip
     number = int(session.scalar(select(func.max(AreaVersion.version)).where(AreaVersion.area_id == area.id)) or 0) + 1
-    made = AreaVersion(
-        area_id=area.id,
-        version=number,
-        name=name if name is not UNSET else before.name if before else area.name,
-        geometry=stored,
-        rule=rule if rule is not UNSET else before.rule if before else None,
-        priority=priority if priority is not UNSET else before.priority if before else 0,
-        attributes=dict(attributes) if attributes is not UNSET else before.attributes if before else {},
-        sets_owner=sets_owner or bool(before and before.sets_owner),
-        owner_id=owner_id if owner_id is not UNSET else _kept(before, area, "owner_id"),
-        team_id=team_id if team_id is not UNSET else _kept(before, area, "team_id"),
-    )
+    made = AreaVersion(area_id=area.id, version=number, **_values(given, area, before))
     session.add(made)
     session.flush()
     if held is None:
@@ -162,9 +145,21 @@ def _put(
     return PutArea(area.id, number, notes)
 
 
-def _kept(before: AreaVersion | None, area: Area, what: str) -> int | None:
+def _kept(before: AreaVersion | None, area: Area | None, what: str) -> int | None:
     """Who owns the area while a draft says nothing of it: as an earlier edit of the draft set it, or as it is."""
-    return getattr(before if before is not None and before.sets_owner else area, what)
+    if before is not None and before.sets_owner:
+        return getattr(before, what)
+    return None if area is None else getattr(area, what)
+
+
+def _check_priority(priority: Any) -> None:
+    if priority is UNSET:
+        return
+    if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > MAX_PRIORITY:
+        raise Invalid(
+            "The priority is a whole number.",
+            errors=[{"pointer": "/priority", "detail": f"expected a whole number within ±{MAX_PRIORITY}"}],
+        )
 
 
 def _check_name(name: Any) -> None:
@@ -225,57 +220,58 @@ def import_areas(
 ) -> AreaImport:
     """Put areas from a file into a draft, each by what the source calls it: known ones change, others are new.
 
-    A row is a mapping with `external_id` and, each optional, `name`, `geometry` (shapely or GeoJSON), `rule`,
-    `priority`, `owner_id`, `team_id`, `attributes`, and `row` (its number in the file). With `replace` the areas of the
-    draft that no row names are taken out. A row that is not valid is rejected with the reason; the others go in. Nothing
-    is written for rows that change nothing."""
+    A row is a mapping with `external_id` and, each optional, `name`, `geometry` (shapely or GeoJSON), `rule`, `priority`,
+    `owner_id`, `team_id`, `attributes`, and `row` (its number in the file). With `replace` the areas of the draft that no
+    row names are taken out. A row that is not valid is rejected with the reason; the others go in. Nothing is written for
+    rows that change nothing. All rows are held in memory."""
     _, draft = layers.get_draft(session, layer_id, version, actor=actor)
     draft.batch_id = batch_id or draft.batch_id
-    known = {
-        external: area
-        for external, area in session.execute(
-            select(AreaSource.external_id, AreaSource.area_id)
-            .join(Area, Area.id == AreaSource.area_id)
-            .where(AreaSource.source == source, Area.layer_id == layer_id)
-        )
-    }
-    held = {
-        area: area_version
-        for area, area_version in session.execute(
-            select(LayerArea.area_id, LayerArea.area_version).where(
-                LayerArea.layer_id == layer_id, LayerArea.layer_version == version
-            )
-        )
-    }
+    session.flush()
     done = AreaImport()
+    read: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows, start=1):
         line, external = row.get("row", number), row.get("external_id")
         try:
-            if external is None or str(external) == "":
-                raise Invalid(
-                    "An area needs an identifier.", errors=[{"pointer": "/external_id", "detail": "is missing"}]
-                )
-            external = str(external)
-            if external in done.area_ids:
-                raise Invalid(
-                    f"The identifier {external!r} occurs twice.",
-                    errors=[{"pointer": "/external_id", "detail": "occurs twice in the file"}],
-                )
-            area_id = _import_row(
-                session, draft, source, row, external, known.get(external), held, done, crs, repair, line
-            )
-            done.area_ids[external] = area_id
+            read[_external_id(external, read)] = _read_row(row, line, crs, repair, done)
         except errors.Invalid as fault:
             first = fault.errors[0] if fault.errors else {"pointer": "", "detail": fault.detail}
             done.rejected.append({"row": line, "external_id": external} | first)
+    known = _known_areas(session, layer_id, source)
+    held = _held_versions(session, layer_id, version)
+    _check_owners(session, read, done)
+    changed: list[tuple[int, dict[str, Any]]] = []
+    for external, given in read.items():
+        area = known.get(external)
+        if area is None:
+            continue
+        done.area_ids[external] = area.id
+        stored = held.get(area.id)
+        if stored is not None and _same(area, stored, given):
+            done.unchanged += 1
+        else:
+            changed.append((area.id, _values(given, area, stored)))
+            done.changed += 1
+    fresh = [(external, given) for external, given in read.items() if external not in known]
+    if fresh:
+        made = session.scalars(
+            insert(Area).returning(Area.id, sort_by_parameter_order=True),
+            [{"layer_id": layer_id, "name": given["name"] or external} for external, given in fresh],
+        ).all()
+        for area_id, (external, given) in zip(made, fresh, strict=True):
+            done.area_ids[external] = area_id
+            changed.append((area_id, _values(given | {"name": given["name"] or external}, None, None)))
+        done.new = len(fresh)
+        named_so = [{"source": source, "external_id": e, "area_id": done.area_ids[e]} for e, _ in fresh]
+        put = postgresql.insert(AreaSource)
+        session.execute(
+            put.on_conflict_do_update(index_elements=["source", "external_id"], set_={"area_id": put.excluded.area_id}),
+            named_so,
+        )
+    _write_versions(session, draft, changed)
     if replace:
         kept = set(done.area_ids.values())
-        gone = [area for area in held if area not in kept]
-        session.execute(
-            delete(LayerArea).where(
-                LayerArea.layer_id == layer_id, LayerArea.layer_version == version, LayerArea.area_id.in_(gone)
-            )
-        )
+        for area_id in [area for area in held if area not in kept]:
+            delete_area(session, layer_id, version, area_id, actor=actor)
     session.flush()
     audit.record(
         session, "areas.import", actor_id=actor.user_id, key_id=actor.key_id, object_id=ids.show("lay", layer_id),
@@ -285,46 +281,121 @@ def import_areas(
     return done
 
 
-def _import_row(
-    session: Session, draft: LayerVersion, source: str, row: Mapping[str, Any], external: str, area_id: int | None,
-    held: Mapping[int, int], done: AreaImport, crs: Any, repair: bool, line: Any,
-) -> int:  # fmt: skip
-    geometry = row.get("geometry", UNSET)
-    if geometry is not UNSET and geometry is not None:
-        geometry = read_outline(geometry, crs=crs, repair=repair)
-        done.notes += [{"row": line, "external_id": external, "detail": note} for note in geometry.notes]
-    rule = row.get("rule", UNSET)
-    if rule is not UNSET:
-        rule = read_rule(rule)
-    given = {
-        "name": row.get("name") or (UNSET if area_id is not None else external),
-        "geometry": geometry,
-        "rule": rule,
-        "priority": row.get("priority", UNSET) if row.get("priority") is not None else UNSET,
-        "attributes": row.get("attributes", UNSET) if row.get("attributes") is not None else UNSET,
-        "owner_id": row.get("owner_id", UNSET),
-        "team_id": row.get("team_id", UNSET),
-    }
-    if area_id is not None and area_id in held and _same(session, area_id, held[area_id], given):
-        done.unchanged += 1
-        return area_id
-    put = _put(session, draft, area_id, **given)
-    if area_id is None:
-        session.merge(AreaSource(source=source, external_id=external, area_id=put.area_id))
-        done.new += 1
+def _external_id(external: Any, read: Mapping[str, Any]) -> str:
+    if external is None or str(external) == "":
+        raise Invalid("An area needs an identifier.", errors=[{"pointer": "/external_id", "detail": "is missing"}])
+    if str(external) in read:
+        raise Invalid(
+            f"The identifier {external!r} occurs twice.",
+            errors=[{"pointer": "/external_id", "detail": "occurs twice in the file"}],
+        )
+    return str(external)
+
+
+def _read_row(row: Mapping[str, Any], line: Any, crs: Any, repair: bool, done: AreaImport) -> dict[str, Any]:
+    """The fields of a row, checked; UNSET where the row says nothing."""
+    given: dict[str, Any] = {"row": line, "geometry": row.get("geometry", UNSET), "name": row.get("name")}
+    if given["name"]:
+        _check_name(given["name"])
+    for name in ("priority", "attributes"):
+        value = row.get(name)
+        given[name] = UNSET if value is None else value
+    _check_priority(given["priority"])
+    for name in ("owner_id", "team_id"):
+        given[name] = row.get(name, UNSET)
+    given["rule"] = read_rule(row["rule"]) if "rule" in row else UNSET
+    if given["geometry"] is not UNSET and given["geometry"] is not None:
+        outline = read_outline(given["geometry"], crs=crs, repair=repair)
+        done.notes += [{"row": line, "external_id": row.get("external_id"), "detail": note} for note in outline.notes]
+        given["geometry"] = outline.geometry
+    return given
+
+
+def _check_owners(session: Session, read: dict[str, dict[str, Any]], done: AreaImport) -> None:
+    wanted = {g["owner_id"] for g in read.values() if g["owner_id"] is not UNSET and g["owner_id"] is not None}
+    if not wanted:
+        return
+    users = set(session.scalars(select(User.id).where(User.id.in_(wanted))))
+    for external in [e for e, g in read.items() if g["owner_id"] in wanted - users]:
+        gone = read.pop(external)
+        done.rejected.append(
+            {"row": gone["row"], "external_id": external, "pointer": "/owner", "detail": "no such user"}
+        )
+
+
+def _known_areas(session: Session, layer_id: int, source: str) -> dict[str, Area]:
+    rows = session.execute(
+        select(AreaSource.external_id, Area)
+        .join(Area, Area.id == AreaSource.area_id)
+        .where(AreaSource.source == source, Area.layer_id == layer_id)
+    )
+    return {external: area for external, area in rows}  # noqa: C416
+
+
+def _held_versions(session: Session, layer_id: int, version: int) -> dict[int, AreaVersion]:
+    rows = session.scalars(
+        select(AreaVersion)
+        .join(LayerArea, (LayerArea.area_id == AreaVersion.area_id) & (LayerArea.area_version == AreaVersion.version))
+        .where(LayerArea.layer_id == layer_id, LayerArea.layer_version == version)
+    )
+    return {stored.area_id: stored for stored in rows}
+
+
+def _values(given: Mapping[str, Any], area: Area | None, before: AreaVersion | None) -> dict[str, Any]:
+    """What an area version stores: what is given, else what stood before."""
+
+    def kept(name: str, otherwise: Any) -> Any:
+        return given[name] if given[name] is not UNSET else otherwise
+
+    geometry = given["geometry"]
+    if geometry is UNSET:
+        stored: Any = None if before is None else before.geometry
     else:
-        done.changed += 1
-    return put.area_id
+        stored = None if geometry is None else from_shape(geometry, srid=4326)
+    sets_owner = given["owner_id"] is not UNSET or given["team_id"] is not UNSET
+    return {
+        "name": given["name"] or (before.name if before else area.name if area else ""),
+        "geometry": stored,
+        "rule": kept("rule", before.rule if before else None),
+        "priority": kept("priority", before.priority if before else 0),
+        "attributes": dict(kept("attributes", before.attributes if before else {})),
+        "sets_owner": sets_owner or bool(before and before.sets_owner),
+        "owner_id": kept("owner_id", _kept(before, area, "owner_id")),
+        "team_id": kept("team_id", _kept(before, area, "team_id")),
+    }
 
 
-def _same(session: Session, area_id: int, version: int, given: Mapping[str, Any]) -> bool:
-    stored = session.get(AreaVersion, (area_id, version))
-    area = session.get(Area, area_id)
-    if stored is None or area is None:
+def _write_versions(session: Session, draft: LayerVersion, changed: Sequence[tuple[int, dict[str, Any]]]) -> None:
+    if not changed:
+        return
+    numbers = dict(
+        session.execute(
+            select(AreaVersion.area_id, func.max(AreaVersion.version))
+            .where(AreaVersion.area_id.in_([area_id for area_id, _ in changed]))
+            .group_by(AreaVersion.area_id)
+        )
+        .all()
+    )
+    versions = [values | {"area_id": a, "version": numbers.get(a, 0) + 1} for a, values in changed]
+    session.execute(insert(AreaVersion), versions)
+    put = postgresql.insert(LayerArea)
+    session.execute(
+        put.on_conflict_do_update(
+            index_elements=["layer_id", "layer_version", "area_id"], set_={"area_version": put.excluded.area_version}
+        ),
+        [
+            {"layer_id": draft.layer_id, "layer_version": draft.version, "area_id": v["area_id"],
+             "area_version": v["version"]}
+            for v in versions
+        ],
+    )  # fmt: skip
+    session.expire_all()
+
+
+def _same(area: Area, stored: AreaVersion, given: Mapping[str, Any]) -> bool:
+    if given["name"] and given["name"] != stored.name:
         return False
-    if any(
-        given[k] is not UNSET and given[k] != getattr(stored, k) for k in ("name", "rule", "priority", "attributes")
-    ):
+    if any(given[k] is not UNSET and given[k] != getattr(stored, k) for k in ("rule", "priority", "attributes")):
         return False
     owner = stored if stored.sets_owner else area
     if any(given[k] is not UNSET and given[k] != getattr(owner, k) for k in ("owner_id", "team_id")):
@@ -335,7 +406,7 @@ def _same(session: Session, area_id: int, version: int, given: Mapping[str, Any]
     present = shape_of(stored)
     if geometry is None or present is None:
         return geometry is None and present is None
-    return bool(shapely.equals_exact(shapely.normalize(present), shapely.normalize(geometry.geometry), 0))
+    return bool(shapely.equals_exact(shapely.normalize(present), shapely.normalize(geometry), 0))
 
 
 def shape_of(stored: AreaVersion) -> shapely.MultiPolygon | None:

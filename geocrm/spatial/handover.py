@@ -13,7 +13,6 @@ from geocrm.db import audit
 from geocrm.db.models import Area, User
 from geocrm.errors import Invalid, NotFound
 from geocrm.spatial import ledger
-from geocrm.spatial.publishing import REFRESH_LIST_AT_MOST
 
 
 @dataclass(frozen=True)
@@ -167,10 +166,7 @@ def _write_owner(
 
 
 def _give_customers(session: Session, from_user_id: int, to_user_id: int, moment: datetime) -> int:
-    session.execute(
-        text("CREATE TEMP TABLE IF NOT EXISTS changed_customers (customer_id bigint PRIMARY KEY) ON COMMIT DROP")
-    )
-    session.execute(text("TRUNCATE changed_customers"))
+    ledger.make_changed_customers(session)
     session.execute(
         text(
             "WITH changed AS (UPDATE customers SET owner_id = CAST(:to_user AS bigint), version = version + 1, "
@@ -179,10 +175,6 @@ def _give_customers(session: Session, from_user_id: int, to_user_id: int, moment
         ),
         {"to_user": to_user_id, "from_user": from_user_id, "now": moment},
     )
-    count = int(session.scalar(text("SELECT count(*) FROM changed_customers")) or 0)
-    if 0 < count <= REFRESH_LIST_AT_MOST:
-        ledger.refresh_lookups(session, list(session.scalars(text("SELECT customer_id FROM changed_customers"))))
-    elif count:
-        ledger.refresh_lookups(session, None)
+    count = ledger.refresh_changed_customers(session)
     session.expire_all()
     return count

@@ -31,6 +31,9 @@ RULES_AT_ONCE: Final = 40
 BULK_AT: Final = 1000
 """From this many sites on, statistics are gathered before the large joins."""
 
+REFRESH_LIST_AT_MOST: Final = 2000
+"""Up to this many customers, lookups are refreshed by a list of ids."""
+
 _LIST: Final = "(SELECT DISTINCT unnest(CAST(:ids AS bigint[])) AS customer_id)"
 _TABLE: Final = "changed_customers"
 
@@ -145,10 +148,22 @@ def adopt(session: Session, layer_id: int, version: int, effective_from: datetim
     }  # fmt: skip
     session.execute(text(named("territories_periods", "layer_in_force")), values)
     derive_periods(session, layer_id, begin=effective_from)
-    session.execute(
-        text("SELECT geocrm_make_pieces(CAST(:layer AS bigint), CAST(:version AS integer))"),
-        {"layer": layer_id, "version": version},
-    )
+    make_pieces(session, layer_id, [version])
+
+
+def make_pieces(session: Session, layer_id: int, versions: Iterable[int]) -> None:
+    """Cut the geometries of these versions into pieces, where that was not done yet."""
+    made = 0
+    for version in versions:
+        made += (
+            session.scalar(
+                text("SELECT geocrm_make_pieces(CAST(:layer AS bigint), CAST(:version AS integer))"),
+                {"layer": layer_id, "version": version},
+            )
+            or 0
+        )
+    if made >= BULK_AT:
+        session.execute(text("SELECT geocrm_analyze_areas()"))
 
 
 def derive_periods(session: Session, layer_id: int, *, begin: datetime) -> None:
@@ -226,7 +241,7 @@ def write_changes(
 
     With `edit` the difference comes from a change of the customers and counts from now on; without, from a version of
     the layer and counts from the version's time on."""
-    values = {"layer": layer.id, "recorded": recorded, "actor": actor.user_id, "reason": reason}
+    values = {"layer": layer.id, "recorded": recorded, "actor": actor.user_id, "reason": reason, "now": now}
     known = session.scalar(text("SELECT EXISTS (SELECT FROM ledger_work WHERE known)"))
     if not known:
         return session.execute(text(named("territories", "write_new")), values).rowcount  # type: ignore[attr-defined]
@@ -248,6 +263,23 @@ def follow(
             session.expire(known, ["territory_ids"])
         elif isinstance(known, Site):
             session.expire(known, ["territory_id"])
+
+
+def make_changed_customers(session: Session) -> None:
+    """Make the temporary table `changed_customers`, which bulk refreshing reads, empty."""
+    session.execute(text("DROP TABLE IF EXISTS pg_temp.changed_customers"))
+    session.execute(text("CREATE TEMP TABLE changed_customers (customer_id bigint PRIMARY KEY) ON COMMIT DROP"))
+
+
+def refresh_changed_customers(session: Session) -> int:
+    """Make the lookup rows of the customers in `changed_customers` follow and drop the table; returns how many."""
+    count = int(session.scalar(text("SELECT count(*) FROM changed_customers")) or 0)
+    if 0 < count <= REFRESH_LIST_AT_MOST:
+        refresh_lookups(session, list(session.scalars(text("SELECT customer_id FROM changed_customers"))))
+    elif count:
+        refresh_lookups(session, None)
+    session.execute(text("DROP TABLE IF EXISTS pg_temp.changed_customers"))
+    return count
 
 
 def refresh_lookups(session: Session, ids: list[int] | None) -> None:

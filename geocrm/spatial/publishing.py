@@ -19,10 +19,9 @@ from geocrm.access import SYSTEM, Actor
 from geocrm.db import audit
 from geocrm.db.models import Layer, LayerVersion
 from geocrm.db.queries import named
-from geocrm.errors import Conflict, Forbidden, Invalid, NotFound
+from geocrm.errors import Conflict, Forbidden, Invalid
 from geocrm.spatial import layers, ledger
 
-REFRESH_LIST_AT_MOST: Final = 2000
 ALWAYS: Final = datetime(1, 1, 2, tzinfo=UTC)
 
 
@@ -129,6 +128,7 @@ def work_out(
     session.flush()
     session.execute(select(Layer.id).where(Layer.id == layer_id).with_for_update())
     layer, draft = layers.get_draft(session, layer_id, version, actor=actor)
+    make_due_current(session, layer_id=layer_id, now=now)
     ledger.begin(session)
     moment, recorded = ledger.clock(session, now)
     begin = effective_from or moment
@@ -147,11 +147,7 @@ def work_out(
     session.execute(text(named("territories_layers", "owners_begin")), values | {"reason": reason})
     if layer.kind != "territories":
         return Plan(layer, version, parent, begin, moment, recorded, None, 0, merged)
-    for number in _ahead(session, layer_id, begin):
-        session.execute(
-            text("SELECT geocrm_make_pieces(CAST(:layer AS bigint), CAST(:version AS integer))"),
-            {"layer": layer_id, "version": number},
-        )
+    ledger.make_pieces(session, layer_id, _ahead(session, layer_id, begin))
     in_force = ledger.layers_in_force(session, layer_id, now=now)[0]
     concerned = _find_concerned(session, everybody=start_before is None or in_force.start != start_before)
     bulk = concerned >= ledger.BULK_AT
@@ -350,23 +346,11 @@ def _follow(session: Session, layer: Layer, in_force: ledger.LayerInForce | None
     session.execute(text(named("territories_periods", "named_accounts_follow")), values)
     if not in_force.is_primary:
         return
-    session.execute(
-        text("CREATE TEMP TABLE IF NOT EXISTS changed_customers (customer_id bigint PRIMARY KEY) ON COMMIT DROP")
-    )
-    session.execute(text("TRUNCATE changed_customers"))
+    ledger.make_changed_customers(session)
     session.execute(text(named("territories", "sites_follow_and_tell")), values)
-    changed = session.scalar(text("SELECT count(*) FROM changed_customers")) or 0
-    if not changed:
-        return
-    session.execute(
-        text(
-            named("territories", "customers_follow").replace("{customers}", "SELECT customer_id FROM changed_customers")
-        )
-    )
-    if changed <= REFRESH_LIST_AT_MOST:
-        ledger.refresh_lookups(session, list(session.scalars(text("SELECT customer_id FROM changed_customers"))))
-    else:
-        ledger.refresh_lookups(session, None)
+    query = named("territories", "customers_follow")
+    session.execute(text(query.replace("{customers}", "SELECT customer_id FROM changed_customers")))
+    ledger.refresh_changed_customers(session)
 
 
 def undo(
@@ -414,27 +398,15 @@ def move(
     return publish(session, layer_id, draft.version, actor=actor, reason=reason, effective_from=effective_from, now=now)
 
 
-def make_due_current(session: Session, *, now: datetime | None = None) -> list[int]:
+def make_due_current(session: Session, *, layer_id: int | None = None, now: datetime | None = None) -> list[int]:
     """Make scheduled versions current whose time has come; returns the ids of the layers. Meant to run every minute.
 
     The ledger says already what holds from then on; this makes sight, lookups and the queue follow."""
-    due = session.execute(
-        text(
-            "SELECT y.id, c.effective_from AS since, coalesce(CAST(:now AS timestamptz), now()) AS now "
-            "FROM layers y JOIN layer_periods p ON p.layer_id = y.id AND p.superseded_at IS NULL "
-            "AND p.valid_from <= coalesce(CAST(:now AS timestamptz), now()) "
-            "AND coalesce(p.valid_to, 'infinity') > coalesce(CAST(:now AS timestamptz), now()) "
-            "LEFT JOIN layer_versions c ON c.layer_id = y.id AND c.version = y.current_version "
-            "WHERE p.version IS DISTINCT FROM y.current_version ORDER BY y.id FOR UPDATE OF y"
-        ),
-        {"now": now},
-    ).all()
+    due = session.execute(text(named("territories_layers", "due")), {"now": now, "layer": layer_id}).all()
     for row in due:
-        layer = session.get(Layer, row.id, populate_existing=True)
-        if layer is None:
-            raise NotFound(f"There is no layer {ids.show('lay', row.id)}.")
+        layer = layers.get_layer(session, row.id)
         in_force = next(iter(ledger.layers_in_force(session, row.id, now=row.now)), None)
-        if in_force is not None:
+        if in_force is not None and layer.kind == "territories":
             ledger.begin(session)
             session.execute(text(named("territories_periods", "work_tables")))
             session.execute(text("TRUNCATE ledger_concerned"))
@@ -447,7 +419,10 @@ def make_due_current(session: Session, *, now: datetime | None = None) -> list[i
             ledger.queue_contradictions(session, in_force, now=row.now)
         _follow(session, layer, in_force, now=row.now)
         audit.record(
-            session, "layer.due", actor_id=SYSTEM.user_id, object_id=ids.show("lay", row.id),
+            session,
+            "layer.due",
+            actor_id=SYSTEM.user_id,
+            object_id=ids.show("lay", row.id),
             after={"version": session.scalar(select(Layer.current_version).where(Layer.id == row.id))},
-        )  # fmt: skip
+        )
     return [row.id for row in due]

@@ -249,12 +249,12 @@ class Assignment(Base):
             "area_id",
             postgresql_where=text("superseded_at IS NULL AND valid_to IS NULL"),
         ),
-        # recorded ahead of their time, by a scheduled version: what becomes current when its time comes
+        # what becomes current when the time of a scheduled version comes
         Index(
             "ix_assignments_ahead",
             "layer_id",
             "valid_from",
-            postgresql_where=text("superseded_at IS NULL AND valid_from > recorded_at"),
+            postgresql_where=text("ahead AND superseded_at IS NULL"),
         ),
     )
 
@@ -271,6 +271,7 @@ class Assignment(Base):
     actor_id: Mapped[int | None]
     reason: Mapped[str | None]
     by_edit: Mapped[bool] = mapped_column(server_default="false")  # begins with a change of the customer, not the layer
+    ahead: Mapped[bool] = mapped_column(server_default="false")  # recorded before its time, under a scheduled version
 
 
 class Contradiction(Base):

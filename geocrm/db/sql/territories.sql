@@ -222,7 +222,7 @@ superseded AS (
   WHERE NOT p.stays AND a.customer_id = p.old_customer_id AND a.site_id = p.old_site_id
     AND a.layer_id = CAST(:layer AS bigint) AND a.valid_from = p.old_valid_from AND a.recorded_at = p.recorded_at)
 INSERT INTO assignments (customer_id, site_id, layer_id, valid_from, valid_to, recorded_at, area_id, basis,
-  layer_version, actor_id, reason, by_edit)
+  layer_version, actor_id, reason, by_edit, ahead)
 SELECT p.customer_id, p.site_id, CAST(:layer AS bigint), p.valid_from, nullif(p.valid_to, 'infinity'),
        CAST(:recorded AS timestamptz), p.area_id, p.basis,
        CASE WHEN p.inherits THEN p.layer_version ELSE (
@@ -231,15 +231,16 @@ SELECT p.customer_id, p.site_id, CAST(:layer AS bigint), p.valid_from, nullif(p.
            AND coalesce(f.valid_to, 'infinity') > p.valid_from) END,
        CASE WHEN p.inherits THEN p.actor_id ELSE CAST(:actor AS bigint) END,
        CASE WHEN p.inherits THEN p.reason ELSE CAST(:reason AS text) END,
-       p.by_edit
+       p.by_edit, p.valid_from > CAST(:now AS timestamptz)
 FROM paired p WHERE p.customer_id IS NOT NULL AND NOT p.stays
 
 -- name: write_new
 -- The same for sites that the ledger does not know yet.
 INSERT INTO assignments (customer_id, site_id, layer_id, valid_from, valid_to, recorded_at, area_id, basis,
-  layer_version, actor_id, reason)
+  layer_version, actor_id, reason, ahead)
 SELECT n.customer_id, n.site_id, CAST(:layer AS bigint), n.valid_from, nullif(n.valid_to, 'infinity'),
-       CAST(:recorded AS timestamptz), n.area_id, n.basis, f.version, CAST(:actor AS bigint), CAST(:reason AS text)
+       CAST(:recorded AS timestamptz), n.area_id, n.basis, f.version, CAST(:actor AS bigint), CAST(:reason AS text),
+       n.valid_from > CAST(:now AS timestamptz)
 FROM ledger_new n JOIN layer_periods f
   ON f.layer_id = CAST(:layer AS bigint) AND f.superseded_at IS NULL AND f.valid_from <= n.valid_from
   AND coalesce(f.valid_to, 'infinity') > n.valid_from

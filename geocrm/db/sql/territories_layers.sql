@@ -194,3 +194,15 @@ FROM (
   SELECT (SELECT p.version FROM layer_periods p WHERE p.layer_id = CAST(:layer AS bigint) AND p.superseded_at IS NULL
     AND p.valid_from <= CAST(:now AS timestamptz) AND coalesce(p.valid_to, 'infinity') > CAST(:now AS timestamptz))) x (version)
 WHERE y.id = CAST(:layer AS bigint) AND y.current_version IS DISTINCT FROM x.version
+
+-- name: due
+-- Layers where another version is in force than the one that is current, with the time since which the current one is.
+SELECT y.id, c.effective_from AS since, coalesce(CAST(:now AS timestamptz), now()) AS now
+FROM layers y
+JOIN layer_periods p ON p.layer_id = y.id AND p.superseded_at IS NULL
+  AND p.valid_from <= coalesce(CAST(:now AS timestamptz), now())
+  AND coalesce(p.valid_to, 'infinity') > coalesce(CAST(:now AS timestamptz), now())
+LEFT JOIN layer_versions c ON c.layer_id = y.id AND c.version = y.current_version
+WHERE p.version IS DISTINCT FROM y.current_version
+  AND (CAST(:layer AS bigint) IS NULL OR y.id = CAST(:layer AS bigint))
+ORDER BY y.id FOR UPDATE OF y

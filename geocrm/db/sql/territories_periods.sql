@@ -193,5 +193,5 @@ JOIN sites s ON s.customer_id = k.customer_id AND s.id = k.site_id
 -- Sites with a ledger row that begins in (since, now]: what a scheduled version brings when its time comes.
 INSERT INTO ledger_concerned (customer_id, site_id)
 SELECT a.customer_id, a.site_id FROM assignments a
-WHERE a.layer_id = CAST(:layer AS bigint) AND a.superseded_at IS NULL AND a.valid_from > a.recorded_at
+WHERE a.layer_id = CAST(:layer AS bigint) AND a.ahead AND a.superseded_at IS NULL
   AND a.valid_from > CAST(:since AS timestamptz) AND a.valid_from <= CAST(:now AS timestamptz)

@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("actor_id", sa.BigInteger(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("by_edit", sa.Boolean(), server_default="false", nullable=False),
+        sa.Column("ahead", sa.Boolean(), server_default="false", nullable=False),
         sa.CheckConstraint("(basis = 'none') = (area_id IS NULL)", name=op.f("ck_assignments_area")),
         sa.CheckConstraint("basis IN ('named', 'rule', 'polygon', 'none')", name=op.f("ck_assignments_basis")),
         sa.CheckConstraint("valid_to > valid_from", name=op.f("ck_assignments_valid_time")),
@@ -54,7 +55,7 @@ def upgrade() -> None:
         "assignments",
         ["layer_id", "valid_from"],
         unique=False,
-        postgresql_where=sa.text("superseded_at IS NULL AND valid_from > recorded_at"),
+        postgresql_where=sa.text("ahead AND superseded_at IS NULL"),
     )
     op.create_index(
         "ix_assignments_current",
@@ -1088,7 +1089,7 @@ def downgrade() -> None:
     op.drop_index(
         "ix_assignments_ahead",
         table_name="assignments",
-        postgresql_where=sa.text("superseded_at IS NULL AND valid_from > recorded_at"),
+        postgresql_where=sa.text("ahead AND superseded_at IS NULL"),
     )
     op.drop_table("assignments")
     op.drop_table("area_sources")

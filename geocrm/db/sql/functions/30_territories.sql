@@ -26,6 +26,15 @@ LANGUAGE sql AS $$
   SELECT count(*) FROM made
 $$;
 
+-- Statistics of the tables that evaluation joins; they belong to another role than the worker.
+CREATE OR REPLACE FUNCTION geocrm_analyze_areas() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+  ANALYZE area_pieces;
+  ANALYZE area_periods;
+END
+$$;
+
 -- What a layer version and the versions that it is based on say of names, the nearest first; also of areas that the
 -- version does not hold.
 CREATE OR REPLACE FUNCTION geocrm_names_said(p_layer bigint, p_version integer)
