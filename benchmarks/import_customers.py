@@ -1,13 +1,15 @@
-"""Import of customers with coordinates: validated, indexed, assigned to 3,100 territories (the counties of the United States).
+"""Import of customers with coordinates: validated, indexed, assigned to 3,100 territories (the counties of the United
+States).
 
-Ours is `geocrm.ingest.load.run` in a process of its own: it reads the CSV file, checks every row, writes customers, sites, ids,
-ledger, lookup rows, tile pyramid and lineage, and is done when a lookup would see the customers. Beside it
+Ours is `geocrm.ingest.load.run` in a process of its own: it reads the CSV file, checks every row, writes customers,
+sites, ids, ledger, lookup rows, tile pyramid and lineage, and is done when a lookup would see the customers. Beside it
 
-* `GeoDataFrame.to_postgis` of the same file, a PostGIS point-in-polygon join, and the indexes that ours has on the same columns;
+* `GeoDataFrame.to_postgis` of the same file, a PostGIS point-in-polygon join, and the indexes that ours has on the same
+columns;
 * bare `\\copy` (psql) of what the importer wrote, into the same tables and indexes of an empty database.
 
-All three run on one private PostgreSQL with durable settings, each in a database of its own. `GEOCRM_BENCH_IMPORT_ROWS` sets the
-size (1,000,000).
+All three run on one private PostgreSQL with durable settings, each in a database of its own. `GEOCRM_BENCH_IMPORT_ROWS`
+sets the size (1,000,000).
 """
 
 from __future__ import annotations

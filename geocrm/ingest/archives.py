@@ -1,7 +1,7 @@
 """Zip containers (XLSX, zipped Shapefile) opened with suspicion: sizes, ratios, checksums and names are checked first.
 
-The directory of a zip may lie about sizes, so every member is inflated once, counted and thrown away, before any library sees it.
-Member names never become paths: `extract` writes under names of its own.
+The directory of a zip may lie about sizes, so every member is inflated once, counted and thrown away, before any
+library sees it. Member names never become paths: `extract` writes under names of its own.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _BLOCK = 1 << 20
 def check(path: Path, *, max_inflated_bytes: int = MAX_INFLATED_BYTES) -> dict[str, int]:
     """Inflate every member once without keeping it → {member name: inflated bytes}.
 
-    Raises InvalidFile for a damaged or truncated archive, an encrypted one, one that inflates beyond `max_inflated_bytes`
-    or by more than `MAX_RATIO` (once over 20 MB), and for XML with a document type (entity bombs).
+    Raises InvalidFile for a damaged or truncated archive, an encrypted one, one that inflates beyond
+    `max_inflated_bytes` or by more than `MAX_RATIO` (once over 20 MB), and for XML with a document type (entity bombs).
     """
     sizes: dict[str, int] = {}
     total = 0

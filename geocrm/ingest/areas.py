@@ -147,7 +147,9 @@ class Areas:
         )
 
     def _open_draft(self, layer_id: int) -> int | None:
-        """The newest draft of the layer, if it came from an import of the same source and is based on what is in force."""
+        """The newest draft of the layer, if it came from an import of the same source and is based on what is in
+        force.
+        """
         version: int | None = self.context.session.scalar(
             text(
                 "SELECT v.version FROM layer_versions v JOIN layers y ON y.id = v.layer_id JOIN import_batches b ON b.id = v.batch_id "

@@ -1,7 +1,8 @@
 """Cells of exported tables: what a spreadsheet would run as a formula is neutralised, and taken back on import.
 
-A cell that begins (after blanks and control characters) with `=`, `+`, `-`, `@` or their full-width forms gets an apostrophe in
-front, unless it is a number or a telephone number. `plain` takes exactly one apostrophe off, so that export → import is the identity.
+A cell that begins (after blanks and control characters) with `=`, `+`, `-`, `@` or their full-width forms gets an
+apostrophe in front, unless it is a number or a telephone number. `plain` takes exactly one apostrophe off, so that
+export → import is the identity.
 """
 
 from __future__ import annotations

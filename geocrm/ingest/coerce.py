@@ -1,7 +1,8 @@
 """Text columns → typed columns, whole columns at a time; what cannot be read is told row by row.
 
-Pure: Arrow arrays in, Arrow arrays and masks out. Each function takes a text column (n,) without blanks at its ends and with null for
-nothing, and returns the typed column and a boolean (n,) that marks values which are there but cannot be read.
+Pure: Arrow arrays in, Arrow arrays and masks out. Each function takes a text column (n,) without blanks at its ends and
+with null for nothing, and returns the typed column and a boolean (n,) that marks values which are there but cannot be
+read.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def uniques(column: Any, turn: Callable[[str], str | None]) -> tuple[Any, Mask]:
 
 
 def number_text(column: Any, decimal: str = ".") -> tuple[Any, Mask]:
-    """Numbers as canonical text (`-1234.5`). With `decimal` “,” points group thousands. NaN and infinity are no numbers.
+    """Numbers as canonical text (`-1234.5`). With `decimal` “,” points group thousands. NaN and infinity are no
+    numbers.
 
     Understood besides: blanks, apostrophes and currency signs, a minus behind, brackets for negative.
     """

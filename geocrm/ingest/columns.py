@@ -1,7 +1,8 @@
 """From a chunk of a file to checked values of our fields: match, coerce, validate.
 
-`plan` looks at the first chunk and settles everything that has to be guessed (columns, decimal sign, date formats, types of attributes)
-into a full recipe, which a preview shows and a person can correct; `prepare` then does the same for every chunk.
+`plan` looks at the first chunk and settles everything that has to be guessed (columns, decimal sign, date formats,
+types of attributes) into a full recipe, which a preview shows and a person can correct; `prepare` then does the same
+for every chunk.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ _NUMERIC = frozenset({"number", "money", "integer", "lon", "lat", "metres"})
 
 @dataclass(frozen=True)
 class ColumnPreview:
-    """One column of the file as a preview shows it: what it is taken for, what it looks like, how many cells cannot be read."""
+    """One column of the file as a preview shows it: what it is taken for, what it looks like, how many cells cannot
+    be read.
+    """
 
     column: str
     field: str | None
@@ -66,7 +69,8 @@ class RowFault:
 class Prepared:
     """A chunk's values by field, each an Arrow column (n,) with null for nothing, and what is wrong with which row.
 
-    `lon`, `lat`, `shape` are set where the kind has a place: float64 (n,) with NaN, or geometries. `flags`: flag → mask (n,).
+    `lon`, `lat`, `shape` are set where the kind has a place: float64 (n,) with NaN, or geometries. `flags`: flag → mask
+    (n,).
     """
 
     chunk: Chunk
@@ -96,7 +100,9 @@ class Prepared:
 
 
 def plan(source: Source, recipe: Recipe) -> Plan:
-    """Settle the recipe for this file, from its first chunk. Raises Invalid where the recipe names columns that are not there."""
+    """Settle the recipe for this file, from its first chunk. Raises Invalid where the recipe names columns that are
+    not there.
+    """
     faults: list[Fault] = []
     columns: dict[str, str] = {}
     used: set[str] = set()

@@ -261,7 +261,9 @@ def pair_slots(alias: str, pairs: list[tuple[str, str]]) -> dict[str, str]:
 
 
 def _names(values: dict[str, Any], count: int) -> tuple[Any, Any, Any]:
-    """Name, kind and contact name of each row. Who has a company's name and a person's own is an organisation with a contact."""
+    """Name, kind and contact name of each row. Who has a company's name and a person's own is an organisation with a
+    contact.
+    """
     nothing = pa.nulls(count, pa.string())
     first, last = values.get("first_name", nothing), values.get("last_name", nothing)
     person = coerce.join([first, last], " ")
@@ -302,7 +304,9 @@ def attributes_json(prepared: Prepared, context: Context) -> Any:
 
 
 def owner_ids(prepared: Prepared, context: Context) -> Any:
-    """Owners by e-mail, name or usr_ id → user ids; unknown ones are flagged. A manager's own customers where none is said."""
+    """Owners by e-mail, name or usr_ id → user ids; unknown ones are flagged. A manager's own customers where none is
+    said.
+    """
     values, count = prepared.values, len(prepared.chunk.table)
     result: Any = None
     if "owner" in values:

@@ -1,4 +1,6 @@
-"""CSV and its relatives: any usual encoding and delimiter, quoted line breaks, rows of the wrong width told one by one."""
+"""CSV and its relatives: any usual encoding and delimiter, quoted line breaks, rows of the wrong width told one by
+one.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def open_csv(path: Path, options: Options) -> Source:
 
 
 def find_encoding(path: Path, stated: str | None = None) -> str:
-    """The encoding of the whole file, by reading it once: utf-8, utf-16 or cp1252. Raises InvalidFile naming the line that fits none."""
+    """The encoding of the whole file, by reading it once: utf-8, utf-16 or cp1252. Raises InvalidFile naming the line
+    that fits none.
+    """
     if stated is not None:
         try:
             codec = codecs.lookup(stated).name
@@ -144,7 +148,9 @@ def _first_fault(path: Path, codec: str) -> _Fault | None:
 
 
 def find_dialect(path: Path, encoding: str, options: Options) -> Dialect:
-    """Delimiter and header from the first 256 k characters. Raises InvalidFile for a file without a header or with too many columns."""
+    """Delimiter and header from the first 256 k characters. Raises InvalidFile for a file without a header or with
+    too many columns.
+    """
     with path.open("r", encoding=_decoding(encoding), newline="") as stream:
         sample = stream.read(_SAMPLE_CHARS)
         complete = len(sample) < _SAMPLE_CHARS
@@ -271,7 +277,9 @@ def _chunks(path: Path, dialect: Dialect) -> Iterator[Chunk]:
 
 
 def _row_numbers(start: int, count: int, odd: list[int]) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:
-    """Numbers of `count` good rows from `start` on, the odd ones (sorted) left out; and how many odd ones lie before the last."""
+    """Numbers of `count` good rows from `start` on, the odd ones (sorted) left out; and how many odd ones lie before
+    the last.
+    """
     taken = 0
     while taken < len(odd) and odd[taken] < start + count + taken:
         taken += 1

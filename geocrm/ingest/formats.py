@@ -1,8 +1,9 @@
 """Which formats can be imported, and one way to read them all.
 
-A format is one function from a path to a `Source`: column names and an iterator of `Chunk`s of at most `CHUNK_ROWS` rows, every
-value as text (what the file says, in the form the file says it) with its line number, and geometry in longitude/latitude
-where the file has any. The content decides which format a file is; a name that says otherwise is an error, not a hint.
+A format is one function from a path to a `Source`: column names and an iterator of `Chunk`s of at most `CHUNK_ROWS`
+rows, every value as text (what the file says, in the form the file says it) with its line number, and geometry in
+longitude/latitude where the file has any. The content decides which format a file is; a name that says otherwise is an
+error, not a hint.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A row that could not be split into the file's columns: its line, what is wrong, and its fields as far as they go."""
+    """A row that could not be split into the file's columns: its line, what is wrong, and its fields as far as they
+    go.
+    """
 
     line: int
     reason: str
@@ -40,9 +43,9 @@ class Unreadable:
 class Chunk:
     """Some rows of a file.
 
-    `lines` (n,) int64: 1-based line of a text file, row of a sheet, or number of a feature. `table`: n rows of text columns, null or
-    empty where nothing stands. `geometry` (n,): geometries in EPSG:4326 or None; `geometry_faults` (n,): why one could not be read.
-    `read`: share of the file behind us, 0..1.
+    `lines` (n,) int64: 1-based line of a text file, row of a sheet, or number of a feature. `table`: n rows of text
+    columns, null or empty where nothing stands. `geometry` (n,): geometries in EPSG:4326 or None; `geometry_faults`
+    (n,): why one could not be read. `read`: share of the file behind us, 0..1.
     """
 
     lines: Integers
@@ -57,7 +60,8 @@ class Chunk:
 class Source:
     """An opened file. `chunks()` may be called several times and reads from the start each time.
 
-    `typed`: numbers and dates came typed (written with a decimal point and as ISO dates), whatever the recipe says of text.
+    `typed`: numbers and dates came typed (written with a decimal point and as ISO dates), whatever the recipe says of
+    text.
     """
 
     format: str
@@ -138,7 +142,9 @@ _STRANGERS: tuple[tuple[bytes, str], ...] = (
 
 
 def sniff(path: Path, name: str | None = None) -> str:
-    """The format of a file by its content: one of `NAMES`. Raises InvalidFile for anything else and where `name` says otherwise."""
+    """The format of a file by its content: one of `NAMES`. Raises InvalidFile for anything else and where `name` says
+    otherwise.
+    """
     shown = display_name(name or path.name)
     try:
         size_bytes = path.stat().st_size
@@ -226,13 +232,17 @@ def readable() -> str:
 
 
 def display_name(name: str) -> str:
-    """The last part of a client's file name, for showing only: no directories, no control characters, at most 120 characters."""
+    """The last part of a client's file name, for showing only: no directories, no control characters, at most 120
+    characters.
+    """
     last = re.split(r"[/\\]", name)[-1]
     return re.sub(r"[\x00-\x1f\x7f]", "", last)[-120:] or "file"
 
 
 def open_file(path: Path, *, name: str | None = None, options: Options | None = None) -> Source:
-    """Open a file of any known format. `name`: what the client called it. Raises InvalidFile with the place and the mend."""
+    """Open a file of any known format. `name`: what the client called it. Raises InvalidFile with the place and the
+    mend.
+    """
     found = sniff(path, name)
     source = FORMATS[found].open(path, options or Options())
     if len(source.columns) > MAX_COLUMNS:

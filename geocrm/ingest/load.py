@@ -1,8 +1,9 @@
 """The life of an import: create → preview → run (dry or for good) → summary, rejected rows.
 
-A run is one transaction. The file is read in chunks, checked, and streamed through COPY into a temporary table; then sets of rows are
-inserted and updated by (source, external id). Whatever stops a run half-way leaves nothing; the file stays under GEOCRM_HOME/uploads
-until a run has succeeded, so that a repeated run gives what an undisturbed one would have given.
+A run is one transaction. The file is read in chunks, checked, and streamed through COPY into a temporary table; then
+sets of rows are inserted and updated by (source, external id). Whatever stops a run half-way leaves nothing; the file
+stays under GEOCRM_HOME/uploads until a run has succeeded, so that a repeated run gives what an undisturbed one would
+have given.
 
 Memory: a run holds at most three chunks of `formats.CHUNK_ROWS` rows, whatever the size of the file.
 """
@@ -105,7 +106,8 @@ def create_batch(
 ) -> ImportBatch:
     """A batch in status preview for a file, which is copied (or moved) below GEOCRM_HOME/uploads.
 
-    `name`: what the client calls the file. Raises Forbidden, Invalid for a wrong recipe, InvalidFile for what is no readable file.
+    `name`: what the client calls the file. Raises Forbidden, Invalid for a wrong recipe, InvalidFile for what is no
+    readable file.
     """
     if kind not in PERMISSION:
         raise Invalid(f"“{kind}” cannot be imported; possible are {', '.join(PERMISSION)}.")
@@ -183,8 +185,8 @@ def _open(batch: ImportBatch, uploads: Path) -> Source:
 
 
 def preview(session: Session, batch_id: int, *, uploads: Path | None = None) -> dict[str, Any]:
-    """What the file holds and how it would be read: columns with field, type and samples, the settled recipe, what is missing,
-    the first rows as they would be stored, and the first rows that would be rejected. Writes nothing."""
+    """What the file holds and how it would be read: columns with field, type and samples, the settled recipe, what is
+    missing, the first rows as they would be stored, and the first rows that would be rejected. Writes nothing."""
     batch = find_batch(session, batch_id)
     source = _open(batch, uploads or get_settings().uploads)
     settled = columns.plan(source, recipes.from_dict(batch.recipe, kind=batch.kind))
@@ -317,8 +319,8 @@ def run(
 ) -> dict[str, Any]:
     """Run a batch in a transaction of its own and return its summary; a batch that is done already is only summed up.
 
-    `dry_run`: everything is done and taken back; the summary and the rejected rows stay. Raises what is wrong with file or recipe;
-    the batch is then failed and says why. Safe to repeat after a crash.
+    `dry_run`: everything is done and taken back; the summary and the rejected rows stay. Raises what is wrong with file
+    or recipe; the batch is then failed and says why. Safe to repeat after a crash.
     """
     database = database or open_database(get_settings())
     progress = Progress(database, batch_id, listener)
@@ -515,7 +517,9 @@ def _counts(session: Session, batch_id: int) -> dict[str, Any]:
 
 
 def summary(session: Session, batch_id: int) -> dict[str, Any]:
-    """A batch as people see it: status, progress, counts of new, changed, unchanged, rejected and flagged rows, the error if any."""
+    """A batch as people see it: status, progress, counts of new, changed, unchanged, rejected and flagged rows, the
+    error if any.
+    """
     batch = find_batch(session, batch_id)
     counts = dict(batch.counts or {})
     running = batch.status in ("running", "undoing")
@@ -544,9 +548,11 @@ def summary(session: Session, batch_id: int) -> dict[str, Any]:
 
 
 def rejected_rows(session: Session, batch_id: int) -> Iterator[bytes]:
-    """The rejected rows as CSV (UTF-8 with a byte order mark), in blocks: the file's columns and, behind them, line, column, reason.
+    """The rejected rows as CSV (UTF-8 with a byte order mark), in blocks: the file's columns and, behind them, line,
+    column, reason.
 
-    Cells that a spreadsheet would run as formulas are neutralised; the import takes that back, so the mended file can be uploaded.
+    Cells that a spreadsheet would run as formulas are neutralised; the import takes that back, so the mended file can
+    be uploaded.
     """
     names: list[str] = []
     first = session.execute(

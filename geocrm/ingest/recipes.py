@@ -29,7 +29,8 @@ class Recipe:
     """How to read one kind of file.
 
     `columns`: field → column name, or a template with `{column}`s in it. `constants`: field → value for every row.
-    `values`: field → {what the file says: what it means}. `date_format`: strptime formats tried in turn, or field → formats.
+    `values`: field → {what the file says: what it means}. `date_format`: strptime formats tried in turn, or field →
+    formats.
     """
 
     kind: str

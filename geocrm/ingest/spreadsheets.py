@@ -24,7 +24,9 @@ _HEADER_WITHIN_ROWS = 50
 
 
 def open_xlsx(path: Path, options: Options) -> Source:
-    """The first sheet that holds anything, or `options.sheet`. Values become text: numbers with a point, dates as ISO."""
+    """The first sheet that holds anything, or `options.sheet`. Values become text: numbers with a point, dates as
+    ISO.
+    """
     sizes = archives.check(path)
     strings = sizes.get("xl/sharedStrings.xml", 0)
     if strings > MAX_SHARED_STRINGS_BYTES:

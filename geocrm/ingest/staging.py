@@ -53,14 +53,7 @@ class Context:
             statement = statement.replace("{" + slot + "}", fragment)
         bound = {"batch_id": self.batch_id, "source": self.source} | values
         used = {key: value for key, value in bound.items() if f":{key}" in statement}
-        import os
-        import time
-
-        t = time.time()
-        r = self.session.execute(text(statement), used)
-        if os.environ.get("TIMING"):
-            print(f"   {name} {time.time() - t:.2f}")
-        return r
+        return self.session.execute(text(statement), used)
 
 
 class Rejected:

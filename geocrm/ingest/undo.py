@@ -1,7 +1,7 @@
 """Take an import back: every current row becomes what it was before, exactly; ledger and audit keep their history.
 
-Rows that were edited since, by a person or a later import, are conflicts: the undo is refused with their list, or leaves them alone
-where that is asked for.
+Rows that were edited since, by a person or a later import, are conflicts: the undo is refused with their list, or
+leaves them alone where that is asked for.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def find_conflicts(session: Session, batch_id: int) -> list[dict[str, Any]]:
 def undo(
     batch_id: int, *, database: Database | None = None, skip_conflicts: bool = False, actor: Actor | None = None
 ) -> dict[str, Any]:
-    """Undo a batch in a transaction of its own; its summary. On failure the batch is done as before, and the error is raised."""
+    """Undo a batch in a transaction of its own; its summary. On failure the batch is done as before, and the error is
+    raised.
+    """
     database = database or open_database(get_settings())
     try:
         with database.writing() as session:
@@ -77,7 +79,9 @@ def undo(
 
 
 def take_back(session: Session, batch_id: int, actor: Actor, *, skip_conflicts: bool = False) -> list[dict[str, Any]]:
-    """Undo a batch in the session's transaction; the conflicts that were left alone. Raises Conflict, NotFound, Forbidden."""
+    """Undo a batch in the session's transaction; the conflicts that were left alone. Raises Conflict, NotFound,
+    Forbidden.
+    """
     session.execute(text("SELECT pg_advisory_xact_lock(7305417300 + CAST(:id AS bigint))"), {"id": batch_id})
     batch = _open(session, batch_id)
     access.require(actor, PERMISSION[batch.kind])

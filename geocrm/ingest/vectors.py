@@ -1,6 +1,7 @@
 """Geographic files: GeoJSON, GeoPackage and zipped Shapefiles through GDAL, Parquet and GeoParquet through Arrow.
 
-All are read in batches. Geometry arrives as WKB and leaves in longitude/latitude, whatever the file's own reference system.
+All are read in batches. Geometry arrives as WKB and leaves in longitude/latitude, whatever the file's own reference
+system.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ WGS84 = "EPSG:4326"
 
 
 def open_geojson(path: Path, options: Options) -> Source:
-    """A FeatureCollection (or one feature, or one geometry). An old `crs` member is obeyed; several different ones are refused."""
+    """A FeatureCollection (or one feature, or one geometry). An old `crs` member is obeyed; several different ones
+    are refused.
+    """
     found = _scan_json(path)
     if len(found) > 1:
         raise InvalidFile(
@@ -45,7 +48,9 @@ def open_geopackage(path: Path, options: Options) -> Source:
 
 
 def open_shapefile(path: Path, options: Options) -> Source:
-    """The only Shapefile in a zip, or the one that `options.layer` names. It needs its .dbf, .shx and .prj (or `options.crs`)."""
+    """The only Shapefile in a zip, or the one that `options.layer` names. It needs its .dbf, .shx and .prj (or
+    `options.crs`).
+    """
     members = archives.check(path)
     stems = sorted(name[:-4] for name in members if name.lower().endswith(".shp") and not _is_rubbish(name))
     if not stems:
@@ -206,7 +211,9 @@ def open_parquet(path: Path, options: Options) -> Source:
 
 
 def as_text(table: pa.Table) -> pa.Table:
-    """Every column as text: numbers with a point, whole numbers without one, dates and times as ISO, truth as true/false."""
+    """Every column as text: numbers with a point, whole numbers without one, dates and times as ISO, truth as
+    true/false.
+    """
     columns = []
     for column in table.columns:
         kind = column.type
@@ -237,7 +244,9 @@ def _number(value: float | None) -> str | None:
 
 
 def _in_wgs84(column: Any, declared: str | None) -> tuple[Objects, Objects | None]:
-    """WKB in any system → geometries in longitude/latitude, None where there is none; and why some could not be read."""
+    """WKB in any system → geometries in longitude/latitude, None where there is none; and why some could not be
+    read.
+    """
     raw = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(raw, pa.ExtensionArray):
         raw = raw.storage
@@ -274,7 +283,9 @@ _JSON_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
 
 
 def _scan_json(path: Path) -> set[str]:
-    """Check that quotes and brackets close (in bounded memory) → the names of reference systems that the text states."""
+    """Check that quotes and brackets close (in bounded memory) → the names of reference systems that the text
+    states.
+    """
     systems: set[str] = set()
     depth, line, rest, ended = 0, 1, b"", False
 
