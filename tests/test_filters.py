@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from geocrm import access, errors, filters
 from geocrm.db import models
+from geocrm.settings import CHECKOUT
 from geocrm.spatial import lookup
 from tests.makers import make_customer, make_place, make_sale, make_site, make_user, multi, square
 
@@ -396,3 +397,12 @@ def test_values_stay_values(session: Session, words: str) -> None:
             found = session.scalars(text(f"SELECT c.id FROM customers c WHERE {packed}"), {"v": values}).all()
             assert customer.id in found, value
         point.rollback()
+
+
+def test_the_reference_names_every_field_and_short_form() -> None:
+    """docs/reference/filters.md says what there is."""
+    written = (CHECKOUT / "docs" / "reference" / "filters.md").read_text(encoding="utf-8")
+    for found in filters.FIELDS.values():
+        assert f"| `{found.name}` | {found.type} | {found.help}" in written
+    for name in filters.SHORT_FORMS:
+        assert f"`{name}`" in written.partition("## Short forms")[2]

@@ -151,7 +151,8 @@ def test_a_new_generation_is_like_the_old_one(new_database: Callable[[], Databas
         "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid IN ('site_lookup'::regclass,"
         " 'site_cells'::regclass) UNION ALL SELECT tablename || policyname || cmd || roles::text || qual FROM"
         " pg_policies UNION ALL SELECT relname || relrowsecurity || relforcerowsecurity || array_to_string(ARRAY("
-        "SELECT a::text FROM unnest(relacl) a ORDER BY 1), ',') FROM pg_class WHERE relname IN ('site_lookup', 'site_cells',"
+        "SELECT a::text FROM unnest(relacl) a ORDER BY 1), ',') FROM pg_class WHERE relname IN ('site_lookup',"
+        " 'site_cells',"
         " 'site_cells_id_seq') UNION ALL SELECT conname FROM pg_constraint WHERE conrelid IN ('site_lookup'::regclass,"
         " 'site_cells'::regclass) ORDER BY 1"
     )
