@@ -161,7 +161,7 @@ class Narrowing:
 
 def reader_of(actor: Actor) -> filters.Reader:
     """What the actor may filter by."""
-    return filters.Reader(contacts=actor.contacts == "shown", exact=actor.exact)
+    return filters.Reader(contacts=actor.contacts != "masked", exact=actor.exact)
 
 
 Narrowed = Annotated[Narrowing, Depends(Narrowing)]

@@ -1,0 +1,155 @@
+"""schemathesis on every operation of the running application: no server error, nothing that the document does not say.
+
+`positive_data_acceptance` is not asked: a well-formed id need not exist, which is 404 or 422 by right. Signing out is
+left out (it would end the session that asks), and so is the event stream (it is made to stay open).
+"""
+
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+import schemathesis
+import uvicorn
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from schemathesis import GenerationMode
+from schemathesis.core.failures import FailureGroup
+from schemathesis.specs.openapi import checks
+from sqlalchemy import text
+
+from geocrm.api.app import create_app
+from geocrm.db import models
+from geocrm.db.engine import Database
+from geocrm.settings import Settings
+from tests.api.conftest import World, open_session
+from tests.makers import make_customer, make_place, make_sale, make_team, make_user
+
+SEED = int(os.environ.get("GEOCRM_TEST_SEED", random.SystemRandom().randrange(10**9)))
+LEFT_OUT = {"sign_out", "follow_import"}
+CHECKS = [
+    schemathesis.checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+    checks.response_headers_conformance,
+    checks.negative_data_rejection,
+]
+BUDGET_S = 40.0
+
+
+@dataclass
+class Live:
+    """A server on the loopback interface."""
+
+    url: str
+    world: World
+
+
+@pytest.fixture(scope="module")
+def live(new_database: Callable[[], Database]) -> Iterator[Live]:
+    database = new_database()
+    chosen = Settings(
+        home=database.settings.home,
+        rate_limit_per_minute=1_000_000,
+        login_attempts_per_15_min=1_000_000,
+        upload_max_mb=4,
+    )
+    world = World(database, create_app(database, chosen))
+    with database.writing() as session:
+        team = make_team(session)
+        for number in range(4):  # usr_1 … are there to be found and changed
+            make_user(session, "rep", team_id=team.id, name=f"Colleague {number}")
+        session.execute(text("SELECT setval(pg_get_serial_sequence('users', 'id'), 70001)"))
+        for role in ("administrator", "rep"):
+            world.users[role] = make_user(session, role, team_id=team.id).id
+        layer = models.Layer(key="sales", name="Sales", kind="territories", is_primary=True)
+        session.add(layer)
+        session.flush()
+        session.add(models.Area(layer_id=layer.id, name="Front Range", owner_id=world.users["rep"]))
+        for number in range(6):
+            customer = make_customer(session, -105 + number / 10, 39.7, owner_id=world.users["rep"])
+            make_sale(session, customer)
+            session.add(models.Contact(customer_id=customer.id, name="Ada", email="ada@example.com"))
+            session.add(models.Interaction(customer_id=customer.id, kind="note", occurred_at=customer.created_at))
+            make_place(session, -105, 39.7)
+            session.add(models.Product(name=f"Product {number}"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(world.app, host="127.0.0.1", port=port, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until = time.monotonic() + 30
+    while not server.started and time.monotonic() < until:
+        time.sleep(0.05)
+    assert server.started
+    yield Live(f"http://127.0.0.1:{port}", world)
+    server.should_exit = True
+    thread.join(20)
+
+
+def explore(live: Live, role: str, budget_s: float, most: int) -> tuple[int, list[str]]:
+    """Call every operation as a role with data that fits and data that does not; how many calls, and what was wrong."""
+    cookie, csrf = open_session(live.world, role)
+    headers = {"Cookie": f"geocrm_session={cookie}", "X-CSRF-Token": csrf}
+    schema = schemathesis.openapi.from_url(f"{live.url}/openapi.json")
+    faults: list[str] = []
+    calls = 0
+    operations = [
+        found.ok() for found in schema.get_all_operations() if found.ok().definition.raw["operationId"] not in LEFT_OUT
+    ]
+    until = time.monotonic() + budget_s
+    for left, operation in zip(range(len(operations), 0, -1), operations, strict=True):
+        # what is left of the time is shared among the operations that are left, each is called in both ways
+        share = max(0.05, (until - time.monotonic()) / left / 2)
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+            stop = time.monotonic() + share
+
+            @seed(SEED)
+            @settings(
+                max_examples=most,
+                deadline=None,
+                database=None,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def ask(case: schemathesis.Case, stop: float = stop) -> None:
+                nonlocal calls
+                if time.monotonic() > stop and calls % 1000:
+                    return
+                calls += 1
+                answer = case.call(headers=headers)
+                case.validate_response(answer, checks=CHECKS, headers=headers)
+
+            try:
+                ask()
+            except FailureGroup as group:
+                faults += [f"{operation.label} as {role}: {fault}" for fault in group.exceptions]
+            except Exception as error:
+                if "Unsatisfiable" not in type(error).__name__:
+                    faults.append(f"{operation.label} as {role}: {type(error).__name__}: {error}")
+    return calls, faults
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("role", ["administrator", "rep"])
+def test_no_server_error_and_no_schema_violation(live: Live, role: str) -> None:
+    print(f"seed {SEED}")
+    calls, faults = explore(live, role, BUDGET_S, 12)
+    assert not faults, f"seed {SEED}: {len(faults)} faults\n\n" + "\n\n".join(fault[:1500] for fault in faults[:20])
+    assert calls > 150
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("role", ["administrator", "rep"])
+def test_no_server_error_and_no_schema_violation_for_long(live: Live, role: str) -> None:
+    print(f"seed {SEED}")
+    calls, faults = explore(live, role, 1200, 300)
+    assert not faults, f"seed {SEED}: {len(faults)} faults\n\n" + "\n\n".join(fault[:1500] for fault in faults[:20])
+    assert calls > 5000
