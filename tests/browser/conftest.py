@@ -40,7 +40,7 @@ FLAGS = [
     "--disable-quic",
     "--no-first-run",
 ]
-SLOW_MS = 60_000
+SLOW_MS = 40_000
 
 Size = Literal["desktop", "phone"]
 Scheme = Literal["light", "dark"]

@@ -47,10 +47,8 @@ function applied(before: StyleSpecification, todo: readonly Step[]): StyleSpecif
       if ('source' in step.layer && !style.sources[String(step.layer.source)]) throw new Error('no source');
       const place = step.before === undefined ? style.layers.length : style.layers.indexOf(layerOf(step.before));
       style.layers.splice(place, 0, step.layer);
-    } else if (step.do === 'set data' || step.do === 'set tiles') {
-      const source = style.sources[step.id] as { data?: unknown; tiles?: unknown };
-      if (step.do === 'set data') source.data = step.data;
-      else source.tiles = step.tiles;
+    } else if (step.do === 'set data') {
+      (style.sources[step.id] as { data?: unknown }).data = step.data;
     } else {
       const layer = layerOf(step.id);
       const part = step.do === 'set paint' ? 'paint' : 'layout';
@@ -99,11 +97,15 @@ describe('what does not change', () => {
     for (const change of [SCENES.dark, SCENES.filtered, SCENES.hidden, SCENES['with marks'], SCENES['with counties']]) {
       const todo = steps(drawn(), drawn(change));
       const loads = todo.flatMap((step) => (step.do === 'add source' ? [step.id] : []));
-      expect(loads.filter((id) => id !== 'counties')).toEqual([]);
+      expect(loads.filter((id) => id !== 'counties' && id !== 'customers')).toEqual([]);
     }
   });
 
-  it('a filter asks for other tiles and nothing else', () => {
-    expect(steps(drawn(), drawn(SCENES.filtered)).map((step) => step.do)).toEqual(['set tiles']);
+  it('a filter asks for other customers and nothing else', () => {
+    const todo = steps(drawn(), drawn(SCENES.filtered));
+    expect(todo.flatMap((step) => ('id' in step && step.do.endsWith('source') ? [step.id] : []))).toEqual([
+      'customers',
+      'customers',
+    ]);
   });
 });

@@ -11,7 +11,6 @@ export type Step =
   | { readonly do: 'add source'; readonly id: string; readonly source: SourceSpecification }
   | { readonly do: 'add layer'; readonly layer: LayerSpecification; readonly before: string | undefined }
   | { readonly do: 'set data'; readonly id: string; readonly data: GeoJSON.GeoJSON }
-  | { readonly do: 'set tiles'; readonly id: string; readonly tiles: readonly string[] }
   | { readonly do: 'set paint' | 'set layout'; readonly id: string; readonly name: string; readonly value: unknown };
 
 const same = (a: unknown, b: unknown): boolean => a === b || JSON.stringify(a) === JSON.stringify(b);
@@ -21,13 +20,14 @@ function onlyDiffer<T extends object>(a: T, b: T, part: string): boolean {
   return same({ ...a, [part]: null }, { ...b, [part]: null });
 }
 
+/**
+ * Null where the source has to be replaced. That is so for other tiles too: the library takes a tile with the former
+ * entity tag for the former tile, though it comes from another address.
+ */
 function sourceSteps(id: string, before: SourceSpecification, after: SourceSpecification): readonly Step[] | null {
   if (same(before, after)) return [];
   if (before.type === 'geojson' && after.type === 'geojson' && onlyDiffer(before, after, 'data')) {
     return typeof after.data === 'string' ? null : [{ do: 'set data', id, data: after.data as GeoJSON.GeoJSON }];
-  }
-  if (before.type === 'vector' && after.type === 'vector' && after.tiles && onlyDiffer(before, after, 'tiles')) {
-    return [{ do: 'set tiles', id, tiles: after.tiles }];
   }
   return null;
 }

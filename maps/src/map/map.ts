@@ -15,7 +15,6 @@ import {
   type SourceSpecification,
   type StyleSpecification,
   setWorkerUrl,
-  type VectorTileSource,
 } from 'maplibre-gl';
 import workerUrl from 'maplibre-gl/dist/maplibre-gl-worker.mjs?worker&url';
 import type { Point, View } from '../state/model';
@@ -117,7 +116,6 @@ export class CustomerMap {
     else if (step.do === 'add source') map.addSource(step.id, step.source);
     else if (step.do === 'add layer') map.addLayer(step.layer, step.before);
     else if (step.do === 'set data') map.getSource<GeoJSONSource>(step.id)?.setData(step.data);
-    else if (step.do === 'set tiles') map.getSource<VectorTileSource>(step.id)?.setTiles([...step.tiles]);
     else if (step.do === 'set paint') map.setPaintProperty(step.id, step.name as never, step.value as never);
     else map.setLayoutProperty(step.id, step.name as never, step.value as never);
   }
