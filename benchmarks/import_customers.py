@@ -50,9 +50,16 @@ MEMORY_MB = 500
 SEED = 7
 STAGES = np.array(["prospect", "lead", "active", "lapsed"])
 COPIED = (
-    "customers", "sites", "customer_sources", "site_sources", "assignments", "contradictions", "import_rows", "site_lookup",
+    "customers",
+    "sites",
+    "customer_sources",
+    "site_sources",
+    "assignments",
+    "contradictions",
+    "import_rows",
+    "site_lookup",
     "site_cells",
-)  # fmt: skip
+)
 
 
 def write_file(path: Path, rows: int) -> None:
@@ -121,7 +128,8 @@ def publish(database: Database, areas: gpd.GeoDataFrame) -> None:
     """The territories as the published version of the primary layer."""
     with psycopg.connect(database.conninfo("admin")) as connection:
         connection.execute(
-            "INSERT INTO layers (key, name, kind, is_primary, current_version) VALUES ('sales', 'Sales', 'territories', true, 1)"
+            "INSERT INTO layers (key, name, kind, is_primary, current_version) VALUES ('sales', 'Sales', "
+            "'territories', true, 1)"
         )
         connection.execute(
             "INSERT INTO layer_versions (layer_id, version, status, effective_from, published_at) "
@@ -132,7 +140,8 @@ def publish(database: Database, areas: gpd.GeoDataFrame) -> None:
                 "WITH made AS (INSERT INTO areas (layer_id, name) SELECT id, %s FROM layers RETURNING id, layer_id), "
                 "outlined AS (INSERT INTO area_versions (area_id, version, name, geometry) "
                 "SELECT id, 1, %s, ST_Multi(ST_GeomFromWKB(%s, 4326)) FROM made) "
-                "INSERT INTO layer_areas (layer_id, layer_version, area_id, area_version) SELECT layer_id, 1, id, 1 FROM made",
+                "INSERT INTO layer_areas (layer_id, layer_version, area_id, area_version) SELECT layer_id, 1, "
+                "id, 1 FROM made",
                 [
                     (name, name, shapely.to_wkb(shape))
                     for name, shape in zip(areas["name"], areas.geometry, strict=True)
@@ -152,8 +161,11 @@ def ours(name: str, home: Path, file: Path) -> dict[str, float]:
     """The import in a process of its own: seconds, and the most memory that it held."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.import_customers", name, str(home), str(file)],
-        check=True, capture_output=True, text=True, cwd=CHECKOUT,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=CHECKOUT,
+    )
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 
@@ -172,9 +184,12 @@ def import_here(name: str, home: Path, file: Path) -> dict[str, float]:
     database.dispose()
     counts = summary["counts"]
     return {
-        "seconds": seconds, "rss_mb": _most_memory_mb(), "new": counts["new"], "rejected": counts["rejected"],
+        "seconds": seconds,
+        "rss_mb": _most_memory_mb(),
+        "new": counts["new"],
+        "rejected": counts["rejected"],
         "flagged": counts["flagged"],
-    }  # fmt: skip
+    }
 
 
 def _most_memory_mb() -> float:
@@ -214,7 +229,8 @@ def to_postgis(database: Database, file: Path, areas: gpd.GeoDataFrame) -> float
     with engine.begin() as connection:
         connection.execute(
             text(
-                "CREATE TABLE customers AS SELECT r.*, a.area_id AS territory_id, CAST(NULL AS bigint) AS owner_id FROM raw r "
+                "CREATE TABLE customers AS SELECT r.*, a.area_id AS territory_id, CAST(NULL AS bigint) AS "
+                "owner_id FROM raw r "
                 "LEFT JOIN LATERAL (SELECT a.area_id FROM areas a WHERE ST_Intersects(a.geometry, r.geometry) "
                 "ORDER BY a.area_id LIMIT 1) AS a ON true"
             )
@@ -331,25 +347,51 @@ def measure(rows: int = ROWS) -> Iterable[Row]:
         print(f"   to_postgis {peer_seconds:.1f} s, equal: {same_territories}", flush=True)
     scale = f"{rows:,} customers, {len(areas):,} territories"
     yield compare(
-        "import", "GeoDataFrame.to_postgis + indexes + PostGIS join", "rows per second", rows / result["seconds"],
-        rows / peer_seconds, target=1.5, scale=scale, equal=same_territories,
-    )  # fmt: skip
+        "import",
+        "GeoDataFrame.to_postgis + indexes + PostGIS join",
+        "rows per second",
+        rows / result["seconds"],
+        rows / peer_seconds,
+        target=1.5,
+        scale=scale,
+        equal=same_territories,
+    )
     yield compare(
-        "import against \\copy", "psql \\copy of the clean output", "rows per second", rows / result["seconds"],
-        rows / bare_seconds, target=0.5, scale=scale, equal=same_rows,
-    )  # fmt: skip
+        "import against \\copy",
+        "psql \\copy of the clean output",
+        "rows per second",
+        rows / result["seconds"],
+        rows / bare_seconds,
+        target=0.5,
+        scale=scale,
+        equal=same_rows,
+    )
     for row, peer_name, who, target in (
         ("import cpu", "GeoDataFrame.to_postgis + indexes + PostGIS join", "peer", 1.5),
         ("import cpu against \\copy", "psql \\copy of the clean output", "copy", 0.5),
     ):
         yield compare(
-            row, peer_name, "CPU seconds, client and server", cpu["ours"], cpu[who], target=target, scale=scale, equal=True,
+            row,
+            peer_name,
+            "CPU seconds, client and server",
+            cpu["ours"],
+            cpu[who],
+            target=target,
+            scale=scale,
+            equal=True,
             less_is_better=True,
-        )  # fmt: skip
+        )
     yield compare(
-        "import memory", f"bound of {MEMORY_MB} MB", "MB at most", result["rss_mb"], float(MEMORY_MB), target=1.0, scale=scale,
-        equal=True, less_is_better=True,
-    )  # fmt: skip
+        "import memory",
+        f"bound of {MEMORY_MB} MB",
+        "MB at most",
+        result["rss_mb"],
+        float(MEMORY_MB),
+        target=1.0,
+        scale=scale,
+        equal=True,
+        less_is_better=True,
+    )
 
 
 if __name__ == "__main__":

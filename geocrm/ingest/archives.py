@@ -65,7 +65,8 @@ def check(path: Path, *, max_inflated_bytes: int = MAX_INFLATED_BYTES) -> dict[s
                 sizes[member.filename] = inflated
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
         raise InvalidFile(
-            f"The archive is damaged or cut short ({_reason(error)}). Save or download it again and upload the whole file."
+            f"The archive is damaged or cut short ({_reason(error)}). Save or download it again and upload the "
+            f"whole file."
         ) from error
     return sizes
 

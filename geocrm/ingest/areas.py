@@ -113,7 +113,8 @@ class Areas:
         if written:
             session.execute(
                 text(
-                    "INSERT INTO import_rows (batch_id, line_no, outcome, object_id, flags) VALUES (CAST(:batch AS bigint), "
+                    "INSERT INTO import_rows (batch_id, line_no, outcome, object_id, flags) VALUES (CAST(:batch "
+                    "AS bigint), "
                     "CAST(:line AS bigint), :outcome, CAST(:area AS bigint), CAST(:flags AS text[]))"
                 ),
                 written,
@@ -152,7 +153,8 @@ class Areas:
         """
         version: int | None = self.context.session.scalar(
             text(
-                "SELECT v.version FROM layer_versions v JOIN layers y ON y.id = v.layer_id JOIN import_batches b ON b.id = v.batch_id "
+                "SELECT v.version FROM layer_versions v JOIN layers y ON y.id = v.layer_id JOIN import_batches b "
+                "ON b.id = v.batch_id "
                 "WHERE v.layer_id = CAST(:layer AS bigint) AND v.status = 'draft' AND b.source = :source "
                 "AND v.based_on IS NOT DISTINCT FROM y.current_version ORDER BY v.version DESC LIMIT 1"
             ),

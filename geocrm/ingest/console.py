@@ -120,7 +120,8 @@ def _show_summary(summary: dict[str, Any], echo: Echo) -> None:
         echo(f"    {flag:<20}{count:>12,}")
     if "draft_version" in counts:
         echo(
-            f"The areas are in draft {counts['draft_version']} of layer {counts['layer']}; publish it to put them in force."
+            f"The areas are in draft {counts['draft_version']} of layer {counts['layer']}; publish it to put them "
+            f"in force."
         )
 
 
@@ -185,7 +186,8 @@ def list_batches(*, echo: Echo) -> None:
                     if counts.get(name)
                 )
                 echo(
-                    f"{one['id']:<8} {one['created_at']:%Y-%m-%d %H:%M} {one['kind']:<13}{one['status']:<9}{one['file_name']}  {shown}"
+                    f"{one['id']:<8} {one['created_at']:%Y-%m-%d %H:%M} "
+                    f"{one['kind']:<13}{one['status']:<9}{one['file_name']}  {shown}"
                 )
             if not found:
                 echo("Nothing was imported yet: geocrm import customers FILE")

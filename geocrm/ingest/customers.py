@@ -26,14 +26,46 @@ ADDRESS = ("line1", "line2", "city", "region", "postal_code", "country")
 _CUSTOMER_TEXTS = ("industry", "size_class", "preferred_channel")
 
 STAGE = (
-    ("line_no", "bigint"), ("external_id", "text"), ("name", "text"), ("kind", "text"), ("stage", "text"), ("parent", "text"),
-    ("owner_id", "bigint"), ("industry", "text"), ("size_class", "text"), ("preferred_channel", "text"), ("attributes", "jsonb"),
-    ("site_key", "text"), ("label", "text"), ("is_primary", "boolean"), ("line1", "text"), ("line2", "text"), ("city", "text"),
-    ("region", "text"), ("postal_code", "text"), ("country", "text"), ("lon", "float8"), ("lat", "float8"),
-    ("location_precision", "text"), ("precision_m", "float8"), ("location_source", "text"), ("placement", "text"),
-    ("site_flags", "text[]"), ("flags", "text[]"), ("territory_id", "bigint"), ("contact_name", "text"), ("contact_role", "text"),
-    ("email", "text"), ("phone", "text"), ("has_site", "boolean"),
-)  # fmt: skip
+    ("line_no", "bigint"),
+    ("external_id", "text"),
+    ("name", "text"),
+    ("kind", "text"),
+    ("stage", "text"),
+    ("parent", "text"),
+    ("owner_id", "bigint"),
+    ("industry", "text"),
+    ("size_class", "text"),
+    ("preferred_channel", "text"),
+    ("attributes", "jsonb"),
+    ("site_key", "text"),
+    ("label", "text"),
+    ("is_primary", "boolean"),
+    ("line1", "text"),
+    ("line2", "text"),
+    ("city", "text"),
+    ("region", "text"),
+    ("postal_code", "text"),
+    ("country", "text"),
+    ("lon", "float8"),
+    ("lat", "float8"),
+    ("location_precision", "text"),
+    ("precision_m", "float8"),
+    ("location_source", "text"),
+    ("placement", "text"),
+    ("site_flags", "text[]"),
+    ("flags", "text[]"),
+    ("territory_id", "bigint"),
+    ("contact_name", "text"),
+    ("contact_role", "text"),
+    ("email", "text"),
+    ("phone", "text"),
+    ("has_site", "boolean"),
+)
+
+
+_KEYS_MAY_COLLIDE = (
+    "SELECT EXISTS (SELECT FROM import_spots) OR EXISTS (SELECT FROM site_sources WHERE source = CAST(:source AS text))"
+)
 
 
 class Customers:
@@ -114,7 +146,8 @@ class Customers:
                 context.session.execute(text(f"ANALYZE {_TEMPORARY[step]}"))
         context.session.execute(text("ANALYZE import_sites, import_spots"))
         context.run(SQL, "choose_primary")
-        self._taken_sites(source)
+        if "site_id" in given or context.session.scalar(text(_KEYS_MAY_COLLIDE), {"source": context.source}):
+            self._taken_sites(source)
         context.run(SQL, "insert_sites")
         context.run(SQL, "insert_site_sources")
         if known:
@@ -164,7 +197,8 @@ class Customers:
         # the site keeps its place but gets a key of its own, so that the other customer's stays his
         context.session.execute(
             text(
-                "UPDATE import_sites SET key = key || '@' || customer_id WHERE site_line = ANY (CAST(:lines AS bigint[]))"
+                "UPDATE import_sites SET key = key || '@' || customer_id WHERE site_line = ANY (CAST(:lines AS "
+                "bigint[]))"
             ),
             {"lines": lines},
         )

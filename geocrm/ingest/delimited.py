@@ -107,7 +107,8 @@ def find_encoding(path: Path, stated: str | None = None) -> str:
     other = _first_fault(path, "cp1252")
     if other is not None:
         raise InvalidFile(
-            f"Line {other.line:,} is neither UTF-8 nor Windows-1252 (cp1252). Save the file as UTF-8, or state its encoding."
+            f"Line {other.line:,} is neither UTF-8 nor Windows-1252 (cp1252). Save the file as UTF-8, or state "
+            f"its encoding."
         )
     return "cp1252"
 
@@ -402,11 +403,13 @@ def _explain(path: Path, dialect: Dialect) -> InvalidFile | None:
             except csv.Error as fault:
                 if "unexpected end" in str(fault):
                     return InvalidFile(
-                        f"The quoted text that begins in line {start:,} never ends: the file was cut short, or a quote is missing."
+                        f"The quoted text that begins in line {start:,} never ends: the file was cut short, or a "
+                        f"quote is missing."
                     )
                 if "field larger" in str(fault):
                     return InvalidFile(
-                        f"A value that begins in line {start:,} is longer than {MAX_ROW_BYTES // 1024**2} MB: a quote is "
+                        f"A value that begins in line {start:,} is longer than {MAX_ROW_BYTES // 1024**2} MB: a "
+                        f"quote is "
                         "missing, or the delimiter is another."
                     )
                 # strict reading also stumbles over a quote inside a value, which is harmless

@@ -119,9 +119,13 @@ FORMATS: dict[str, Format] = {
 }
 
 NAMES = {
-    "csv": "delimited text (CSV)", "xlsx": "an Excel workbook (XLSX)", "geojson": "GeoJSON", "geopackage": "a GeoPackage",
-    "shapefile": "a zipped Shapefile", "parquet": "Parquet",
-}  # fmt: skip
+    "csv": "delimited text (CSV)",
+    "xlsx": "an Excel workbook (XLSX)",
+    "geojson": "GeoJSON",
+    "geopackage": "a GeoPackage",
+    "shapefile": "a zipped Shapefile",
+    "parquet": "Parquet",
+}
 
 # What people upload by mistake, known by its first bytes, and what to do about it.
 _STRANGERS: tuple[tuple[bytes, str], ...] = (
@@ -206,7 +210,7 @@ def _by_content(path: Path, head: bytes, shown: str) -> str:
         raise InvalidFile(
             f"{shown} is a web page (HTML), as some exports named .xls are. Open it and save it as .xlsx or CSV."
         )
-    if lowered.startswith(b"<?xml") or lowered.startswith(b"<kml") or lowered.startswith(b"<gml"):
+    if lowered.startswith((b"<?xml", b"<kml", b"<gml")):
         raise InvalidFile(
             f"{shown} is XML (KML, GML or the like). Convert it to GeoJSON or GeoPackage. Readable are: {readable()}."
         )

@@ -21,11 +21,24 @@ class Interactions:
     """The loader of interactions."""
 
     stage_columns: tuple[tuple[str, str], ...] = (
-        ("line_no", "bigint"), ("external_id", "text"), ("customer", "text"), ("kind", "text"), ("channel", "text"),
-        ("direction", "text"), ("department", "text"), ("user_id", "bigint"), ("occurred_at", "timestamptz"), ("subject", "text"),
-        ("body", "text"), ("outcome", "text"), ("score", "float8"), ("follow_up_at", "timestamptz"), ("lon", "float8"),
-        ("lat", "float8"), ("flags", "text[]"),
-    )  # fmt: skip
+        ("line_no", "bigint"),
+        ("external_id", "text"),
+        ("customer", "text"),
+        ("kind", "text"),
+        ("channel", "text"),
+        ("direction", "text"),
+        ("department", "text"),
+        ("user_id", "bigint"),
+        ("occurred_at", "timestamptz"),
+        ("subject", "text"),
+        ("body", "text"),
+        ("outcome", "text"),
+        ("score", "float8"),
+        ("follow_up_at", "timestamptz"),
+        ("lon", "float8"),
+        ("lat", "float8"),
+        ("flags", "text[]"),
+    )
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -99,6 +112,7 @@ class Interactions:
             delete_lines(context.session, reasons)
             context.session.execute(
                 text(
-                    "DELETE FROM import_keys k WHERE NOT EXISTS (SELECT FROM import_stage s WHERE s.external_id = k.external_id)"
+                    "DELETE FROM import_keys k WHERE NOT EXISTS (SELECT FROM import_stage s WHERE s.external_id "
+                    "= k.external_id)"
                 )
             )

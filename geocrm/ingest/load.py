@@ -265,7 +265,8 @@ class Progress:
     def begin(self) -> None:
         """The batch is running."""
         self._connection.execute(
-            "UPDATE import_batches SET status = 'running', started_at = now(), finished_at = NULL, error = NULL, processed = 0,"
+            "UPDATE import_batches SET status = 'running', started_at = now(), finished_at = NULL, error = NULL, "
+            "processed = 0,"
             " counts = '{}' WHERE id = %s AND status <> 'done'",
             (self._batch_id,),
         )
@@ -277,9 +278,12 @@ class Progress:
         # writing takes about as long again as reading
         remaining = elapsed * (2 / max(share, 1e-3) - 1)
         self.state |= {
-            "processed": processed, "total": total, "rate": round(processed / elapsed), "remaining_s": round(remaining, 1),
+            "processed": processed,
+            "total": total,
+            "rate": round(processed / elapsed),
+            "remaining_s": round(remaining, 1),
             "rejected": rejected,
-        }  # fmt: skip
+        }
         self._tell()
 
     def phase(self, name: str) -> None:
@@ -290,7 +294,8 @@ class Progress:
     def fail(self, error: dict[str, Any]) -> None:
         """The run failed, for this reason."""
         self._connection.execute(
-            "UPDATE import_batches SET status = 'failed', error = %s, finished_at = now() WHERE id = %s AND status <> 'done'",
+            "UPDATE import_batches SET status = 'failed', error = %s, finished_at = now() WHERE id = %s AND "
+            "status <> 'done'",
             (json.dumps(error), self._batch_id),
         )
 
@@ -389,7 +394,8 @@ def _run(session: Session, batch: ImportBatch, database: Database, progress: Pro
         rejected.close()
     session.execute(
         text(
-            "UPDATE import_batches SET status = :status, counts = CAST(:counts AS jsonb), recipe = CAST(:recipe AS jsonb),"
+            "UPDATE import_batches SET status = :status, counts = CAST(:counts AS jsonb), recipe = CAST(:recipe "
+            "AS jsonb),"
             " processed = :processed, total = :processed, finished_at = :now, options = CAST(:options AS jsonb),"
             " file_path = CASE WHEN :dry THEN file_path END WHERE id = CAST(:id AS bigint)"
         ),
@@ -418,7 +424,8 @@ def _complete(settled: Plan) -> None:
     if settled.missing:
         have = ", ".join(column.column for column in settled.columns[:30])
         raise Invalid(
-            f"The file lacks {' and '.join(settled.missing)}: name the column in the recipe, or give a constant. It has: {have}.",
+            f"The file lacks {' and '.join(settled.missing)}: name the column in the recipe, or give a constant. "
+            f"It has: {have}.",
             errors=[{"pointer": "/recipe/columns", "detail": f"{group} is missing"} for group in settled.missing],
         )
 
@@ -557,7 +564,8 @@ def rejected_rows(session: Session, batch_id: int) -> Iterator[bytes]:
     names: list[str] = []
     first = session.execute(
         text(
-            "SELECT DISTINCT key FROM (SELECT input FROM import_rows WHERE batch_id = CAST(:id AS bigint) AND outcome = 'rejected'"
+            "SELECT DISTINCT key FROM (SELECT input FROM import_rows WHERE batch_id = CAST(:id AS bigint) AND "
+            "outcome = 'rejected'"
             " ORDER BY line_no LIMIT 1000) AS first_rows, jsonb_object_keys(input) AS key"
         ),
         {"id": batch_id},
@@ -574,7 +582,8 @@ def rejected_rows(session: Session, batch_id: int) -> Iterator[bytes]:
     while True:
         rows = session.execute(
             text(
-                "SELECT line_no, reasons, input FROM import_rows WHERE batch_id = CAST(:id AS bigint) AND outcome = 'rejected'"
+                "SELECT line_no, reasons, input FROM import_rows WHERE batch_id = CAST(:id AS bigint) AND "
+                "outcome = 'rejected'"
                 " AND line_no > CAST(:after AS bigint) ORDER BY line_no LIMIT 2000"
             ),
             {"id": batch_id, "after": after},

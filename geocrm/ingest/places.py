@@ -22,11 +22,27 @@ class Places:
     """The loader of places."""
 
     stage_columns: tuple[tuple[str, str], ...] = (
-        ("line_no", "bigint"), ("external_id", "text"), ("kind", "text"), ("name", "text"), ("brand", "text"), ("line1", "text"),
-        ("city", "text"), ("region", "text"), ("postal_code", "text"), ("country", "text"), ("lon", "float8"), ("lat", "float8"),
-        ("location_precision", "text"), ("precision_m", "float8"), ("location_source", "text"), ("placement", "text"),
-        ("site_flags", "text[]"), ("floor_area_m2", "float8"), ("attributes", "jsonb"), ("flags", "text[]"),
-    )  # fmt: skip
+        ("line_no", "bigint"),
+        ("external_id", "text"),
+        ("kind", "text"),
+        ("name", "text"),
+        ("brand", "text"),
+        ("line1", "text"),
+        ("city", "text"),
+        ("region", "text"),
+        ("postal_code", "text"),
+        ("country", "text"),
+        ("lon", "float8"),
+        ("lat", "float8"),
+        ("location_precision", "text"),
+        ("precision_m", "float8"),
+        ("location_source", "text"),
+        ("placement", "text"),
+        ("site_flags", "text[]"),
+        ("floor_area_m2", "float8"),
+        ("attributes", "jsonb"),
+        ("flags", "text[]"),
+    )
 
     def __init__(self, context: Context) -> None:
         self.context = context

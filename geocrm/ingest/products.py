@@ -20,10 +20,17 @@ class Products:
     """The loader of products."""
 
     stage_columns: tuple[tuple[str, str], ...] = (
-        ("line_no", "bigint"), ("external_id", "text"), ("sku", "text"), ("name", "text"), ("category", "text"),
-        ("unit_price", "numeric(18,4)"), ("unit_cost", "numeric(18,4)"), ("currency", "text"), ("attributes", "jsonb"),
+        ("line_no", "bigint"),
+        ("external_id", "text"),
+        ("sku", "text"),
+        ("name", "text"),
+        ("category", "text"),
+        ("unit_price", "numeric(18,4)"),
+        ("unit_cost", "numeric(18,4)"),
+        ("currency", "text"),
+        ("attributes", "jsonb"),
         ("flags", "text[]"),
-    )  # fmt: skip
+    )
 
     def __init__(self, context: Context) -> None:
         self.context = context

@@ -22,12 +22,27 @@ class Sales:
     """The loader of sales."""
 
     stage_columns: tuple[tuple[str, str], ...] = (
-        ("line_no", "bigint"), ("external_id", "text"), ("customer", "text"), ("occurred_at", "timestamptz"), ("sale_line", "bigint"),
-        ("product", "text"), ("product_name", "text"), ("category", "text"), ("quantity", "numeric(14,4)"),
-        ("unit_price", "numeric(18,4)"), ("amount", "numeric(18,4)"), ("unit_cost", "numeric(18,4)"), ("cost", "numeric(18,4)"),
-        ("discount", "numeric(18,4)"), ("currency", "text"), ("channel", "text"), ("place", "text"), ("site", "text"),
-        ("returned", "boolean"), ("flags", "text[]"),
-    )  # fmt: skip
+        ("line_no", "bigint"),
+        ("external_id", "text"),
+        ("customer", "text"),
+        ("occurred_at", "timestamptz"),
+        ("sale_line", "bigint"),
+        ("product", "text"),
+        ("product_name", "text"),
+        ("category", "text"),
+        ("quantity", "numeric(14,4)"),
+        ("unit_price", "numeric(18,4)"),
+        ("amount", "numeric(18,4)"),
+        ("unit_cost", "numeric(18,4)"),
+        ("cost", "numeric(18,4)"),
+        ("discount", "numeric(18,4)"),
+        ("currency", "text"),
+        ("channel", "text"),
+        ("place", "text"),
+        ("site", "text"),
+        ("returned", "boolean"),
+        ("flags", "text[]"),
+    )
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -144,6 +159,7 @@ class Sales:
         delete_lines(session, reasons)
         session.execute(
             text(
-                "DELETE FROM import_orders o WHERE NOT EXISTS (SELECT FROM import_stage s WHERE s.external_id = o.external_id)"
+                "DELETE FROM import_orders o WHERE NOT EXISTS (SELECT FROM import_stage s WHERE s.external_id = "
+                "o.external_id)"
             )
         )

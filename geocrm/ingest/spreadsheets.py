@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ def open_xlsx(path: Path, options: Options) -> Source:
         raise
     except Exception as error:  # whatever the two readers raise on damaged XML; neither documents a common class
         raise InvalidFile(
-            f"The workbook cannot be read ({type(error).__name__}): it is damaged. Open it in Excel and save it again, or as CSV."
+            f"The workbook cannot be read ({type(error).__name__}): it is damaged. Open it in Excel and save it "
+            f"again, or as CSV."
         ) from error
 
 
@@ -126,7 +128,11 @@ def _open_streamed(path: Path, options: Options) -> Source:
                 details = {"sheet": name, "sheets": book.sheetnames}
                 book.close()
                 return Source(
-                    "xlsx", columns, lambda: _stream(path, name, number, columns, total), typed=True, details=details
+                    "xlsx",
+                    columns,
+                    functools.partial(_stream, path, name, number, columns, total),
+                    typed=True,
+                    details=details,
                 )
     raise InvalidFile("The workbook is empty: no sheet holds a header.")
 

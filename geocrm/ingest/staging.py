@@ -139,6 +139,9 @@ def create_stage(session: Session, columns: Sequence[tuple[str, str]]) -> None:
     """The staging table of this transaction and the table of former states."""
     session.execute(text("SET LOCAL work_mem = '96MB'"))
     session.execute(text("SET LOCAL maintenance_work_mem = '256MB'"))
+    session.execute(
+        text("SET LOCAL default_statistics_target = 20")
+    )  # sizes and distinct values are all that is needed
     body = ", ".join(f"{name} {kind}" for name, kind in columns)
     session.execute(text(f"CREATE TEMP TABLE import_stage ({body}) ON COMMIT DROP"))
     session.execute(

@@ -101,7 +101,8 @@ def take_back(session: Session, batch_id: int, actor: Actor, *, skip_conflicts: 
     counts = dict(batch.counts or {}) | {"left_alone": len(conflicts)}
     session.execute(
         text(
-            "UPDATE import_batches SET status = 'undone', counts = CAST(:counts AS jsonb) WHERE id = CAST(:id AS bigint)"
+            "UPDATE import_batches SET status = 'undone', counts = CAST(:counts AS jsonb) WHERE id = CAST(:id AS "
+            "bigint)"
         ),
         {"counts": json.dumps(counts), "id": batch_id},
     )
@@ -141,7 +142,8 @@ def _open(session: Session, batch_id: int) -> ImportBatch:
 def _conflict(conflicts: list[dict[str, Any]]) -> Conflict:
     count = len(conflicts)
     return Conflict(
-        f"{count:,} {'row was' if count == 1 else 'rows were'} edited since this import; undo all others, or mend these first.",
+        f"{count:,} {'row was' if count == 1 else 'rows were'} edited since this import; undo all others, or mend "
+        f"these first.",
         errors=[
             {"pointer": f"/{entry['id']}", "detail": entry["reason"], "line": entry["line"]}
             for entry in conflicts[:MAX_CONFLICTS_SHOWN]
@@ -215,7 +217,8 @@ def _restore(run: _Runner) -> None:
     run("forget_customers")
     session.execute(
         text(
-            "UPDATE customers c SET parent_id = NULL FROM undo_parts p WHERE p.part = 'customer' AND p.before IS NULL AND c.id = p.object_id"
+            "UPDATE customers c SET parent_id = NULL FROM undo_parts p WHERE p.part = 'customer' AND p.before IS "
+            "NULL AND c.id = p.object_id"
         )
     )
     for part in ("contact", "site"):

@@ -253,9 +253,11 @@ def _in_wgs84(column: Any, declared: str | None) -> tuple[Objects, Objects | Non
     values: Objects = raw.to_numpy(zero_copy_only=False).astype(object)
     shapes: Objects = shapely.from_wkb(values, on_invalid="ignore")
     faults: Objects = np.full(len(values), None, object)
-    faults[shapely.is_missing(shapes) & (values != None)] = (
-        "the geometry is damaged (a ring that does not close, or no ring at all)"  # noqa: E711
+    there = np.array([value is not None for value in values], bool)
+    faults[shapely.is_missing(shapes) & there] = (
+        "the geometry is damaged (a ring that does not close, or no ring at all)"
     )
+    faults[shapely.is_empty(shapes)] = "the geometry is empty, or a coordinate is not a number"
     turned, bad = reference_systems.geometry_to_lonlat(shapes, declared or WGS84)
     faults[bad] = (
         "a coordinate is not finite or lies beyond ±180°, ±90°: the reference system may be another (state `crs`)"

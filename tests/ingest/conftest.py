@@ -16,10 +16,22 @@ from geocrm.ingest import load, undo
 
 # Everything that is current; ledger, audit and lineage keep their history and are left out.
 CURRENT = {
-    "customers": "*", "sites": "*", "contacts": "*", "customer_sources": "*", "site_sources": "*", "sales": "*", "sale_lines": "*",
-    "sale_sources": "*", "products": "*", "product_sources": "*", "interactions": "*", "interaction_sources": "*", "places": "*",
-    "place_sources": "*", "site_lookup": "*",
-}  # fmt: skip
+    "customers": "*",
+    "sites": "*",
+    "contacts": "*",
+    "customer_sources": "*",
+    "site_sources": "*",
+    "sales": "*",
+    "sale_lines": "*",
+    "sale_sources": "*",
+    "products": "*",
+    "product_sources": "*",
+    "interactions": "*",
+    "interaction_sources": "*",
+    "places": "*",
+    "place_sources": "*",
+    "site_lookup": "*",
+}
 
 
 @dataclass

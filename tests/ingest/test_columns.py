@@ -17,54 +17,215 @@ from geocrm.ingest import coerce, columns, fields, formats, recipes
 @pytest.mark.parametrize(
     ("kind", "headers", "expected"),
     [
-        ("customers",  # Salesforce accounts
-         ["Billing Zip/Postal Code", "Account Name", "Account ID", "Billing Street", "Billing City", "Billing State/Province",
-          "Billing Country", "Industry", "Account Owner", "Phone", "Parent Account ID"],
-         {"external_id": "Account ID", "name": "Account Name", "line1": "Billing Street", "city": "Billing City",
-          "country": "Billing Country", "industry": "Industry", "owner": "Account Owner", "phone": "Phone",
-          "parent": "Parent Account ID"}),
-        ("customers",  # HubSpot contacts
-         ["Record ID", "First Name", "Last Name", "Email", "Phone Number", "Lifecycle Stage", "Contact owner", "Street Address",
-          "City", "State/Region", "Postal Code", "Country/Region", "Job Title"],
-         {"external_id": "Record ID", "first_name": "First Name", "last_name": "Last Name", "email": "Email", "phone": "Phone Number",
-          "stage": "Lifecycle Stage", "owner": "Contact owner", "line1": "Street Address", "city": "City", "region": "State/Region",
-          "postal_code": "Postal Code", "country": "Country/Region", "contact_role": "Job Title"}),
-        ("customers",  # Dynamics 365
-         ["Account Name", "Account Number", "Main Phone", "Address 1: Street 1", "Address 1: City", "Address 1: ZIP/Postal Code",
-          "Address 1: State/Province", "Address 1: Country/Region", "Address 1: Latitude", "Address 1: Longitude"],
-         {"external_id": "Account Number", "name": "Account Name", "phone": "Main Phone", "line1": "Address 1: Street 1",
-          "city": "Address 1: City", "postal_code": "Address 1: ZIP/Postal Code", "lat": "Address 1: Latitude",
-          "lon": "Address 1: Longitude"}),
-        ("customers",  # Shopify
-         ["Customer ID", "First Name", "Last Name", "Email", "Default Address Company", "Default Address Address1",
-          "Default Address City", "Default Address Province Code", "Default Address Country Code", "Default Address Zip",
-          "Default Address Phone"],
-         {"external_id": "Customer ID", "first_name": "First Name", "last_name": "Last Name", "name": "Default Address Company",
-          "line1": "Default Address Address1", "city": "Default Address City", "region": "Default Address Province Code",
-          "country": "Default Address Country Code", "postal_code": "Default Address Zip"}),
-        ("customers",  # German
-         ["Kundennr.", "Firma", "Straße", "PLZ", "Ort", "Land", "Breitengrad", "Längengrad", "E-Mail", "Telefon", "Ansprechpartner"],
-         {"external_id": "Kundennr.", "name": "Firma", "line1": "Straße", "postal_code": "PLZ", "city": "Ort", "country": "Land",
-          "lat": "Breitengrad", "lon": "Längengrad", "email": "E-Mail", "phone": "Telefon", "contact_name": "Ansprechpartner"}),
-        ("customers",  # French and Spanish
-         ["Numéro client", "Raison sociale", "Adresse", "Code postal", "Ville", "Pays"],
-         {"external_id": "Numéro client", "name": "Raison sociale", "line1": "Adresse", "postal_code": "Code postal", "city": "Ville",
-          "country": "Pays"}),
-        ("customers",
-         ["Código cliente", "Razón social", "Dirección", "Código postal", "Ciudad", "País", "Correo electrónico"],
-         {"external_id": "Código cliente", "name": "Razón social", "line1": "Dirección", "postal_code": "Código postal",
-          "city": "Ciudad", "country": "País", "email": "Correo electrónico"}),
-        ("sales",  # WooCommerce
-         ["Order Number", "Order Date", "Customer User", "SKU", "Item Name", "Quantity", "Item Cost", "Order Currency"],
-         {"external_id": "Order Number", "occurred_at": "Order Date", "customer": "Customer User", "product": "SKU",
-          "product_name": "Item Name", "quantity": "Quantity", "unit_price": "Item Cost", "currency": "Order Currency"}),
-        ("sales",
-         ["Auftragsnr.", "Kundennr.", "Datum", "Artikelnr.", "Menge", "Einzelpreis", "Währung"],
-         {"external_id": "Auftragsnr.", "customer": "Kundennr.", "occurred_at": "Datum", "product": "Artikelnr.", "quantity": "Menge",
-          "unit_price": "Einzelpreis", "currency": "Währung"}),
-        ("products", ["SKU", "Name", "Price"], {"external_id": "SKU", "sku": "SKU", "name": "Name", "unit_price": "Price"}),
+        (
+            "customers",  # Salesforce accounts
+            [
+                "Billing Zip/Postal Code",
+                "Account Name",
+                "Account ID",
+                "Billing Street",
+                "Billing City",
+                "Billing State/Province",
+                "Billing Country",
+                "Industry",
+                "Account Owner",
+                "Phone",
+                "Parent Account ID",
+            ],
+            {
+                "external_id": "Account ID",
+                "name": "Account Name",
+                "line1": "Billing Street",
+                "city": "Billing City",
+                "country": "Billing Country",
+                "industry": "Industry",
+                "owner": "Account Owner",
+                "phone": "Phone",
+                "parent": "Parent Account ID",
+            },
+        ),
+        (
+            "customers",  # HubSpot contacts
+            [
+                "Record ID",
+                "First Name",
+                "Last Name",
+                "Email",
+                "Phone Number",
+                "Lifecycle Stage",
+                "Contact owner",
+                "Street Address",
+                "City",
+                "State/Region",
+                "Postal Code",
+                "Country/Region",
+                "Job Title",
+            ],
+            {
+                "external_id": "Record ID",
+                "first_name": "First Name",
+                "last_name": "Last Name",
+                "email": "Email",
+                "phone": "Phone Number",
+                "stage": "Lifecycle Stage",
+                "owner": "Contact owner",
+                "line1": "Street Address",
+                "city": "City",
+                "region": "State/Region",
+                "postal_code": "Postal Code",
+                "country": "Country/Region",
+                "contact_role": "Job Title",
+            },
+        ),
+        (
+            "customers",  # Dynamics 365
+            [
+                "Account Name",
+                "Account Number",
+                "Main Phone",
+                "Address 1: Street 1",
+                "Address 1: City",
+                "Address 1: ZIP/Postal Code",
+                "Address 1: State/Province",
+                "Address 1: Country/Region",
+                "Address 1: Latitude",
+                "Address 1: Longitude",
+            ],
+            {
+                "external_id": "Account Number",
+                "name": "Account Name",
+                "phone": "Main Phone",
+                "line1": "Address 1: Street 1",
+                "city": "Address 1: City",
+                "postal_code": "Address 1: ZIP/Postal Code",
+                "lat": "Address 1: Latitude",
+                "lon": "Address 1: Longitude",
+            },
+        ),
+        (
+            "customers",  # Shopify
+            [
+                "Customer ID",
+                "First Name",
+                "Last Name",
+                "Email",
+                "Default Address Company",
+                "Default Address Address1",
+                "Default Address City",
+                "Default Address Province Code",
+                "Default Address Country Code",
+                "Default Address Zip",
+                "Default Address Phone",
+            ],
+            {
+                "external_id": "Customer ID",
+                "first_name": "First Name",
+                "last_name": "Last Name",
+                "name": "Default Address Company",
+                "line1": "Default Address Address1",
+                "city": "Default Address City",
+                "region": "Default Address Province Code",
+                "country": "Default Address Country Code",
+                "postal_code": "Default Address Zip",
+            },
+        ),
+        (
+            "customers",  # German
+            [
+                "Kundennr.",
+                "Firma",
+                "Straße",
+                "PLZ",
+                "Ort",
+                "Land",
+                "Breitengrad",
+                "Längengrad",
+                "E-Mail",
+                "Telefon",
+                "Ansprechpartner",
+            ],
+            {
+                "external_id": "Kundennr.",
+                "name": "Firma",
+                "line1": "Straße",
+                "postal_code": "PLZ",
+                "city": "Ort",
+                "country": "Land",
+                "lat": "Breitengrad",
+                "lon": "Längengrad",
+                "email": "E-Mail",
+                "phone": "Telefon",
+                "contact_name": "Ansprechpartner",
+            },
+        ),
+        (
+            "customers",  # French and Spanish
+            ["Numéro client", "Raison sociale", "Adresse", "Code postal", "Ville", "Pays"],
+            {
+                "external_id": "Numéro client",
+                "name": "Raison sociale",
+                "line1": "Adresse",
+                "postal_code": "Code postal",
+                "city": "Ville",
+                "country": "Pays",
+            },
+        ),
+        (
+            "customers",
+            ["Código cliente", "Razón social", "Dirección", "Código postal", "Ciudad", "País", "Correo electrónico"],
+            {
+                "external_id": "Código cliente",
+                "name": "Razón social",
+                "line1": "Dirección",
+                "postal_code": "Código postal",
+                "city": "Ciudad",
+                "country": "País",
+                "email": "Correo electrónico",
+            },
+        ),
+        (
+            "sales",  # WooCommerce
+            [
+                "Order Number",
+                "Order Date",
+                "Customer User",
+                "SKU",
+                "Item Name",
+                "Quantity",
+                "Item Cost",
+                "Order Currency",
+            ],
+            {
+                "external_id": "Order Number",
+                "occurred_at": "Order Date",
+                "customer": "Customer User",
+                "product": "SKU",
+                "product_name": "Item Name",
+                "quantity": "Quantity",
+                "unit_price": "Item Cost",
+                "currency": "Order Currency",
+            },
+        ),
+        (
+            "sales",
+            ["Auftragsnr.", "Kundennr.", "Datum", "Artikelnr.", "Menge", "Einzelpreis", "Währung"],
+            {
+                "external_id": "Auftragsnr.",
+                "customer": "Kundennr.",
+                "occurred_at": "Datum",
+                "product": "Artikelnr.",
+                "quantity": "Menge",
+                "unit_price": "Einzelpreis",
+                "currency": "Währung",
+            },
+        ),
+        (
+            "products",
+            ["SKU", "Name", "Price"],
+            {"external_id": "SKU", "sku": "SKU", "name": "Name", "unit_price": "Price"},
+        ),
     ],
-)  # fmt: skip
+)
 def test_headers_of_usual_exports_are_matched_in_any_order(
     kind: str, headers: list[str], expected: dict[str, str]
 ) -> None:
@@ -85,12 +246,23 @@ def test_every_header_of_the_dictionary_is_folded_and_known_once_per_field() -> 
 @pytest.mark.parametrize(
     ("said", "decimal", "meant"),
     [
-        ("1234.5", ".", "1234.5"), ("1,234.50", ".", "1234.50"), ("1.234,50", ",", "1234.50"), ("1.234", ",", "1234"),
-        ("1,5", ",", "1.5"), ("€ 1 234,50", ",", "1234.50"), ("(12.50)", ".", "-12.50"), ("12.50-", ".", "-12.50"),
-        ("1'234.50", ".", "1234.50"), ("-0.5e3", ".", "-0.5e3"), ("nan", ".", None), ("inf", ".", None), ("1,2,3", ".", None),
-        ("12 apples", ".", None), ("1.5", ",", "1.5"),
+        ("1234.5", ".", "1234.5"),
+        ("1,234.50", ".", "1234.50"),
+        ("1.234,50", ",", "1234.50"),
+        ("1.234", ",", "1234"),
+        ("1,5", ",", "1.5"),
+        ("€ 1 234,50", ",", "1234.50"),
+        ("(12.50)", ".", "-12.50"),
+        ("12.50-", ".", "-12.50"),
+        ("1'234.50", ".", "1234.50"),
+        ("-0.5e3", ".", "-0.5e3"),
+        ("nan", ".", None),
+        ("inf", ".", None),
+        ("1,2,3", ".", None),
+        ("12 apples", ".", None),
+        ("1.5", ",", "1.5"),
     ],
-)  # fmt: skip
+)
 def test_numbers(said: str, decimal: str, meant: str | None) -> None:
     value, wrong = coerce.number_text(pa.array([said, None]), decimal)
     assert value.to_pylist() == [meant, None]
@@ -120,13 +292,19 @@ def test_money_refuses_what_a_column_cannot_hold() -> None:
 @pytest.mark.parametrize(
     ("said", "formats_", "zone", "meant"),
     [
-        ("2026-01-31", [], "UTC", "2026-01-31T00:00:00"), ("2026-01-31T10:30:00+02:00", [], "UTC", "2026-01-31T08:30:00"),
-        ("2026-01-31 10:30", [], "Europe/Berlin", "2026-01-31T09:30:00"), ("31.01.2026", ["%d.%m.%Y"], "UTC", "2026-01-31T00:00:00"),
-        ("1/31/2026 2:05 PM", ["%m/%d/%Y %I:%M %p"], "UTC", "2026-01-31T14:05:00"), ("2026-02-30", [], "UTC", None),
-        ("31.02.2026", ["%d.%m.%Y"], "UTC", None), ("1899-01-01", [], "UTC", None), ("soon", [], "UTC", None),
-        ("02/03/2026", ["%d/%m/%Y", "%m/%d/%Y"], "UTC", None), ("02/13/2026", ["%d/%m/%Y", "%m/%d/%Y"], "UTC", "2026-02-13T00:00:00"),
+        ("2026-01-31", [], "UTC", "2026-01-31T00:00:00"),
+        ("2026-01-31T10:30:00+02:00", [], "UTC", "2026-01-31T08:30:00"),
+        ("2026-01-31 10:30", [], "Europe/Berlin", "2026-01-31T09:30:00"),
+        ("31.01.2026", ["%d.%m.%Y"], "UTC", "2026-01-31T00:00:00"),
+        ("1/31/2026 2:05 PM", ["%m/%d/%Y %I:%M %p"], "UTC", "2026-01-31T14:05:00"),
+        ("2026-02-30", [], "UTC", None),
+        ("31.02.2026", ["%d.%m.%Y"], "UTC", None),
+        ("1899-01-01", [], "UTC", None),
+        ("soon", [], "UTC", None),
+        ("02/03/2026", ["%d/%m/%Y", "%m/%d/%Y"], "UTC", None),
+        ("02/13/2026", ["%d/%m/%Y", "%m/%d/%Y"], "UTC", "2026-02-13T00:00:00"),
     ],
-)  # fmt: skip
+)
 def test_times(said: str, formats_: list[str], zone: str, meant: str | None) -> None:
     value, wrong = coerce.times(pa.array([said, None]), formats_, zone)
     shown = [None if v is None else v.strftime("%Y-%m-%dT%H:%M:%S") for v in value.to_pylist()]
@@ -195,7 +373,10 @@ def test_points_in_any_system_row_by_row(tmp_path: Path) -> None:
     assert [(f.row, f.column) for f in done.faults] == [(2, "epsg")]
     done = _prepare(
         tmp_path,
-        'id,name,wkt\n1,a,POINT(8.5 47.25)\n2,b,SRID=3857;POINT(946215.67 5985443)\n3,c,POINT(8)\n4,d,"POLYGON((0 0,1 0,1 1,0 0))"\n',
+        (
+            "id,name,wkt\n1,a,POINT(8.5 47.25)\n2,b,SRID=3857;POINT(946215.67 "
+            '5985443)\n3,c,POINT(8)\n4,d,"POLYGON((0 0,1 0,1 1,0 0))"\n'
+        ),
     )
     assert done.lon[:2] == pytest.approx([8.5, 8.5], abs=1e-4)
     assert [f.row for f in done.faults] == [2, 3]

@@ -24,20 +24,26 @@ def test_first_time_new_second_time_unchanged(desk: Desk) -> None:
     first = desk.run(SHOP, "customers", source="shop")
     assert first["status"] == "done"
     assert {k: first["counts"][k] for k in ("new", "changed", "unchanged", "rejected", "flagged")} == {
-        "new": 3, "changed": 0, "unchanged": 0, "rejected": 0, "flagged": 0,
-    }  # fmt: skip
+        "new": 3,
+        "changed": 0,
+        "unchanged": 0,
+        "rejected": 0,
+        "flagged": 0,
+    }
     before = desk.snapshot()
     assert len(before["customers"]) == len(before["sites"]) == len(before["site_lookup"]) == 3
     assert desk.counts(SHOP, "customers", source="shop") == (0, 0, 3, 0)
     assert desk.snapshot() == before
     assert desk.rows(
-        "SELECT c.name, c.stage, s.country, s.placement, s.location_precision, ST_X(s.location), s.is_primary, k.email, k.phone "
-        "FROM customers c JOIN sites s ON s.customer_id = c.id LEFT JOIN contacts k ON k.customer_id = c.id ORDER BY c.id"
+        "SELECT c.name, c.stage, s.country, s.placement, s.location_precision, ST_X(s.location), s.is_primary, "
+        "k.email, k.phone "
+        "FROM customers c JOIN sites s ON s.customer_id = c.id LEFT JOIN contacts k ON k.customer_id = c.id "
+        "ORDER BY c.id"
     ) == [
         ("Alpha GmbH", "active", "DE", "placed", "given", 13.38, True, "info@alpha.de", "+49 30 1234567"),
         ("Beta Ltd", "lead", "GB", "placed", "given", -0.1, True, "beta@example.co.uk", None),
         ("Gamma SARL", "prospect", "FR", "placed", "given", 2.34, True, None, None),
-    ]  # fmt: skip
+    ]
 
 
 def test_the_same_ids_of_another_source_are_other_customers(desk: Desk) -> None:
@@ -51,8 +57,10 @@ def test_only_what_differs_is_changed(desk: Desk) -> None:
     edited = SHOP.replace("Beta Ltd,Lead", "Beta Limited,Customer").replace("48.86,2.34", "48.87,2.35")
     assert desk.counts(edited, "customers", source="shop") == (0, 2, 1, 0)
     assert desk.rows("SELECT name, stage, version FROM customers ORDER BY id") == [
-        ("Alpha GmbH", "active", 1), ("Beta Limited", "active", 2), ("Gamma SARL", "prospect", 2),
-    ]  # fmt: skip
+        ("Alpha GmbH", "active", 1),
+        ("Beta Limited", "active", 2),
+        ("Gamma SARL", "prospect", 2),
+    ]
     assert (
         desk.one("SELECT ST_AsText(location) FROM site_lookup ORDER BY customer_id DESC LIMIT 1") == "POINT(2.35 48.87)"
     )
@@ -78,15 +86,19 @@ def test_a_repeated_id_with_other_addresses_makes_sites(desk: Desk) -> None:
         "8,Single,Elm 3,Aurora,US,39.73,-104.83,,\n"
     )
     assert desk.counts(file, "customers", source="s") == (4, 0, 0, 0)
-    assert desk.rows("SELECT c.name, s.city, s.is_primary FROM customers c JOIN sites s ON s.customer_id = c.id ORDER BY s.id") == [
-        ("Chain", "Denver", True), ("Chain", "Boulder", False), ("Single", "Aurora", True),
-    ]  # fmt: skip
+    assert desk.rows(
+        "SELECT c.name, s.city, s.is_primary FROM customers c JOIN sites s ON s.customer_id = c.id ORDER BY s.id"
+    ) == [
+        ("Chain", "Denver", True),
+        ("Chain", "Boulder", False),
+        ("Single", "Aurora", True),
+    ]
     assert desk.rows("SELECT name, is_primary FROM contacts ORDER BY id") == [("Ann", True), ("Bob", False)]
     before = desk.snapshot()
     shuffled = file.splitlines()
     shuffled[1:] = reversed(shuffled[1:])
     assert desk.counts("\n".join(shuffled), "customers", source="s")[0] == 0
-    assert [row for row in desk.snapshot()["sites"]] == before["sites"]
+    assert desk.snapshot()["sites"] == before["sites"]
     moved = file.replace("Side St 2,Boulder", "Side St 20,Boulder") + "7,Chain,Third 3,Golden,US,39.75,-105.22,,\n"
     new, changed, unchanged, _ = desk.counts(moved, "customers", source="s")
     assert (new, changed + unchanged) == (0, 5)
@@ -113,19 +125,28 @@ def test_parents_owners_and_persons(desk: Desk) -> None:
         rep = makers.make_user(session, email="ann@example.com", name="Ann Rep").id
     file = (
         "id,name,first name,last name,parent,owner,email\n"
-        "1,Holding,,,,ann@example.com,\n2,Daughter,,,1,Nobody,\n3,,Eva,Doe,,Ann Rep,eva@doe.example\n4,Loop,,,5,,\n5,Pool,,,4,,\n6,Lost,,,99,,\n"
+        "1,Holding,,,,ann@example.com,\n2,Daughter,,,1,Nobody,\n3,,Eva,Doe,,Ann "
+        "Rep,eva@doe.example\n4,Loop,,,5,,\n5,Pool,,,4,,\n6,Lost,,,99,,\n"
     )
     summary = desk.run(file, "customers", source="s")
     assert summary["counts"]["flags"] == {"owner_unknown": 1, "parent_circular": 2, "parent_unknown": 1}
-    assert desk.rows("SELECT c.name, c.kind, c.owner_id, p.name FROM customers c LEFT JOIN customers p ON p.id = c.parent_id ORDER BY c.id") == [
-        ("Holding", "organisation", rep, None), ("Daughter", "organisation", None, "Holding"), ("Eva Doe", "person", rep, None),
-        ("Loop", "organisation", None, None), ("Pool", "organisation", None, None), ("Lost", "organisation", None, None),
-    ]  # fmt: skip
+    assert desk.rows(
+        "SELECT c.name, c.kind, c.owner_id, p.name FROM customers c LEFT "
+        "JOIN customers p ON p.id = c.parent_id ORDER BY c.id"
+    ) == [
+        ("Holding", "organisation", rep, None),
+        ("Daughter", "organisation", None, "Holding"),
+        ("Eva Doe", "person", rep, None),
+        ("Loop", "organisation", None, None),
+        ("Pool", "organisation", None, None),
+        ("Lost", "organisation", None, None),
+    ]
 
 
 def test_doubtful_points_are_flagged_and_in_no_lookup(desk: Desk) -> None:
     file = (
-        "id,name,country,lat,lon\n1,zero,DE,0,0\n2,swapped,DE,13.38,52.53\n3,abroad,DE,40.7,-74\n4,good,DE,52.53,13.38\n"
+        "id,name,country,lat,lon\n1,zero,DE,0,0\n"
+        "2,swapped,DE,13.38,52.53\n3,abroad,DE,40.7,-74\n4,good,DE,52.53,13.38\n"
         "5,impossible,DE,95,200\n6,half,DE,52.5,\n7,nan,DE,nan,13\n8,inf,DE,inf,13\n"
     )
     summary = desk.run(file, "customers", source="s")
@@ -142,15 +163,21 @@ def test_doubtful_points_are_flagged_and_in_no_lookup(desk: Desk) -> None:
 def test_addresses_without_coordinates_are_placed_or_wait(desk: Desk) -> None:
     file = "id,name,city,zip,country\n1,A,Denver,80202,US\n2,B,Nowhereville,99999,US\n3,C,,,US\n"
     desk.run(file, "customers", source="s")
-    assert desk.rows("SELECT c.name, s.placement, s.location_precision FROM customers c LEFT JOIN sites s ON s.customer_id = c.id ORDER BY c.id") == [
-        ("A", "placed", "postcode"), ("B", "pending", None), ("C", None, None),
-    ]  # fmt: skip
+    assert desk.rows(
+        "SELECT c.name, s.placement, s.location_precision FROM customers c "
+        "LEFT JOIN sites s ON s.customer_id = c.id ORDER BY c.id"
+    ) == [
+        ("A", "placed", "postcode"),
+        ("B", "pending", None),
+        ("C", None, None),
+    ]
     before = desk.snapshot()
     assert desk.counts(file, "customers", source="s") == (0, 0, 3, 0)
     assert desk.snapshot() == before
     # a person's better point survives the next import while the address stays
     desk.write(
-        "UPDATE sites SET location = ST_SetSRID(ST_MakePoint(-105, 39.7), 4326), location_precision = 'rooftop', precision_m = 10 "
+        "UPDATE sites SET location = ST_SetSRID(ST_MakePoint(-105, 39.7), 4326), location_precision = 'rooftop', "
+        "precision_m = 10 "
         "WHERE city = 'Denver'"
     )
     assert desk.counts(file, "customers", source="s") == (0, 0, 3, 0)
@@ -203,8 +230,10 @@ def test_preview_shows_columns_types_and_samples(desk: Desk) -> None:
         shown = load.preview(session, number, uploads=desk.database.settings.uploads)
     by_column = {column["column"]: column for column in shown["columns"]}
     assert (by_column["Zip"]["field"], by_column["Zip"]["type"], by_column["Zip"]["samples"]) == (
-        "postal_code", "text", ["10115", "EC1A", "75001"],
-    )  # fmt: skip
+        "postal_code",
+        "text",
+        ["10115", "EC1A", "75001"],
+    )
     assert by_column["Lat"]["type"] == "lat"
     assert shown["missing"] == []
     assert shown["rows"][0]["values"]["country"] == "DE"
@@ -287,8 +316,9 @@ def test_undo_is_refused_where_rows_were_edited_since(desk: Desk) -> None:
     with pytest.raises(Conflict) as refused:
         desk.undo(first)
     assert [(e["pointer"], e["detail"]) for e in refused.value.errors] == [
-        (f"/cus_{ids[0]}", "edited since"), (f"/cus_{ids[1]}", "has sales"),
-    ]  # fmt: skip
+        (f"/cus_{ids[0]}", "edited since"),
+        (f"/cus_{ids[1]}", "has sales"),
+    ]
     assert desk.snapshot() == before
     with desk.database.writing() as session, pytest.raises(Conflict):
         undo.check(session, int(first["id"][4:]))

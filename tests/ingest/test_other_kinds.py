@@ -35,10 +35,11 @@ def test_sales_with_lines(shop: Desk) -> None:
     ) == [
         ("Alpha", Decimal("2089.9999"), Decimal(1240), Decimal("9.9"), False, "2026-01-05 10:00:00"),
         ("Beta", Decimal("-49.95"), Decimal(-20), Decimal(0), True, "2026-02-01 09:30:00"),
-    ]  # fmt: skip
+    ]
     assert shop.rows("SELECT sku, name, category, unit_price FROM products ORDER BY id") == [
-        ("bike", "Road bike", "Bikes", Decimal("1999.9999")), ("helmet", "Helmet", "Gear", Decimal("49.95")),
-    ]  # fmt: skip
+        ("bike", "Road bike", "Bikes", Decimal("1999.9999")),
+        ("helmet", "Helmet", "Gear", Decimal("49.95")),
+    ]
     before = shop.snapshot()
     assert shop.counts(SALES, "sales", source="s") == (0, 0, 3, 0)
     assert shop.snapshot() == before
@@ -107,8 +108,9 @@ def test_german_sales(shop: Desk) -> None:
         file.encode("cp1252"), "sales", source="s", constants={"currency": "EUR"}, timezone="Europe/Berlin"
     ) == (2, 0, 0, 0)
     assert shop.rows("SELECT amount, CAST(occurred_at AT TIME ZONE 'UTC' AS text) FROM sales ORDER BY id") == [
-        (Decimal("1234.5"), "2026-01-31 13:05:00"), (Decimal("-12.5"), "2026-01-31 23:00:00"),
-    ]  # fmt: skip
+        (Decimal("1234.5"), "2026-01-31 13:05:00"),
+        (Decimal("-12.5"), "2026-01-31 23:00:00"),
+    ]
 
 
 def test_interactions(shop: Desk) -> None:
@@ -119,17 +121,22 @@ def test_interactions(shop: Desk) -> None:
     summary = shop.run(file, "interactions", source="s")
     assert (summary["counts"]["new"], summary["counts"]["rejected"]) == (2, 2)
     assert shop.rows("SELECT kind, subject, direction, ST_X(location) FROM interactions ORDER BY id") == [
-        ("call", "Hello", "in", None), ("visit", "=1+1", None, 8.7),
-    ]  # fmt: skip
+        ("call", "Hello", "in", None),
+        ("visit", "=1+1", None, 8.7),
+    ]
     before = shop.snapshot()
     assert shop.run(file, "interactions", source="s")["counts"]["unchanged"] == 2
     moved = shop.run(
         "Activity ID,Customer,Type,Date,Subject\n1,B,Call,2026-01-02 09:00,Hello again\n", "interactions", source="s"
     )
     assert moved["counts"]["changed"] == 1
-    assert shop.rows("SELECT c.name, i.direction, i.version FROM interactions i JOIN customers c ON c.id = i.customer_id ORDER BY i.id") == [
-        ("Beta", "in", 2), ("Beta", None, 1),
-    ]  # fmt: skip
+    assert shop.rows(
+        "SELECT c.name, i.direction, i.version FROM interactions i JOIN "
+        "customers c ON c.id = i.customer_id ORDER BY i.id"
+    ) == [
+        ("Beta", "in", 2),
+        ("Beta", None, 1),
+    ]
     shop.undo(moved)
     assert shop.snapshot() == before
     shop.undo(summary)
@@ -137,12 +144,16 @@ def test_interactions(shop: Desk) -> None:
 
 
 def test_places_and_products(desk: Desk) -> None:
-    file = "Store ID,Store Name,Type,City,Country,Lat,Lon,Floor Area,attributes.open\n1,One,store,Denver,US,39.7,-105,250,9-18\n2,Two,competitor,Paris,FR,0,0,,\n"
+    file = (
+        "Store ID,Store Name,Type,City,Country,Lat,Lon,Floor "
+        "Area,attributes.open\n1,One,store,Denver,US,39.7,-105,250,9-18\n2,Two,competitor,Paris,FR,0,0,,\n"
+    )
     first = desk.run(file, "places", source="s", columns={"floor_area_m2": "Floor Area"})
     assert first["counts"]["new"] == 2
     assert desk.rows("SELECT name, kind, placement, flags, floor_area_m2, attributes FROM places ORDER BY id") == [
-        ("One", "own", "placed", [], 250.0, {"open": "9-18"}), ("Two", "competitor", "flagged", ["zero"], None, {}),
-    ]  # fmt: skip
+        ("One", "own", "placed", [], 250.0, {"open": "9-18"}),
+        ("Two", "competitor", "flagged", ["zero"], None, {}),
+    ]
     before = desk.snapshot()
     assert desk.run(file, "places", source="s", columns={"floor_area_m2": "Floor Area"})["counts"]["unchanged"] == 2
     assert desk.snapshot() == before
@@ -177,7 +188,7 @@ def test_areas_go_into_a_draft(desk: Desk, tmp_path: Path) -> None:
     square = [[8.0, 50.0], [9.0, 50.0], [9.0, 51.0], [8.0, 51.0], [8.0, 50.0]]
     bow_tie = [[0.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
     path = tmp_path / "areas.geojson"
-    path.write_text(_areas(("N", square), ("X", bow_tie), ("U", square[:-1] + [[8.0, 50.1]])))
+    path.write_text(_areas(("N", square), ("X", bow_tie), ("U", [*square[:-1], [8.0, 50.1]])))
     summary = desk.run(path, "areas", source="s", target_layer="import_test")
     assert (summary["counts"]["new"], summary["counts"]["rejected"]) == (1, 2)
     text = desk.rejected(summary)
