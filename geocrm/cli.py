@@ -24,28 +24,34 @@ def main() -> None:
     try:
         app()
     except GeocrmError as error:
-        sys.exit(f"geocrm: {error.detail}")
+        places = [f"  {fault.get('pointer', '')}: {fault.get('detail', '')}" for fault in error.errors[:10]]
+        sys.exit("\n".join([f"geocrm: {error.detail}", *places]))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone: `geocrm … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:
-        sentence = _database_trouble(error)
+        sentence = _sentence(error)
         if sentence is None:
             raise
         sys.exit(f"geocrm: {sentence}")
 
 
-def _database_trouble(error: Exception) -> str | None:
-    """A sentence where the database is out of reach or its disk full; None for every other error."""
+def _sentence(error: Exception) -> str | None:
+    """What to say where the database is out of reach, the disk full or a setting wrong; None for every other error."""
     import psycopg
+    import pydantic
     import sqlalchemy.exc
 
     from geocrm.db import reach
 
     if isinstance(error, psycopg.OperationalError | sqlalchemy.exc.OperationalError):
         return reach.explain(error)
+    if isinstance(error, pydantic.ValidationError) and error.title == "Settings":
+        wrong = error.errors()[0]
+        name = str(wrong["loc"][0])
+        return f"{name if name.isupper() else f'GEOCRM_{name.upper()}'}={wrong['input']!r}: {wrong['msg']}"
     return None
 
 

@@ -260,6 +260,18 @@ def test_command_line_says_one_sentence() -> None:
     ]
 
 
+def test_wrong_setting_is_named() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "geocrm.cli", "ready"],
+        env=os.environ | {"PORT": "web"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert done.stderr.startswith("geocrm: PORT='web': Input should be a valid integer")
+
+
 def test_every_command_has_help() -> None:
     runner = CliRunner()
     listed = runner.invoke(cli.app, ["--help"])
