@@ -38,7 +38,7 @@ def test_no_state_hinders(open_screen: Opening, size: Size, scheme: Scheme) -> N
     expect(page.get_by_text("No customer found")).to_be_visible()
     screen.axe("search without result")
     screen.menu("Territory")
-    page.get_by_role("button", name="Middle of the map").click()
+    page.get_by_role("button", name="Map centre").click()
     expect(page.get_by_role("list", name="Territories at the point")).to_be_visible()
     screen.axe("territory here")
     screen.menu("You")

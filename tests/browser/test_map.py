@@ -217,7 +217,7 @@ def test_whose_territory_is_here(open_screen: Opening, size: Size) -> None:
     page = screen.page
     screen.sign_in()
     screen.menu("Territory")
-    page.get_by_role("button", name="Middle of the map").click()
+    page.get_by_role("button", name="Map centre").click()
     found = page.get_by_role("list", name="Territories at the point")
     at = [float(part) for part in query_of(screen)["here"][0].split(",")]
     answer = screen.ask(f"/v1/territories/at?lon={at[0]}&lat={at[1]}")["data"]

@@ -48,7 +48,8 @@ function CopyButton({ text }: { text: string }) {
       }
     >
       <Icon name="copy" />
-      <span role="status">{copied ? 'Copied' : 'Copy position'}</span>
+      <span role="status">{copied ? 'Copied' : 'Copy'}</span>
+      <span class="hidden-visually">the position</span>
     </button>
   );
 }

@@ -47,7 +47,7 @@ export function HerePanel() {
               if (view) show({ here: { lon: view.lon, lat: view.lat } });
             }}
           >
-            Middle of the map
+            Map centre
           </button>
           <div class="field">
             <label for="as-of">On the day</label>
