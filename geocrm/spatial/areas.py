@@ -373,8 +373,7 @@ def _write_versions(session: Session, draft: LayerVersion, changed: Sequence[tup
             select(AreaVersion.area_id, func.max(AreaVersion.version))
             .where(AreaVersion.area_id.in_([area_id for area_id, _ in changed]))
             .group_by(AreaVersion.area_id)
-        )
-        .all()
+        ).all()
     )
     versions = [values | {"area_id": a, "version": numbers.get(a, 0) + 1} for a, values in changed]
     session.execute(insert(AreaVersion), versions)

@@ -25,7 +25,7 @@ from geocrm.errors import (
     PreconditionFailed,
     TooLarge,
 )
-from geocrm.spatial import areas, contradictions, handover, layers, preview, territories
+from geocrm.spatial import areas, contradictions, handover, layers, ledger_bulk, preview, territories
 from tests.makers import actor_of, make_customer, make_sale, make_site, make_team, make_user, square
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -629,6 +629,49 @@ def test_bulk_evaluation_equals_the_list(session: Session, sales: Sales) -> None
     columns = session.execute(text("SELECT count(*) FROM sites s JOIN assignments a ON a.site_id = s.id "
                                    "WHERE a.valid_to IS NULL AND a.area_id IS DISTINCT FROM s.territory_id")).scalar()  # fmt: skip
     assert columns == 0
+
+
+def test_new_customers_by_the_fast_way_are_assigned_alike(session: Session, sales: Sales) -> None:
+    draft = sales.draft()
+    areas.put_area(session, sales.layer.id, draft, actor=SYSTEM, name="Over", geometry=box(0.5, 0, 1.5, 1), priority=1)
+    areas.put_area(session, sales.layer.id, draft, actor=SYSTEM, name="Twin", geometry=box(0, 0, 1, 1))
+    sales.publish(draft, effective_from=START)
+    people = [
+        make_customer(session, i / 16, i % 5 / 4, site={} if i % 6 else {"placement": "flagged"}) for i in range(-3, 50)
+    ]
+    for person in people[::7]:
+        make_site(session, person, 1.75, 0.5)
+    make_site(session, make_customer(session, 1, 1), 0.5, 0.5)
+    homeless = models.Customer(kind="person", stage="lead", name="Without a site")
+    session.add(homeless)
+    session.flush()
+    people.append(homeless)
+    session.execute(text("CREATE TEMP TABLE changed_customers (customer_id bigint PRIMARY KEY) ON COMMIT DROP"))
+    session.execute(text("INSERT INTO changed_customers SELECT id FROM customers"))
+    assert ledger_bulk.all_new(session)
+    assert ledger_bulk.simple(session, sales.layer.id)
+    written = territories.evaluate_bulk(session, actor=SYSTEM, reason="import", now=NOW)
+    assert written == session.scalar(text("SELECT count(*) FROM sites"))
+    assert not ledger_bulk.all_new(session)
+
+    def state() -> list[Any]:
+        queries = (
+            "SELECT customer_id, site_id, valid_from, valid_to, area_id, basis, layer_version, reason, by_edit, ahead "
+            "FROM assignments WHERE superseded_at IS NULL ORDER BY 1, 2, 3",
+            "SELECT customer_id, site_id, kind, area_id, polygon_area_id FROM contradictions ORDER BY 1, 2",
+            "SELECT id, territory_id FROM sites ORDER BY 1",
+            "SELECT id, territory_ids FROM customers ORDER BY 1",
+            "SELECT site_id, territory_id FROM site_lookup ORDER BY 1",
+        )
+        return [session.execute(text(query)).all() for query in queries]
+
+    fast = state()
+    session.execute(text("DELETE FROM contradictions"))
+    session.execute(text("UPDATE sites SET territory_id = NULL"))
+    session.execute(text("DELETE FROM assignments"))
+    ids = list(session.scalars(text("SELECT id FROM customers")))
+    territories.evaluate(session, ids, actor=SYSTEM, reason="import", now=NOW)
+    assert state() == fast
 
 
 def test_the_index_on_pieces_serves(database: Database, session: Session) -> None:

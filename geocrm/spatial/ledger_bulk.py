@@ -1,0 +1,95 @@
+"""Assigning millions of new customers: points out by COPY, polygons matched here, the ledger rows in by COPY and INSERT.
+
+The way for what an import usually is: customers whom the ledger does not know, on layers that consist of polygons which
+hold for all the layer's time. Everything else takes the way of `ledger`, which asks the same questions of the same
+geometries with the same exact predicates; a test compares the two.
+"""
+
+import struct
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import psycopg
+import shapely
+from numpy.typing import NDArray
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from geocrm.access import Actor
+from geocrm.db.queries import named
+from geocrm.spatial.matching import Polygons
+
+CHUNK: Final = 100_000
+MAX_VERTICES: Final = 3_000_000
+"""More than this many vertices are not held in memory (some 150 MB); they are matched in the database."""
+
+_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
+_TRAILER: Final = struct.pack(">h", -1)
+_POINT: Final = np.dtype(
+    [("fields", ">i2"), ("l1", ">i4"), ("customer", ">i8"), ("l2", ">i4"), ("site", ">i8"), ("l3", ">i4"), ("x", ">f8"),
+     ("l4", ">i4"), ("y", ">f8"), ("l5", ">i4"), ("territory", ">i8")]
+)  # fmt: skip
+_MATCH: Final = np.dtype(
+    [("fields", ">i2"), ("l1", ">i4"), ("customer", ">i8"), ("l2", ">i4"), ("site", ">i8"), ("l3", ">i4"),
+     ("area", ">i8"), ("l4", ">i4"), ("differs", "u1")]
+)  # fmt: skip
+
+
+def all_new(session: Session) -> bool:
+    """Whether none of `changed_customers` can be known to the ledger: their ids are higher than any in it."""
+    return bool(session.scalar(text(named("territories_bulk", "all_new"))))
+
+
+def simple(session: Session, layer_id: int) -> bool:
+    """Whether a layer consists of polygons alone, as far as `changed_customers` are concerned, and of not too many
+    vertices to hold."""
+    return bool(
+        session.scalar(text(named("territories_bulk", "simple")), {"layer": layer_id, "vertices": MAX_VERTICES})
+    )
+
+
+def assign_new(
+    session: Session, layer_id: int, *, is_primary: bool, start: datetime, actor: Actor, reason: str, now: datetime,
+    recorded: datetime,
+) -> int:  # fmt: skip
+    """Write the ledger of `changed_customers` on a simple layer; makes the queue and, on the primary layer, the columns
+    of sites and customers follow. Returns the number of rows."""
+    rows = session.execute(text(named("territories_bulk", "polygons")), {"layer": layer_id}).all()
+    polygons = Polygons(shapely.from_wkb(np.array([bytes(r.geometry) for r in rows], dtype=object)))
+    ids = np.array([r.area_id for r in rows] + [0], dtype=np.int64)  # index -1: no area
+    session.execute(text(named("territories_bulk", "work_tables")))
+    session.execute(text("TRUNCATE ledger_matches"))
+    connection: psycopg.Connection[Any] = session.connection().connection.driver_connection  # type: ignore[assignment]
+    after = 0
+    with connection.cursor() as cursor:
+        while (chunk := _points(cursor, after)) is not None:
+            after = int(chunk["customer"].max())
+            chunk = chunk[chunk["site"] != 0]
+            area = ids[polygons.first(chunk["x"].astype(np.float64), chunk["y"].astype(np.float64))]
+            matches = np.zeros(len(chunk), dtype=_MATCH)
+            for name, value in (("fields", 4), ("l1", 8), ("l2", 8), ("l3", 8), ("l4", 1)):
+                matches[name] = value
+            matches["customer"], matches["site"], matches["area"] = chunk["customer"], chunk["site"], area
+            matches["differs"] = area != chunk["territory"]
+            with cursor.copy("COPY ledger_matches FROM STDIN (FORMAT binary)") as copy:
+                copy.write(_HEADER + matches.tobytes() + _TRAILER)
+    values = {
+        "layer": layer_id, "start": start, "now": now, "recorded": recorded, "actor": actor.user_id, "reason": reason,
+    }  # fmt: skip
+    written = session.execute(text(named("territories_bulk", "write")), values).rowcount  # type: ignore[attr-defined]
+    session.execute(text(named("territories_bulk", "queue")), values)
+    if is_primary:
+        session.execute(text(named("territories_bulk", "sites_follow")))
+        query = named("territories", "customers_follow")
+        changed = "SELECT DISTINCT customer_id FROM ledger_matches WHERE differs"
+        session.execute(text(query.replace("{customers}", changed)))
+    return int(written)
+
+
+def _points(cursor: psycopg.Cursor[Any], after: int) -> NDArray[np.void] | None:
+    """The sites of the next customers after `after`, or None where there are no more."""
+    with cursor.copy(named("territories_bulk", "points"), {"after": after, "count": CHUNK}) as copy:
+        data = b"".join(bytes(part) for part in copy)
+    body = data[len(_HEADER) : -len(_TRAILER)]
+    return np.frombuffer(body, dtype=_POINT) if body else None
