@@ -35,7 +35,6 @@ WORKER_STOP_S = 20  # a job that is cut here is taken up again by the next start
 HEALTHY_AFTER_S = 60  # a part that lived that long starts its backoff anew
 LONGEST_BACKOFF_S = 30
 WATCH_S = 1.0
-LOG_BYTES = 10_000_000
 
 
 Phase = Literal["starting", "watching", "stopping"]
@@ -138,8 +137,6 @@ class Part:
     def start(self, environment: dict[str, str]) -> None:
         """Start it, its output going to its log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
-            self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 self.command,
@@ -285,7 +282,11 @@ class Supervisor:
         """Until asked to stop: see what ends by itself, say so, start it again."""
         signal.signal(signal.SIGCHLD, lambda *_: self.wake.set())
         self.phase = "watching"
+        logs = [self.api.log, self.worker.log, *([self.cluster.log] if self.cluster else [])]
         while self._still_watching():
+            for log in logs:
+                with contextlib.suppress(OSError):  # a full disk is said by those who need it
+                    local.keep_short(log)
             self._watch_database()
             for part in (self.api, self.worker):
                 self._watch_part(part)

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import psycopg
 import pytest
@@ -238,6 +239,23 @@ def test_database_that_does_not_exist(cluster: local.Cluster) -> None:
         reach.check(cluster.url("nobody_here", "postgres"))
     reach.check(cluster.admin_url("postgres"))
     reach.check(cluster.admin_url("postgres").replace("postgresql://", "postgresql+psycopg://"))
+
+
+@pytest.mark.parametrize(
+    ("version", "postgis", "says"),
+    [
+        (140_012, True, "GEOCRM_DATABASE_URL names a PostgreSQL 14: geocrm needs 15 or newer"),
+        (160_003, False, r"the PostgreSQL at host db\.example, database x has no PostGIS: install the package"),
+    ],
+)
+def test_unsuited_server(version: int, postgis: bool, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = MagicMock()
+    connection.__enter__.return_value = connection
+    connection.info.server_version = version
+    connection.execute.return_value.fetchone.return_value = (1,) if postgis else None
+    monkeypatch.setattr(psycopg, "connect", lambda *_, **__: connection)
+    with pytest.raises(SetupError, match=says):
+        reach.check("postgresql://u:secret@db.example/x")
 
 
 def test_full_disk_is_said() -> None:

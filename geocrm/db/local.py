@@ -144,6 +144,18 @@ def stop(home: Path) -> bool:
     raise SetupError(f"PostgreSQL in {cluster.data} does not stop: {_last_line(done.stderr)}")
 
 
+def keep_short(log: Path) -> None:
+    """Where a log has grown long, move what it holds to NAME.log.1 and go on with an empty one.
+
+    Its writer may keep it open, as it appends."""
+    try:
+        if log.stat().st_size > LOG_ROTATE_BYTES:
+            shutil.copyfile(log, log.with_suffix(".log.1"))
+            os.truncate(log, 0)
+    except FileNotFoundError:
+        return
+
+
 @contextmanager
 def locked(home: Path) -> Iterator[None]:
     """Hold the lock on a home's cluster: one process at a time makes, starts or stops it."""
@@ -460,8 +472,7 @@ def _start(cluster: Cluster, *, durable: bool) -> None:
     _clear_remains(cluster)
     try:
         _configure(cluster, durable=durable)
-        if cluster.log.exists() and cluster.log.stat().st_size > LOG_ROTATE_BYTES:
-            cluster.log.replace(cluster.log.with_suffix(".log.1"))
+        keep_short(cluster.log)
     except OSError as error:
         raise SetupError(_why(cluster, "PostgreSQL could not be started", error.strerror or str(error))) from None
     if durable:

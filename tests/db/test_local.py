@@ -259,3 +259,18 @@ def test_stop_lets_open_transactions_roll_back(home: Path) -> None:
     assert time.monotonic() - began < 20
     open_one.close()
     assert value(local.ensure_running(home), "SELECT count(*) FROM kept") == "0"
+
+
+def test_log_is_kept_short_under_its_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "LOG_ROTATE_BYTES", 1000)
+    log = tmp_path / "api.log"
+    local.keep_short(log)  # none yet
+    with log.open("a") as writer:
+        writer.write("a" * 1500)
+        writer.flush()
+        local.keep_short(log)
+        writer.write("b")
+        writer.flush()
+        local.keep_short(log)
+    assert log.read_text() == "b"
+    assert (tmp_path / "api.log.1").read_text() == "a" * 1500
