@@ -163,7 +163,8 @@ class Customers:
             context.run(SQL, "insert_more_contacts")
         if known:
             context.run(SQL, "touch_customers")
-        context.run(SQL, "rows")
+        several = context.session.scalar(text("SELECT EXISTS (SELECT FROM import_keys WHERE lines > 1)"))
+        context.run(SQL, "rows" if known or several else "rows_of_new")
         context.run(SQL, "changed")
         context.session.execute(text("ALTER TABLE changed_customers ADD PRIMARY KEY (customer_id)"))
 

@@ -10,6 +10,7 @@ Memory: a run holds at most three chunks of `formats.CHUNK_ROWS` rows, whatever 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -28,11 +29,12 @@ from typing import Any, Protocol, TypeVar
 import psycopg
 import pyarrow as pa
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from geocrm import access, ids
 from geocrm.access import SYSTEM, Actor
-from geocrm.db import audit
+from geocrm.db import audit, reach
 from geocrm.db.engine import Database, open_database
 from geocrm.db.models import ImportBatch
 from geocrm.errors import Conflict, GeocrmError, Invalid, NotFound
@@ -293,11 +295,13 @@ class Progress:
 
     def fail(self, error: dict[str, Any]) -> None:
         """The run failed, for this reason."""
-        self._connection.execute(
-            "UPDATE import_batches SET status = 'failed', error = %s, finished_at = now() WHERE id = %s AND "
-            "status <> 'done'",
-            (json.dumps(error), self._batch_id),
-        )
+        # where the database is gone the batch stays running, and whoever queued it runs it again
+        with contextlib.suppress(psycopg.Error):
+            self._connection.execute(
+                "UPDATE import_batches SET status = 'failed', error = %s, finished_at = now() "
+                "WHERE id = %s AND status <> 'done'",
+                (json.dumps(error), self._batch_id),
+            )
 
     def _tell(self, *, always: bool = False) -> None:
         if not always and time.monotonic() - self._last < 0.5:
@@ -353,8 +357,12 @@ def run(
         progress.fail({"title": error.title, "detail": error.detail, "errors": error.errors})
         raise
     except Exception as error:
+        said = reach.explain(error) if isinstance(error, psycopg.OperationalError | OperationalError) else None
         progress.fail(
-            {"title": "The import stopped unexpectedly.", "detail": f"{type(error).__name__}; nothing was changed."}
+            {
+                "title": "The import stopped unexpectedly.",
+                "detail": f"{said or type(error).__name__}; nothing was changed.",
+            }
         )
         raise
     finally:

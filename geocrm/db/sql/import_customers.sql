@@ -70,6 +70,7 @@ ORDER BY k.first_line
 -- name: insert_customer_sources
 INSERT INTO customer_sources (source, external_id, customer_id)
 SELECT CAST(:source AS text), external_id, customer_id FROM import_keys WHERE is_new
+ORDER BY external_id COLLATE "C"  -- in the order of the key: neighbours fill the same page
 
 -- name: change_customers
 -- Known customers whose given fields differ; what they were is kept for undo. Returns their number.
@@ -198,7 +199,7 @@ ORDER BY i.site_line
 
 -- name: insert_site_sources
 INSERT INTO site_sources (source, external_id, customer_id, site_id)
-SELECT CAST(:source AS text), key, customer_id, site_id FROM import_sites WHERE is_new
+SELECT CAST(:source AS text), key, customer_id, site_id FROM import_sites WHERE is_new ORDER BY key COLLATE "C"
 
 -- name: keep_new_sites
 -- New sites of known customers are a change of those customers.
@@ -329,6 +330,14 @@ LEFT JOIN import_spots p ON p.line_no = s.line_no
 LEFT JOIN import_sites i ON i.customer_id = p.customer_id AND i.site_line = p.site_line AND p.site_line <> s.line_no
 LEFT JOIN (SELECT line_no, jsonb_agg(jsonb_build_object('part', part, 'id', object_id, 'before', before) ORDER BY part, object_id)
            AS before FROM import_before GROUP BY line_no) AS b ON b.line_no = s.line_no
+
+-- name: rows_of_new
+-- The same where every line is a customer of its own that was not known before.
+INSERT INTO import_rows (batch_id, line_no, outcome, customer_id, object_id, flags)
+SELECT CAST(:batch_id AS bigint), s.line_no, 'new', k.customer_id, i.site_id, s.flags
+FROM import_keys k JOIN import_stage s ON s.line_no = k.first_line
+LEFT JOIN import_sites i ON i.site_line = k.first_line
+ORDER BY s.line_no
 
 -- name: changed
 -- The customers whose territory and lookup rows must follow.
