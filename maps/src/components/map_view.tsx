@@ -3,14 +3,15 @@
 import { effect, untracked } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import { Icon } from '../design/icons';
+import { kindOfPlace } from '../design/places';
 import { theme } from '../design/theme';
 import { count, counted } from '../format';
 import { CustomerMap } from '../map/map';
 import type { PlaceOnMap, Scene } from '../map/style';
 import { marks, territoryMarks } from '../state/legend';
 import { isFiltered, type View } from '../state/model';
-import { edition, isPhone, map, opener, sheet, spots, tally, trouble } from '../state/screen';
-import { company, loadCompany } from '../state/session';
+import { edition, isPhone, map, opener, place, sheet, spots, tally, trouble } from '../state/screen';
+import { askSession, company, loadCompany } from '../state/session';
 import { clearFilters, customer, panel, show, state } from '../state/store';
 import { SmallLegend } from './legend';
 import './map_view.css';
@@ -67,6 +68,13 @@ function Tally() {
 function Trouble() {
   const now = trouble.value;
   if (!now) return null;
+  if (now.source === 'webgl') {
+    return (
+      <div class="map-trouble" role="alert">
+        <p>This browser cannot draw the map (it lacks WebGL 2). Near me, search and cards work without it.</p>
+      </div>
+    );
+  }
   const what = now.source === 'customers' ? 'The customers' : now.source === 'areas' ? 'The territories' : 'The map';
   return (
     <div class="map-trouble" role="alert">
@@ -99,6 +107,43 @@ export function openCard(id: string, from: string | null): void {
   show({ customer: id });
 }
 
+/** The map; null, and a trouble to read, where the browser cannot draw one. The lists work without it. */
+function made(...arguments_: ConstructorParameters<typeof CustomerMap>): CustomerMap | null {
+  try {
+    return new CustomerMap(...arguments_);
+  } catch {
+    trouble.value = { source: 'webgl', status: null };
+    return null;
+  }
+}
+
+function PlaceNote() {
+  const shown = company.value.places.find((row) => row.id === place.value);
+  if (!shown) return null;
+  return (
+    <aside class="place-note" aria-label="Place">
+      <div>
+        <strong>{shown.name}</strong>
+        <p class="small">
+          {kindOfPlace(shown.kind)}
+          {[shown.line1, shown.city].filter(Boolean).length > 0 &&
+            ` · ${[shown.line1, shown.city].filter(Boolean).join(', ')}`}
+        </p>
+      </div>
+      <button
+        type="button"
+        class="icon-button"
+        aria-label="Close the note"
+        onClick={() => {
+          place.value = null;
+        }}
+      >
+        <Icon name="close" />
+      </button>
+    </aside>
+  );
+}
+
 export function MapView() {
   const frame = useRef<HTMLDivElement>(null);
 
@@ -107,10 +152,12 @@ export function MapView() {
   useEffect(() => {
     if (!frame.current || !known) return;
     const start = untracked(() => state.value.view ?? company.value.bounds ?? WORLD);
-    const own = new CustomerMap(frame.current, untracked(scene), start, {
+    const own = made(frame.current, untracked(scene), start, {
       moved: (view) => show({ view }, 'quiet'),
       customer: (id) => openCard(id, null),
-      place: () => show({ panel: 'key' }),
+      place: (id) => {
+        place.value = id;
+      },
       point: (here, ask) => {
         if (ask || state.value.panel === 'here') {
           if (isPhone.value && sheet.value === 'peek') sheet.value = 'half';
@@ -121,9 +168,11 @@ export function MapView() {
         tally.value = now;
       },
       trouble: (source, status) => {
-        if (status !== 401) trouble.value = { source, status };
+        if (status === 401) void askSession();
+        else trouble.value = { source, status };
       },
     });
+    if (!own) return;
     map.value = own;
     const stopScene = effect(() => own.show(scene()));
     const stopView = effect(() => {
@@ -146,6 +195,7 @@ export function MapView() {
       <div class="map-frame" ref={frame} />
       <Tally />
       <Trouble />
+      <PlaceNote />
       {!isPhone.value && (customer.value !== null || (panel.value !== null && panel.value !== 'key')) && (
         <SmallLegend />
       )}

@@ -9,6 +9,11 @@ const NAMES: Readonly<Record<string, readonly [string, string]>> = {
   depot: ['depot (dark)', 'depots (dark)'],
 };
 
+/** "Own shop", "Competitor". */
+export function kindOfPlace(kind: string): string {
+  return words((NAMES[kind]?.[0] ?? kind).replace(/ \(.*/, ''));
+}
+
 /** "3 own shops (dark), 5 competitors (outlined)". */
 export function placeIconText(kinds: readonly string[]): string {
   const counts = new Map<string, number>();

@@ -11,6 +11,8 @@ export const tally = signal<Tally | null>(null);
 export const sheet = signal<SheetHeight>('half');
 /** Where the sites of the open card are. */
 export const spots = signal<readonly Point[]>([]);
+/** The id of the place whose note is open. */
+export const place = signal<string | null>(null);
 /** Raised after data changed, so that tiles are loaded again. */
 export const edition = signal(0);
 /** A failing tile or basemap file, to say so. */
