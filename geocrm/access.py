@@ -37,6 +37,7 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
     "territories:publish": _STEERING,
     "trading_areas:write": frozenset({"administrator", "marketer"}),
     "exports": frozenset({"administrator", "manager", "rep", "marketer"}),
+    "exports:aggregated": frozenset({"administrator", "manager", "marketer", "analyst"}),
     "users:manage": frozenset({"administrator"}),
     "keys:manage": frozenset({"administrator"}),
     "audit:read": frozenset({"administrator"}),
@@ -48,7 +49,7 @@ SCOPES: dict[str, frozenset[str]] = {
     "customers:write": frozenset({"customers:write", "customers:reassign", "places:write"}),
     "imports": frozenset({"imports:customers", "imports:reference"}),
     "territories:write": frozenset({"territories:draft", "territories:publish", "trading_areas:write"}),
-    "exports": frozenset({"exports"}),
+    "exports": frozenset({"exports", "exports:aggregated"}),
     "contacts": frozenset(),  # shows contact details
     "locations:exact": frozenset(),  # without it every point is snapped to a 500 m grid
 }

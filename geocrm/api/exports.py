@@ -4,12 +4,12 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import Response
+from fastapi import Query, Response
 
 from geocrm.api.customers import Narrowed
-from geocrm.api.dependencies import CanExport, Reading, Writing, router
+from geocrm.api.dependencies import CanExport, CanExportTotals, Reading, Writing, router
 from geocrm.api.downloads import attachment
 from geocrm.crm import exports
 from geocrm.db import audit
@@ -39,6 +39,28 @@ def export_customers(session: Reading, writing: Writing, actor: CanExport, narro
     )
     name = f"customers-{datetime.now(UTC):%Y-%m-%d}.csv"
     return attachment(_lines(exports.HEADER, exports.find_customers(session, actor, narrowed.filter)), name)
+
+
+@routes.get(
+    "/exports/totals.csv",
+    operation_id="export_totals",
+    summary="Export totals as CSV",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "The file"}},
+)
+def export_totals(
+    session: Reading,
+    writing: Writing,
+    actor: CanExportTotals,
+    by: Annotated[
+        Literal["stage", "kind", "industry", "region", "country", "territory", "owner"],
+        Query(description="A row for each value of it.", examples=["region"]),
+    ] = "stage",
+) -> Response:
+    """Customers, placed sites and sales of the last 12 months. Values with fewer than 10 customers are left empty."""
+    rows = exports.totals(session, by)
+    audit.record(writing, "totals.export", actor_id=actor.user_id, key_id=actor.key_id, after={"by": by})
+    return attachment(_lines((by, *exports.TOTALS_HEADER), rows), f"totals-by-{by}.csv")
 
 
 def _lines(header: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:

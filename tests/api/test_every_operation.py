@@ -63,6 +63,7 @@ MAY: dict[str, set[str | None]] = {
         "undo_import", "get_import_rejected", "follow_import",
     ], IMPORT),
     "export_customers": EXPORT,
+    "export_totals": {A, M, K, N},
     **dict.fromkeys([
         "list_users", "create_user", "get_user", "edit_user", "create_team", "edit_team", "list_keys", "create_key",
         "revoke_key", "list_audit_log",
@@ -331,6 +332,7 @@ def _calls() -> dict[str, Callable[[Maker, str | None], Call]]:
         "list_waiting_sites": get("/v1/placing"),
         "count_waiting_sites": get("/v1/placing/counts"),
         "export_customers": get("/v1/exports/customers.csv?stage=active"),
+        "export_totals": get("/v1/exports/totals.csv?by=region"),
         "find_customers_nearby": get("/v1/customers/nearby?lon=-104.99&lat=39.74&limit=5"),
         "get_customer_tilejson": get("/tiles/customers.json"),
         "get_customer_tile": get("/tiles/customers/9/106/194.mvt"),

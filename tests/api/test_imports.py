@@ -1,0 +1,135 @@
+"""Imports over the API: upload, preview, run, follow, rejected rows, undo."""
+
+import json
+from collections.abc import Callable
+
+from fastapi.testclient import TestClient
+
+from geocrm import jobs
+from tests.api.conftest import World
+
+Clients = Callable[[str | None], TestClient]
+FILE = "id;name;lon;lat;city\nA1;Ann;-104.99;39.74;Denver\nA2;Bob;;;Boulder\nA3;;1;1;X\nA4;=1+1;-104.9;39.7;Aurora\n"
+
+
+def upload(
+    client: TestClient, content: str | bytes = FILE, name: str = "people.csv", **fields: str
+) -> dict[str, object]:
+    data = {"kind": "customers", "source": "shop"} | fields
+    answer = client.post("/v1/imports", files={"file": (name, content, "text/csv")}, data=data)
+    assert answer.status_code == 202, answer.text
+    return dict(answer.json())
+
+
+def events(text: str) -> list[tuple[str, str, dict[str, object]]]:
+    made = []
+    for block in text.strip().split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line and not line.startswith(":"))
+        made.append((lines["event"], lines["id"], json.loads(lines["data"])))
+    return made
+
+
+def test_an_import_from_upload_to_undo(client: Clients, world: World) -> None:
+    admin = client("administrator")
+    made = upload(admin)
+    path = f"/v1/imports/{made['id']}"
+    assert made["status"] == "preview"
+    fields = {column["column"]: column["field"] for column in made["preview"]["columns"]}  # type: ignore[index]
+    assert (fields["name"], fields["lon"]) == ("name", "lon")
+    assert admin.get("/v1/customers?q=Ann").json()["data"] == []
+
+    started = admin.post(f"{path}/run", json={})
+    assert started.status_code == 202
+    assert admin.post(f"{path}/run", json={}).status_code == 409
+    jobs.run_queued(world.database)
+    done = admin.get(path).json()
+    assert done["status"] == "done", done
+    assert (done["counts"]["new"], done["counts"]["rejected"]) == (3, 1)
+    assert admin.get(f"/v1/jobs/{started.json()['job_id']}").json()["status"] == "done"
+    near = admin.get("/v1/customers/nearby?lon=-104.99&lat=39.74&radius_m=50&limit=10").json()["data"]
+    assert "Ann" in {row["name"] for row in near}
+
+    followed = events(admin.get(f"{path}/events").text)
+    assert [event for event, _, _ in followed] == ["end"]
+    again = admin.get(f"{path}/events", headers={"Last-Event-ID": followed[0][1]})
+    assert again.text == ""
+
+    rejected = admin.get(f"{path}/rejected.csv")
+    assert rejected.headers["content-disposition"].startswith("attachment")
+    lines = rejected.content.decode("utf-8-sig").splitlines()
+    assert lines[0] == "id,name,lon,lat,city,_line,_column,_reason"
+    assert lines[1].startswith("A3,")
+    export = admin.get("/v1/exports/customers.csv").content.decode("utf-8-sig")
+    assert "'=1+1" in export
+
+    undone = admin.post(f"{path}/undo", json={})
+    assert undone.status_code == 202, undone.text
+    jobs.run_queued(world.database)
+    assert admin.get(path).json()["status"] == "undone"
+    assert admin.get("/v1/customers?q=Ann").json()["data"] == []
+
+
+def test_undo_is_refused_with_the_conflicts_where_rows_were_edited(client: Clients, world: World) -> None:
+    admin = client("administrator")
+    path = f"/v1/imports/{upload(admin, 'id,name' + chr(10) + 'B1,Cleo' + chr(10))['id']}"
+    admin.post(f"{path}/run", json={})
+    jobs.run_queued(world.database)
+    cleo = admin.get("/v1/customers?q=Cleo").json()["data"][0]
+    admin.patch(f"/v1/customers/{cleo['id']}", json={"stage": "lapsed"}, headers={"If-Match": "*"})
+    refused = admin.post(f"{path}/undo", json={})
+    assert refused.status_code == 409, refused.text
+    assert cleo["id"] in refused.text
+    assert admin.post(f"{path}/undo", json={"skip_conflicts": True}).status_code == 202
+    jobs.run_queued(world.database)
+    assert admin.get(path).json()["status"] == "undone"
+
+
+def test_what_a_role_may_import(client: Clients) -> None:
+    files = {"file": ("f.csv", "id,name\n1,A\n", "text/csv")}
+    for who, kind, status in (
+        ("manager", "customers", 202),
+        ("manager", "places", 403),
+        ("marketer", "customers", 403),
+        ("marketer", "places", 202),
+        ("rep", "customers", 403),
+        ("analyst", "places", 403),
+        ("administrator", "areas", 202),
+    ):
+        answer = client(who).post("/v1/imports", files=files, data={"kind": kind, "source": "s"})
+        assert answer.status_code == status, (who, kind, answer.text)
+
+
+def test_others_imports_are_not_there(client: Clients) -> None:
+    path = f"/v1/imports/{upload(client('administrator'))['id']}"
+    manager = client("manager")
+    for call in (
+        manager.get(path),
+        manager.get(f"{path}/preview"),
+        manager.get(f"{path}/rejected.csv"),
+        manager.get(f"{path}/events"),
+        manager.post(f"{path}/run", json={}),
+        manager.post(f"{path}/undo", json={}),
+    ):
+        assert call.status_code == 404
+    assert path.rpartition("/")[2] not in {row["id"] for row in manager.get("/v1/imports").json()["data"]}
+
+
+def test_what_is_no_file_to_import_is_said_and_nothing_is_kept(client: Clients, world: World) -> None:
+    admin = client("administrator")
+    uploads = world.database.settings.uploads
+    before = set(uploads.iterdir()) if uploads.exists() else set()
+    for name, content in (
+        ("a.csv", b""),
+        ("a.xlsx", b"PK\x03\x04nothing"),
+        ("a.parquet", b"PAR1"),
+        ("a.csv", b"\x00\x01\x02"),
+    ):
+        answer = admin.post("/v1/imports", files={"file": (name, content)}, data={"kind": "customers", "source": "s"})
+        assert answer.status_code == 422, (name, answer.text)
+        assert answer.json()["detail"]
+    assert set(uploads.iterdir()) == before
+    traversal = admin.post(
+        "/v1/imports", files={"file": ("../../etc/passwd", "id,name\n1,A\n")}, data={"kind": "customers", "source": "s"}
+    )
+    assert traversal.status_code == 202
+    assert "/" not in traversal.json()["file_name"]
