@@ -75,8 +75,8 @@ def put_area(
 
     `geometry`: GeoJSON or shapely (None: no polygon), `rule`: the filter language on attributes (None: no rule),
     `priority`: the higher wins where polygons or rules overlap, `owner_id`, `team_id`: who owns the area from the
-    version's effective time on. `if_match` is the area version that the caller read. Raises NotFound, Forbidden, Conflict
-    (no draft), PreconditionFailed, InvalidGeometry, InvalidFilter, Invalid."""
+    version's effective time on. `if_match` is the area version that the caller read. Raises NotFound, Forbidden,
+    Conflict (no draft), PreconditionFailed, InvalidGeometry, InvalidFilter, Invalid."""
     _, draft = layers.get_draft(session, layer_id, version, actor=actor)
     outline = None
     if geometry is not UNSET and geometry is not None:
@@ -112,7 +112,7 @@ def _put(
             before = session.get(AreaVersion, (area_id, held.area_version))
         if if_match is not None and (held is None or held.area_version != if_match):
             raise PreconditionFailed(
-                f"The area {area.name!r} was changed in this draft since you read it; read it again, then repeat your edit."
+                f"The area {area.name!r} was changed in this draft since you read it; read it, then repeat your edit."
             )
     if name is not UNSET:
         _check_name(name)
@@ -179,7 +179,8 @@ def _drop_unused(session: Session, area_id: int, version: int) -> None:
     """Forget an area version that only this draft had, replaced before anybody published it."""
     session.execute(
         text(
-            "DELETE FROM area_versions v WHERE v.area_id = CAST(:area AS bigint) AND v.version = CAST(:version AS integer) "
+            "DELETE FROM area_versions v WHERE v.area_id = CAST(:area AS bigint) "
+            "AND v.version = CAST(:version AS integer) "
             "AND NOT EXISTS (SELECT FROM layer_areas la WHERE la.area_id = v.area_id AND la.area_version = v.version) "
             "AND NOT EXISTS (SELECT FROM area_periods d WHERE d.area_id = v.area_id AND d.area_version = v.version) "
             "AND NOT EXISTS (SELECT FROM area_pieces p WHERE p.area_id = v.area_id AND p.version = v.version)"
@@ -220,10 +221,10 @@ def import_areas(
 ) -> AreaImport:
     """Put areas from a file into a draft, each by what the source calls it: known ones change, others are new.
 
-    A row is a mapping with `external_id` and, each optional, `name`, `geometry` (shapely or GeoJSON), `rule`, `priority`,
-    `owner_id`, `team_id`, `attributes`, and `row` (its number in the file). With `replace` the areas of the draft that no
-    row names are taken out. A row that is not valid is rejected with the reason; the others go in. Nothing is written for
-    rows that change nothing. All rows are held in memory."""
+    A row is a mapping with `external_id` and, each optional, `name`, `geometry` (shapely or GeoJSON), `rule`,
+    `priority`, `owner_id`, `team_id`, `attributes`, and `row` (its number in the file). With `replace` the areas of
+    the draft that no row names are taken out. A row that is not valid is rejected with the reason; the others go in.
+    Nothing is written for rows that change nothing. All rows are held in memory."""
     _, draft = layers.get_draft(session, layer_id, version, actor=actor)
     draft.batch_id = batch_id or draft.batch_id
     session.flush()

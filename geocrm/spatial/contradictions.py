@@ -79,8 +79,8 @@ def resolve(
 
     `accept_rule`: the rule is right, the polygon is not asked again. `name`: make the customers named accounts of
     `area_id` (by default of the rule's area), with a version published for it. `dismiss`: leave it as it is. An entry
-    comes back when it becomes another contradiction. Raises NotFound for an entry that the actor does not see, Forbidden,
-    Invalid."""
+    comes back when it becomes another contradiction. Raises NotFound for an entry that the actor does not see,
+    Forbidden, Invalid."""
     require(actor, "customers:reassign")
     wanted = list(dict.fromkeys(entries))
     with access.as_user(session, actor):

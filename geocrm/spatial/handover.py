@@ -70,7 +70,8 @@ def hand_over(
     if customers:
         count = _give_customers(session, from_user_id, to_user_id, moment)
     audit.record(
-        session, "users.hand_over", actor_id=actor.user_id, key_id=actor.key_id, object_id=ids.show("usr", from_user_id),
+        session, "users.hand_over", actor_id=actor.user_id, key_id=actor.key_id,
+        object_id=ids.show("usr", from_user_id),
         after={"to": ids.show("usr", to_user_id), "reason": reason, "customers": count,
                "territories": [ids.show("ter", area) for area in given]},
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Assigning millions of new customers: points out by COPY, polygons matched here, the ledger rows in by COPY and INSERT.
+"""Assigning millions of new customers: points out by COPY, matched here with polygons, the result in by COPY.
 
 The way for what an import usually is: customers whom the ledger does not know, on layers that consist of polygons which
 hold for all the layer's time. Everything else takes the way of `ledger`, which asks the same questions of the same

@@ -165,8 +165,8 @@ def _polygon(rings: Sequence[Any], where: str, repair: bool, notes: list[str]) -
     aligned = [outer]
     for ring in unwrapped[1:]:
         shift = 360 * round((middle - ring[:, 0].mean()) / 360)
-        if shift and not _inside(outer, ring) and _inside(outer, ring + [shift, 0]):
-            ring = ring + [shift, 0]
+        if shift and not _inside(outer, ring) and _inside(outer, ring + np.array([shift, 0])):
+            ring = ring + np.array([shift, 0])
         aligned.append(ring)
     for number, ring in enumerate(aligned):
         _check_ring(ring, f"{where}/{number}", repair)

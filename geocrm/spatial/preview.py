@@ -37,8 +37,8 @@ class Move:
 
 @dataclass(frozen=True)
 class Balance:
-    """What an area, or an owner, would lose and win: sites, and sales of the last 12 months by currency (of the customers
-    that the actor sees)."""
+    """What an area, or an owner, would lose and win: sites, and sales of the last 12 months by currency, of the
+    customers that the actor sees."""
 
     area_id: int | None  # None: no area; in a balance by owner always None
     name: str | None
@@ -86,8 +86,8 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Preview:
-    """What publishing would do. `moves` counts all sites, `moves_hidden` those that the actor does not see; the list holds
-    the first of the others. Sales are those of the customers that the actor sees, by currency."""
+    """What publishing would do. `moves` counts all sites, `moves_hidden` those that the actor does not see; the list
+    holds the first of the others. Sales are those of the customers that the actor sees, by currency."""
 
     layer_id: int
     version: int
@@ -116,8 +116,8 @@ def preview(
     overwrite: bool = False,
     now: datetime | None = None,
 ) -> Preview:
-    """Work a publication out and take it back: nothing stays written. Raises what publishing raises, but for rights: who
-    may draft may preview. Needs the worker's role."""
+    """Work a publication out and take it back: nothing stays written. Raises what publishing raises, but for rights:
+    who may draft may preview. Needs the worker's role."""
     with session.begin_nested() as savepoint:
         plan = publishing.work_out(
             session, layer_id, version, actor=actor, reason=None, effective_from=effective_from, overwrite=overwrite,

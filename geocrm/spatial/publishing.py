@@ -69,8 +69,8 @@ def publish(
 ) -> Published:
     """Publish a draft from `effective_from` on (default now; earlier re-states, later schedules).
 
-    Only what the draft changes is evaluated again: sites in the difference of old and new geometry, customers touched by
-    a changed rule or name. What others published since the draft was begun is taken in; where both changed the same
+    Only what the draft changes is evaluated again: sites in the difference of old and new geometry, customers touched
+    by a changed rule or name. What others published since the draft was begun is taken in; where both changed the same
     area, Conflict is raised, unless `overwrite`. A manager publishes only what concerns own team's territories. Raises
     NotFound, Forbidden, Conflict, Invalid (no reason). Needs the worker's role."""
     if not reason or not reason.strip():
@@ -92,7 +92,8 @@ def publish(
     session.execute(
         text(
             "UPDATE layer_versions SET status = 'published', effective_from = CAST(:begin AS timestamptz), "
-            "published_at = CAST(:now AS timestamptz), actor_id = CAST(:actor AS bigint), reason = CAST(:reason AS text) "
+            "published_at = CAST(:now AS timestamptz), actor_id = CAST(:actor AS bigint), "
+            "reason = CAST(:reason AS text) "
             "WHERE layer_id = CAST(:layer AS bigint) AND version = CAST(:version AS integer)"
         ),
         {"begin": plan.effective_from, "now": plan.now, "actor": actor.user_id, "reason": reason, "layer": layer_id,
@@ -170,7 +171,8 @@ def _adopt_loaded(session: Session, layer: Layer) -> None:
 def _start(session: Session, layer_id: int) -> datetime | None:
     return session.scalar(
         text(
-            "SELECT min(valid_from) FROM layer_periods WHERE layer_id = CAST(:layer AS bigint) AND superseded_at IS NULL"
+            "SELECT min(valid_from) FROM layer_periods "
+            "WHERE layer_id = CAST(:layer AS bigint) AND superseded_at IS NULL"
         ),
         {"layer": layer_id},
     )
@@ -253,7 +255,7 @@ def _copy_version(session: Session, layer_id: int, source: int) -> int:
             actor_id=old.actor_id,
             reason=old.reason,
             batch_id=old.batch_id,
-        )  # fmt: skip
+        )
     )
     session.flush()
     values = {"layer": layer_id, "version": number, "source": source}
@@ -288,7 +290,8 @@ def count_moves(session: Session) -> tuple[int, int]:
     row = session.execute(
         text(
             "SELECT count(*) FILTER (WHERE from_area_id IS DISTINCT FROM to_area_id) AS moved, "
-            "count(*) FILTER (WHERE from_area_id IS NOT DISTINCT FROM to_area_id AND from_basis IS NOT NULL) AS rebased "
+            "count(*) FILTER (WHERE from_area_id IS NOT DISTINCT FROM to_area_id "
+            "AND from_basis IS NOT NULL) AS rebased "
             "FROM ledger_moves"
         )
     ).one()
@@ -322,12 +325,14 @@ def require_reach(session: Session, actor: Actor, plan: Plan) -> None:
         return
     foreign = session.execute(
         text(
-            "SELECT a.name FROM (SELECT from_area_id AS id FROM ledger_moves UNION SELECT to_area_id FROM ledger_moves) m "
+            "SELECT a.name "
+            "FROM (SELECT from_area_id AS id FROM ledger_moves UNION SELECT to_area_id FROM ledger_moves) m "
             "JOIN areas a ON a.id = m.id "
             "LEFT JOIN area_owners o ON o.area_id = a.id AND o.valid_from <= CAST(:moment AS timestamptz) "
             "AND (o.valid_to IS NULL OR o.valid_to > CAST(:moment AS timestamptz)) "
             "WHERE NOT coalesce(coalesce(o.owner_id, a.owner_id) = ANY (CAST(:owners AS bigint[])), false) "
-            "AND NOT coalesce(coalesce(o.team_id, a.team_id) = ANY (CAST(:teams AS bigint[])), false) ORDER BY a.id LIMIT 1"
+            "AND NOT coalesce(coalesce(o.team_id, a.team_id) = ANY (CAST(:teams AS bigint[])), false) "
+            "ORDER BY a.id LIMIT 1"
         ),
         {"owners": list(actor.owners), "teams": list(actor.team_ids), "moment": max(plan.effective_from, plan.now)},
     ).scalar()
@@ -336,7 +341,7 @@ def require_reach(session: Session, actor: Actor, plan: Plan) -> None:
 
 
 def _follow(session: Session, layer: Layer, in_force: ledger.LayerInForce | None, *, now: datetime) -> None:
-    """Make everything that says what is current follow: versions, names and owners of areas, named accounts, columns."""
+    """Make all that says what is current follow: versions, names and owners of areas, named accounts, columns."""
     values = {"layer": layer.id, "now": now}
     for query in ("versions_follow", "current_follows", "areas_follow"):
         session.execute(text(named("territories_layers", query)), values)

@@ -62,7 +62,7 @@ class AtPoint:
 
 @dataclass(frozen=True)
 class Held:
-    """A row of the ledger: to whom a site belonged on a layer, from when to when, since when that was known, and why."""
+    """A row of the ledger: to whom a site belonged on a layer, from when to when, since when known, and why."""
 
     site_id: int
     layer_id: int
@@ -119,8 +119,8 @@ def at_points(
 def of_customer(
     session: Session, customer_id: int, *, as_of: datetime | None = None, known_at: datetime | None = None
 ) -> list[Held]:
-    """Per site and exclusive layer, where a customer belonged at `as_of` (default now): as known now, or as it was known
-    at `known_at`. Empty for a customer who is not seen."""
+    """Per site and exclusive layer, where a customer belonged at `as_of` (default now): as known now, or as it was
+    known at `known_at`. Empty for a customer who is not seen."""
     query = named("territories_reading", "of_customer").replace("{schema}", facts(session))
     rows = session.execute(text(query), {"customer": customer_id, "as_of": as_of, "known_at": known_at})
     return [Held(**row._mapping) for row in rows]
@@ -134,8 +134,8 @@ def history(
     known_at: datetime | None = None,
     superseded: bool = False,
 ) -> list[Held]:
-    """The ledger of a customer, newest first: as known now; as known at `known_at`; or, with `superseded`, every row that
-    was ever recorded. Empty for a customer who is not seen."""
+    """The ledger of a customer, newest first: as known now; as known at `known_at`; or, with `superseded`, every row
+    that was ever recorded. Empty for a customer who is not seen."""
     query = named("territories_reading", "history").replace("{schema}", facts(session))
     values: dict[str, Any] = {
         "customer": customer_id, "layer": layer_id, "known_at": known_at, "superseded": superseded,
@@ -168,8 +168,8 @@ def sales_by_territory(
 ) -> list[TerritorySales]:
     """Sales in [start, end) per territory, period and currency, of the customers that the session sees.
 
-    `as_was` counts a sale for the territory that its site belonged to at the sale, `restated` for today's. A sale without
-    a site is that of the customer's primary site. Raises Invalid."""
+    `as_was` counts a sale for the territory that its site belonged to at the sale, `restated` for today's. A sale
+    without a site is that of the customer's primary site. Raises Invalid."""
     if basis not in get_args(Basis) or period not in get_args(Period):
         raise Invalid(
             f"Sales are reported {' or '.join(get_args(Basis))}, by {', '.join(get_args(Period))}.",

@@ -126,6 +126,7 @@ def test_other_reference_systems_are_transformed() -> None:
 
 
 def test_too_many_vertices() -> None:
+    angles = np.linspace(0, 2 * np.pi, 1_000_002)
+    circle = Polygon(np.column_stack([np.cos(angles), np.sin(angles)]))
     with pytest.raises(TooLarge, match="simplify"):
-        angles = np.linspace(0, 2 * np.pi, 1_000_002)
-        read_outline(Polygon(np.column_stack([np.cos(angles), np.sin(angles)])))
+        read_outline(circle)

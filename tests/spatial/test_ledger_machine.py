@@ -241,7 +241,8 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.drafts)
     @rule(
         which=st.integers(0, 99), area=st.integers(0, 99), geometry=geometries(),
-        region=st.one_of(st.none(), st.sampled_from(REGIONS)), priority=st.sampled_from([0, 0, 0, 1]), new=st.booleans(),
+        region=st.one_of(st.none(), st.sampled_from(REGIONS)), priority=st.sampled_from([0, 0, 0, 1]),
+        new=st.booleans(),
     )  # fmt: skip
     def area_is_put(self, which: int, area: int, geometry: Any, region: str | None, priority: int, new: bool) -> None:
         number = self.some_draft(which)
@@ -426,7 +427,8 @@ class Machine(RuleBasedStateMachine):
         in_force = ledger.layers_in_force(self.session, self.layer.id, now=self.at(self.now))[0]
         self.session.execute(
             text(
-                "INSERT INTO ledger_sites SELECT customer_id, id, CASE placement WHEN 'placed' THEN location END FROM sites"
+                "INSERT INTO ledger_sites SELECT customer_id, id, CASE placement WHEN 'placed' THEN location END "
+                "FROM sites"
             )
         )
         ledger.expect(self.session, in_force, now=self.at(self.now), bulk=False)

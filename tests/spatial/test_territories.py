@@ -339,7 +339,8 @@ def test_preview_says_who_moves_and_writes_nothing(session: Session, sales: Sale
     whole = preview.preview(session, sales.layer.id, draft, actor=SYSTEM, now=NOW)
     assert (whole.moves, whole.moves_hidden, whole.concerned) == (2, 0, 2)
     assert whole.sales == {"EUR": Decimal(14), "USD": Decimal(201)}
-    assert [(m.customer_name, m.from_name, m.to_name) for m in whole.moving][0] == ("Seen", "West", "East")
+    first = whole.moving[0]
+    assert (first.customer_name, first.from_name, first.to_name) == ("Seen", "West", "East")
     balances = {b.area_id: (b.leaving, b.entering, b.sales_leaving.get("USD"), b.sales_entering.get("USD"))
                 for b in whole.by_area}  # fmt: skip
     assert balances == {
@@ -626,9 +627,11 @@ def test_bulk_evaluation_equals_the_list(session: Session, sales: Sales) -> None
     )
     assert territories.evaluate_bulk(session, actor=SYSTEM, reason="import", now=NOW) >= 50
     assert territories.evaluate(session, [p.id for p in people], actor=SYSTEM, reason="again", now=day(1)) == 0
-    columns = session.execute(text("SELECT count(*) FROM sites s JOIN assignments a ON a.site_id = s.id "
-                                   "WHERE a.valid_to IS NULL AND a.area_id IS DISTINCT FROM s.territory_id")).scalar()  # fmt: skip
-    assert columns == 0
+    differing = text(
+        "SELECT count(*) FROM sites s JOIN assignments a ON a.site_id = s.id "
+        "WHERE a.valid_to IS NULL AND a.area_id IS DISTINCT FROM s.territory_id"
+    )
+    assert session.scalar(differing) == 0
 
 
 def test_new_customers_by_the_fast_way_are_assigned_alike(session: Session, sales: Sales) -> None:
@@ -687,7 +690,8 @@ def test_the_index_on_pieces_serves(database: Database, session: Session) -> Non
     plan = "\n".join(
         session.scalars(
             text(
-                "EXPLAIN SELECT * FROM area_pieces p WHERE p.geometry && ST_Expand(ST_SetSRID(ST_MakePoint(1, 1), 4326), 1e-9)"
+                "EXPLAIN SELECT * FROM area_pieces p "
+                "WHERE p.geometry && ST_Expand(ST_SetSRID(ST_MakePoint(1, 1), 4326), 1e-9)"
             )
         )
     )
