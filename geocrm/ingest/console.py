@@ -14,7 +14,7 @@ from sqlalchemy import text
 from geocrm import ids
 from geocrm.access import SYSTEM
 from geocrm.db.engine import Database, open_database
-from geocrm.errors import Conflict, Invalid, InvalidFile
+from geocrm.errors import Conflict, Invalid, InvalidFile, NotFound
 from geocrm.ingest import load, recipes
 from geocrm.ingest import undo as undoing
 from geocrm.settings import get_settings
@@ -159,6 +159,8 @@ def undo(batch: str, *, skip_conflicts: bool, echo: Echo) -> None:
     database = open_database(get_settings())
     try:
         summary = undoing.undo(batch_id, database=database, skip_conflicts=skip_conflicts)
+    except NotFound as missing:
+        raise NotFound(f"There is no import {batch}; see `geocrm import list`.") from missing
     except Conflict as conflict:
         for entry in conflict.errors[:_SHOWN]:
             echo(f"  {entry['pointer'].lstrip('/')} (line {entry.get('line')}): {entry['detail']}")
