@@ -69,14 +69,14 @@ def rep_and_key(database: Database) -> tuple[int, list[int], str, int]:
 
 
 def points(database: Database, rep: int, count: int) -> list[tuple[float, float]]:
-    """Where the rep asks from: within some 2 km of their own customers."""
+    """Where the rep asks from: within some 300 m of one of their own customers."""
     rng = random.Random(5)
     with psycopg.connect(database.conninfo("admin")) as connection:
         found = connection.execute(
             "SELECT ST_X(location), ST_Y(location) FROM site_lookup WHERE owner_id = %s ORDER BY site_id", (rep,)
         ).fetchall()
     return [
-        (round(lon + rng.gauss(0, 0.02), 6), round(lat + rng.gauss(0, 0.02), 6))
+        (round(lon + rng.gauss(0, 0.003), 6), round(lat + rng.gauss(0, 0.003), 6))
         for lon, lat in (rng.choice(found) for _ in range(count))
     ]
 

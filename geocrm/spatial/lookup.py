@@ -1,4 +1,4 @@
-"""The lookup rows and the cell pyramid: what nearby, tiles and row security read, kept in step with customers and sites.
+"""The lookup rows and the cell pyramid: what nearby, tiles and row security read, in step with customers and sites.
 
 `site_lookup` holds one narrow row per placed site; `site_cells` counts them per cell of the web Mercator grid at zooms
 8, 11, 14 and 17 and per stage, kind, owner, territory and segment. Small changes write the rows that differ and append
@@ -25,7 +25,8 @@ _TABLE: Final = "changed_customers"
 def refresh(session: Session, customer_ids: Iterable[int]) -> int:
     """Make the lookup rows and cell counts of these customers follow; returns how many rows differed.
 
-    Customers are locked in order of id. Erased customers, and sites that are pending, flagged or failed, have no row."""
+    Customers are locked in order of id. Erased customers, and sites that are pending, flagged or failed,
+    have no row."""
     wanted = sorted({int(i) for i in customer_ids})
     if not wanted:
         return 0

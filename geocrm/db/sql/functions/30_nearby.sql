@@ -379,18 +379,17 @@ BEGIN
     FROM geocrm_near_rows(p_lon, p_lat, p_radius_m, p_limit + 1, p_after_distance_m, p_after_site_id, p_seen,
                           p_stages, p_kinds, p_owners, p_territories, p_segments, p_filter, p_values) AS n),
   told AS (
-    SELECT string_agg(
-      '{"id":"cus_' || p.customer_id || '","site_id":"sit_' || p.site_id || '","name":' || to_json(c.name)
-      || ',"kind":"' || p.kind || '","stage":"' || p.stage
-      || '","distance_m":' || round(p.distance_m::numeric, 1)
-      || ',"bearing_deg":' || CASE WHEN p.distance_m = 0 THEN '0' ELSE (round(degrees(ST_Azimuth(
-           here, geography(p.location)))::numeric, 1) % 360)::text END
-      || ',"location":{"lon":' || ST_X(p.location) || ',"lat":' || ST_Y(p.location)
-      || '},"location_precision":"' || p.location_precision || '","precision_m":' || p.precision_m
-      || ',"is_primary":' || p.is_primary
-      || ',"owner":' || CASE WHEN p.owner_id IS NULL THEN 'null' ELSE '{"id":"usr_' || p.owner_id || '"}' END
-      || ',"territory":' || CASE WHEN a.id IS NULL THEN 'null'
-           ELSE '{"id":"ter_' || a.id || '","name":' || to_json(a.name) || '}' END || '}',
+    SELECT string_agg(concat(
+      '{"id":"cus_', p.customer_id, '","site_id":"sit_', p.site_id, '","name":', to_json(c.name),
+      ',"kind":"', p.kind, '","stage":"', p.stage, '","distance_m":', round(p.distance_m::numeric, 1),
+      ',"bearing_deg":', CASE WHEN p.distance_m = 0 THEN 0
+        ELSE round(degrees(ST_Azimuth(here, geography(p.location)))::numeric, 1) % 360 END,
+      ',"location":{"lon":', ST_X(p.location), ',"lat":', ST_Y(p.location),
+      '},"location_precision":"', p.location_precision, '","precision_m":', p.precision_m,
+      ',"is_primary":', CASE WHEN p.is_primary THEN 'true' ELSE 'false' END,
+      ',"owner":', CASE WHEN p.owner_id IS NULL THEN 'null' ELSE '{"id":"usr_' || p.owner_id || '"}' END,
+      ',"territory":', CASE WHEN a.id IS NULL THEN 'null'
+        ELSE '{"id":"ter_' || a.id || '","name":' || to_json(a.name) || '}' END, '}'),
       ',' ORDER BY p.place) AS items
     FROM page p JOIN customers c ON c.id = p.customer_id LEFT JOIN areas a ON a.id = p.territory_id
     WHERE p.place <= p_limit),
