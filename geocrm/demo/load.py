@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,18 @@ import numpy as np
 import pandas as pd
 import psycopg
 import pyarrow as pa
-import shapely
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from geocrm import access
 from geocrm.db import audit
 from geocrm.db.engine import Database
-from geocrm.demo import company, territories
+from geocrm.demo import company, placing, plan, territories
 from geocrm.demo.company import Chunk, World
 from geocrm.demo.copying import copy, money, points
-from geocrm.demo.names import only
+from geocrm.demo.placing import SOURCE
 from geocrm.demo.sales import campaign_weeks
 from geocrm.errors import Conflict
-from geocrm.spatial import areas, gazetteers, layers, ledger, publishing
 
 PASSWORD = "demo-geocrm"
 LOGINS = {
@@ -37,8 +35,6 @@ LOGINS = {
     "marketer": "marketer@demo.example",
     "analyst": "analyst@demo.example",
 }
-SOURCE = "cairnwell"
-LAYER = "sales"
 Progress = Callable[[str, int, int], None]
 
 
@@ -86,15 +82,16 @@ def load(
         loaded = Loaded({}, [], [], [], 0, [])
         _people(session, world, loaded)
         _places_and_products(connection, world, loaded)
-        _layers(session, connection, world, loaded)
+        loaded.layer_id, loaded.areas, loaded.rows["areas"] = plan.add_layers(session, connection, world, loaded.users)
+        outlines = plan.first_polygons(world)
         offsets = _Offsets()
         for chunk in _ahead(world, customers):
             say("customers", chunk.number * company.CHUNK, customers)
-            _chunk(connection, world, chunk, loaded, offsets)
+            _chunk(connection, chunk, placing.whereabouts(chunk.sites, outlines, loaded.areas), loaded, offsets)
             truth.append(chunk.truth)
         _set_sequences(connection)
         say("customers", customers, customers)
-        _territories(session, world, loaded)
+        plan.carry_out(session, world, loaded.layer_id, loaded.areas, loaded.users[0])
         say("territories", customers, customers)
         audit.record(
             session, "demo.load", actor_id=None, after={"company": company.NAME, "customers": customers, "seed": seed}
@@ -231,126 +228,14 @@ def _places_and_products(connection: psycopg.Connection[Any], world: World, load
     )
 
 
-def _layers(session: Session, connection: psycopg.Connection[Any], world: World, loaded: Loaded) -> None:
-    """The sales territories (primary, published from the first day of the books) and the counties for reference."""
-    force, begin = world.sales_force, datetime(world.start.year, 1, 1, tzinfo=UTC)
-    admin = loaded.users[0]
-    loaded.layer_id = _layer(session, LAYER, "Sales territories", "territories", True, begin, admin)
-    user_of = dict(zip(force.users["login"], loaded.users, strict=True))
-    team_of = {row.name: row.id for row in session.execute(text("SELECT name, id FROM teams"))}
-    owners = [user_of[login] for login in force.territories["login"]]
-    teams = [team_of[team] for team in force.territories["team"]]
-    shapes = list(force.territories.geometry)
-    counties_of = list(force.territories["counties"])
-    for row, name in enumerate(force.territories["name"]):
-        if name in force.former:
-            shapes[row], counties_of[row] = force.former[name]
-    attributes = [
-        json.dumps({"team": t, "counties": c}) for t, c in zip(force.territories["team"], counties_of, strict=True)
-    ]
-    loaded.areas = _areas(
-        connection, loaded.layer_id, 0, list(force.territories["name"]), shapes,
-        [None if rule is None else json.dumps(rule) for rule in force.territories["rule"]], attributes, owners, teams,
-    )  # fmt: skip
-    n = len(owners)
-    copy(
-        connection,
-        "area_owners",
-        {
-            "area_id": loaded.areas,
-            "valid_from": [begin] * n,
-            "owner_id": owners,
-            "team_id": teams,
-            "actor_id": [admin] * n,
-            "reason": ["Territory plan"] * n,
-        },
-    )
-    codes = [f"T-{i + 1:02d}" for i in range(n)]
-    copy(connection, "area_sources", {"source": [SOURCE] * n, "external_id": codes, "area_id": loaded.areas})
-    counties = world.counties
-    layer = _layer(session, "counties", "Counties", "reference", False, begin, admin)
-    m = len(counties)
-    facts = [json.dumps({"fips": f, "state": s}) for f, s in zip(counties["fips"], counties["region"], strict=True)]
-    titles = list(counties["name"] + ", " + counties["region"])
-    _areas(connection, layer, n, titles, list(counties.geometry), [None] * m, facts, [None] * m, [None] * m)
-    loaded.rows["areas"] = n + m
-
-
-def _layer(session: Session, key: str, name: str, kind: str, primary: bool, begin: datetime, actor: int) -> int:
-    layer: int = session.execute(
-        text(
-            "INSERT INTO layers (key, name, kind, is_primary, current_version) "
-            "VALUES (:key, :name, :kind, :primary, 1) RETURNING id"
-        ),
-        {"key": key, "name": name, "kind": kind, "primary": primary},
-    ).scalar_one()
-    session.execute(
-        text(
-            "INSERT INTO layer_versions (layer_id, version, status, effective_from, published_at, actor_id, reason) "
-            "VALUES (:layer, 1, 'published', :begin, :begin, :actor, 'Initial plan')"
-        ),
-        {"layer": layer, "begin": begin, "actor": actor},
-    )
-    return layer
-
-
-def _areas(
-    connection: psycopg.Connection[Any],
-    layer: int,
-    offset: int,
-    names: list[str],
-    shapes: list[Any],
-    rules: list[str | None],
-    attributes: list[str],
-    owners: list[Any],
-    teams: list[Any],
-) -> list[int]:
-    n = len(names)
-    ids = list(range(offset + 1, offset + n + 1))
-    copy(
-        connection,
-        "areas",
-        {
-            "id": ids,
-            "layer_id": [layer] * n,
-            "name": names,
-            "owner_id": pa.array(owners, pa.int64()),
-            "team_id": pa.array(teams, pa.int64()),
-        },
-    )
-    multi = [
-        None if s is None or pd.isna(s) else s if s.geom_type == "MultiPolygon" else shapely.MultiPolygon([s])
-        for s in shapes
-    ]
-    copy(
-        connection,
-        "area_versions",
-        {
-            "area_id": ids,
-            "version": [1] * n,
-            "name": names,
-            "geometry": [
-                None if s is None else shapely.to_wkb(shapely.set_srid(s, 4326), hex=True, include_srid=True)
-                for s in multi
-            ],
-            "rule": pa.array(rules, pa.string()),
-            "attributes": attributes,
-        },
-    )
-    copy(
-        connection,
-        "layer_areas",
-        {"layer_id": [layer] * n, "layer_version": [1] * n, "area_id": ids, "area_version": [1] * n},
-    )
-    return ids
-
-
 def _ids(table: list[int], rows: np.ndarray) -> pa.Array:
     """Ids behind rows of the world, NULL for row -1."""
     return pa.array(np.asarray([*table, 0], dtype=np.int64)[rows], mask=rows < 0)
 
 
-def _chunk(connection: psycopg.Connection[Any], world: World, chunk: Chunk, loaded: Loaded, offsets: _Offsets) -> None:
+def _chunk(
+    connection: psycopg.Connection[Any], chunk: Chunk, known: pd.DataFrame, loaded: Loaded, offsets: _Offsets
+) -> None:
     def put(table: str, columns: dict[str, object]) -> None:
         loaded.rows[table] = loaded.rows.get(table, 0) + copy(connection, table, columns)
 
@@ -364,6 +249,7 @@ def _chunk(connection: psycopg.Connection[Any], world: World, chunk: Chunk, load
             "parent_id": people["parent_id"],
             "stage": people["stage"],
             "owner_id": _ids(loaded.users, people["owner"].to_numpy()),
+            "territory_ids": placing.territories_of(people["id"], chunk.sites, known),
             "industry": people["industry"],
             "size_class": people["size_class"],
             "preferred_channel": people["preferred_channel"],
@@ -376,7 +262,7 @@ def _chunk(connection: psycopg.Connection[Any], world: World, chunk: Chunk, load
         "customer_sources",
         {"source": [SOURCE] * n, "external_id": people["external_id"], "customer_id": people["id"]},
     )
-    site_ids = _sites(put, chunk, offsets)
+    site_ids = _sites(put, chunk, known, offsets)
     m = len(chunk.contacts)
     put(
         "contacts",
@@ -421,29 +307,11 @@ def _named(chunk: Chunk) -> np.ndarray:
 Put = Callable[[str, dict[str, object]], None]
 
 
-def _sites(put: Put, chunk: Chunk, offsets: _Offsets) -> np.ndarray:
-    """The sites as we know them: given, by postal code, waiting, or flagged because they came as (0, 0)."""
+def _sites(put: Put, chunk: Chunk, known: pd.DataFrame, offsets: _Offsets) -> np.ndarray:
+    """The sites with what we know of their place (`placing.whereabouts`); their ids."""
     sites, n = chunk.sites, len(chunk.sites)
     ids = np.arange(offsets.sites + 1, offsets.sites + n + 1)
     offsets.sites += n
-    known = sites["known"].to_numpy(dtype=object)
-    lon, lat = sites["true_lon"].to_numpy().copy(), sites["true_lat"].to_numpy().copy()
-    precision = only(known == "given", "given")
-    radius = np.where(known == "given", 25.0, np.nan)
-    source = only(np.isin(known, ["given", "flagged"]), "file")
-    placement = np.where(np.isin(known, ["given", "postcode"]), "placed", known).astype(object)
-    coarse = np.flatnonzero(known == "postcode")
-    if len(coarse):
-        found = gazetteers.locate(
-            pd.DataFrame({"country": "US", "postal_code": sites["postal_code"].to_numpy()[coarse]})
-        ).reset_index(drop=True)
-        lon[coarse], lat[coarse] = found["lon"], found["lat"]
-        precision[coarse], radius[coarse] = found["location_precision"], found["precision_m"]
-        source[coarse] = found["location_source"]
-        missed = coarse[np.isnan(lon[coarse])]
-        placement[missed], precision[missed], source[missed] = "pending", None, None
-    lon[known == "pending"] = lat[known == "pending"] = np.nan
-    lon[known == "flagged"] = lat[known == "flagged"] = 0.0
     put(
         "sites",
         {
@@ -451,12 +319,18 @@ def _sites(put: Put, chunk: Chunk, offsets: _Offsets) -> np.ndarray:
             "id": ids,
             **{column: sites[column] for column in ("label", "line1", "line2", "city", "region", "postal_code")},
             "country": ["US"] * n,
-            "location": points(lon, lat),
-            "location_precision": precision,
-            "precision_m": radius,
-            "location_source": source,
-            "placement": placement,
-            "flags": np.where(known == "flagged", "{zero}", "{}"),
+            "location": points(known["lon"].to_numpy(), known["lat"].to_numpy()),
+            **{
+                column: known[column]
+                for column in (
+                    "location_precision",
+                    "precision_m",
+                    "location_source",
+                    "placement",
+                    "flags",
+                    "territory_id",
+                )
+            },
             "is_primary": sites["is_primary"],
         },
     )
@@ -560,34 +434,3 @@ def _set_sequences(connection: psycopg.Connection[Any]) -> None:
             "SELECT setval(pg_get_serial_sequence(%(t)s, 'id'), greatest((SELECT max(id) FROM " + table + "), 1))",
             {"t": table},
         )
-
-
-def _territories(session: Session, world: World, loaded: Loaded) -> None:
-    """Evaluate all sites under the first plan, then change the plan once: the ledger gets a history."""
-    session.execute(
-        text("CREATE TEMP TABLE changed_customers ON COMMIT DROP AS SELECT id AS customer_id FROM customers")
-    )
-    session.execute(text("ALTER TABLE changed_customers ADD PRIMARY KEY (customer_id)"))
-    session.execute(text("ANALYZE changed_customers"))
-    actor = access.load_actor(session, loaded.users[0])
-    ledger.evaluate_bulk(session, reason="Initial plan", actor=actor)
-    draft = layers.create_draft(session, loaded.layer_id, actor=actor)
-    force = world.sales_force
-    for name in force.former:
-        row = int(np.flatnonzero((force.territories["name"] == name).to_numpy())[0])
-        areas.put_area(
-            session,
-            loaded.layer_id,
-            draft.version,
-            loaded.areas[row],
-            actor=actor,
-            geometry=shapely.MultiPolygon([force.territories.geometry.iloc[row]]),
-            attributes={
-                "team": force.territories["team"].iloc[row],
-                "counties": force.territories["counties"].iloc[row],
-            },
-        )
-    since = datetime(world.until.year, 1, 1, tzinfo=UTC)
-    publishing.publish(
-        session, loaded.layer_id, draft.version, actor=actor, reason=territories.MOVE_REASON, effective_from=since
-    )
