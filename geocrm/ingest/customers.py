@@ -88,7 +88,7 @@ class Customers:
             "external_id": values["external_id"],
             "name": name,
             "kind": kind,
-            "stage": pc.fill_null(values["stage"], "active") if "stage" in values else pa.repeat("active", count),
+            "stage": values["stage"] if "stage" in values else pa.repeat("active", count),
         }
         if "parent" in values:
             columns["parent"] = values["parent"]
@@ -235,13 +235,15 @@ class Customers:
         pairs: list[tuple[str, str]] = []
         if given & {"name", "first_name", "last_name"}:
             pairs.append(("name", "w.name"))
-        for part in ("kind", "stage"):
-            if part in given:
-                pairs.append((part, f"w.{part}"))
+        if "kind" in given:
+            pairs.append(("kind", "w.kind"))
+        if "stage" in given:
+            pairs.append(("stage", "COALESCE(w.stage, c.stage)"))
+        # who or what is unknown does not push out what is known
         if "owner" in given:
-            pairs.append(("owner_id", "w.owner_id"))
+            pairs.append(("owner_id", _unless(("owner_unknown",), "w.owner_id", "c.owner_id")))
         if "parent" in given:
-            pairs.append(("parent_id", "w.parent_id"))
+            pairs.append(("parent_id", _unless(("parent_unknown", "parent_circular"), "w.parent_id", "c.parent_id")))
         pairs += [(part, f"w.{part}") for part in _CUSTOMER_TEXTS if part in given]
         values: dict[str, Any] = {}
         if names := [name[11:] for name in given if name.startswith("attributes.")]:
@@ -284,6 +286,11 @@ class Customers:
                 key: value.replace("COALESCE(w.", "COALESCE(i.") for key, value in slots.items() if key == "wanted"
             }
             self.context.run(SQL, "change_contacts", slots | current)
+
+
+def _unless(flags: tuple[str, ...], new: str, old: str) -> str:
+    """SQL for a new value, or the old one where the row has one of the flags."""
+    return f"CASE WHEN w.flags && CAST('{{{','.join(flags)}}}' AS text[]) THEN {old} ELSE {new} END"
 
 
 def pair_slots(alias: str, pairs: list[tuple[str, str]]) -> dict[str, str]:

@@ -459,6 +459,7 @@ def _stage_and_apply(context: Context, source: Source, progress: Progress) -> in
         copy_table(context.session, "import_stage", table)
         processed += len(prepared.chunk.lines) + len(prepared.chunk.unreadable)
         progress.rows(processed, prepared.chunk.read, context.rejected.count)
+        pa.default_memory_pool().release_unused()
     loader.apply(source)
     if context.session.scalar(text("SELECT to_regclass('pg_temp.changed_customers') IS NOT NULL")):
         progress.phase("territories and lookups")

@@ -143,6 +143,17 @@ def test_parents_owners_and_persons(desk: Desk) -> None:
     ]
 
 
+def test_unknown_owners_and_empty_stages_push_nothing_out(desk: Desk) -> None:
+    with desk.database.writing() as session:
+        rep = makers.make_user(session, email="bob@example.com").id
+    desk.run("id,name,stage,owner,parent\n1,A,lapsed,bob@example.com,2\n2,B,lead,,\n", "customers", source="s")
+    before = desk.snapshot()
+    again = desk.run("id,name,stage,owner,parent\n1,A,,who@example.com,77\n2,B,,,\n", "customers", source="s")
+    assert (again["counts"]["unchanged"], again["counts"]["flagged"]) == (2, 1)
+    assert desk.snapshot() == before
+    assert desk.one("SELECT owner_id FROM customers WHERE name = 'A'") == rep
+
+
 def test_doubtful_points_are_flagged_and_in_no_lookup(desk: Desk) -> None:
     file = (
         "id,name,country,lat,lon\n1,zero,DE,0,0\n"

@@ -54,7 +54,7 @@ WHERE w.parent_id IS NULL OR w.parent_id = w.customer_id
 -- New customers, straight with the territory that was foreseen for their sites.
 INSERT INTO customers (id, kind, name, parent_id, stage, owner_id, territory_ids, industry, size_class, preferred_channel,
                        attributes, batch_id)
-SELECT k.customer_id, s.kind, s.name, {parent}, s.stage, s.owner_id,
+SELECT k.customer_id, s.kind, s.name, {parent}, COALESCE(s.stage, 'active'), s.owner_id,
        CASE WHEN k.lines > 1 THEN COALESCE(several.territory_ids, '{}')
             WHEN s.territory_id IS NULL THEN '{}' ELSE ARRAY[s.territory_id] END,
        s.industry, s.size_class, s.preferred_channel, COALESCE(s.attributes, '{}'), CAST(:batch_id AS bigint)
