@@ -117,42 +117,49 @@ class Pool:
             await self.close()  # what lay beside a cut connection is cut too
         if self.idle:
             return self.idle.pop()
-        if self.opened >= self.size:
-            turn: asyncio.Future[psycopg.AsyncConnection[Any] | None] = asyncio.get_running_loop().create_future()
-            self.waiting.append(turn)
-            try:
-                handed = await asyncio.wait_for(turn, 30)
-            except TimeoutError:
-                raise errors.Unavailable("Too many requests at once; try again in a moment.") from None
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():  # given at the same moment: pass it on
-                    given = turn.result()
-                    if given is None:
-                        self._wake(None)
-                    else:
-                        self._give(given)
-                raise
+        if self.opened < self.size:
+            self.opened += 1
+        else:
+            handed = await self._turn()
             if handed is not None:
-                return handed
-        self.opened += 1
+                return handed  # else: a place to open one in
         try:
             connection = await psycopg.AsyncConnection.connect(self.conninfo, autocommit=True, connect_timeout=5)
             for question in _QUESTIONS:
                 await connection.execute(f"PREPARE {question.name}({question.types}) AS {question.sql}", prepare=False)
         except BaseException:
-            self.opened -= 1
-            self._wake(None)
+            self._leave()
             raise
         connection.pgconn.nonblocking = 1
         return connection
 
+    async def _turn(self) -> psycopg.AsyncConnection[Any] | None:
+        turn: asyncio.Future[psycopg.AsyncConnection[Any] | None] = asyncio.get_running_loop().create_future()
+        self.waiting.append(turn)
+        try:
+            return await asyncio.wait_for(turn, 30)
+        except TimeoutError:
+            raise errors.Unavailable("Too many requests at once; try again in a moment.") from None
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # given at the same moment: pass it on
+                given = turn.result()
+                if given is None:
+                    self._leave()
+                else:
+                    self._give(given)
+            raise
+
     def _give(self, connection: psycopg.AsyncConnection[Any]) -> None:
         if connection.closed or connection.pgconn.transaction_status != TransactionStatus.IDLE:
             connection.pgconn.finish()
-            self.opened -= 1
-            self._wake(None)
+            self._leave()
         elif not self._wake(connection):
             self.idle.append(connection)
+
+    def _leave(self) -> None:
+        """Give up a place: to who waits, else to who comes."""
+        if not self._wake(None):
+            self.opened -= 1
 
     def _wake(self, connection: psycopg.AsyncConnection[Any] | None) -> bool:
         while self.waiting:
