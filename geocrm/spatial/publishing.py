@@ -414,7 +414,7 @@ def make_due_current(session: Session, *, layer_id: int | None = None, now: date
         if in_force is not None and layer.kind == "territories":
             ledger.begin(session)
             session.execute(text(named("territories_periods", "work_tables")))
-            session.execute(text("TRUNCATE ledger_concerned"))
+            ledger.empty(session, "ledger_concerned")
             session.execute(
                 text(named("territories_periods", "sites_ahead")),
                 {"layer": row.id, "since": row.since or ALWAYS, "now": row.now},

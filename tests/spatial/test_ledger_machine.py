@@ -259,17 +259,28 @@ class Machine(RuleBasedStateMachine):
         state = AreaState(geometry, region, priority)
         self.drafts[number] = (Version({**content.areas, put.area_id: state}, content.names), base)
 
-    @rule(area=st.integers(0, 99), geometry=geometries(), offset=st.sampled_from([0.0, -4.0, 5.0, 20.0]))
-    def area_is_redrawn_at_once(self, area: int, geometry: Any, offset: float) -> None:
+    @rule(
+        area=st.integers(0, 99),
+        geometry=st.one_of(st.just("same"), geometries()),
+        region=st.one_of(st.none(), st.sampled_from(REGIONS)),
+        priority=st.sampled_from([0, 1]),
+        offset=st.sampled_from([0.0, -4.0, 5.0, 20.0]),
+    )
+    def area_is_redrawn_at_once(self, area: int, geometry: Any, region: Any, priority: int, offset: float) -> None:
         now = self.tick()
         current = self.oracle.in_force(self.now)
         if current is None or not current.areas:
             return
         area_id = sorted(current.areas)[area % len(current.areas)]
         number = layers.create_draft(self.session, self.layer.id, actor=SYSTEM).version
-        areas.put_area(self.session, self.layer.id, number, area_id, actor=SYSTEM, geometry=geometry)
         old = current.areas[area_id]
-        content = Version({**current.areas, area_id: AreaState(geometry, old.rule, old.priority)}, current.names)
+        geometry = old.geometry if isinstance(geometry, str) else geometry
+        condition = None if region is None else {"field": "region", "op": "=", "value": region}
+        areas.put_area(
+            self.session, self.layer.id, number, area_id, actor=SYSTEM, geometry=geometry, rule=condition,
+            priority=priority,
+        )  # fmt: skip
+        content = Version({**current.areas, area_id: AreaState(geometry, region, priority)}, current.names)
         begin = self.now + offset
         territories.publish(
             self.session, self.layer.id, number, actor=SYSTEM, reason="redrawn", effective_from=self.at(begin),

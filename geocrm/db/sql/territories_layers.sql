@@ -15,7 +15,8 @@ SELECT y.id, y.is_primary, s.starts AS start,
   EXISTS (
     SELECT FROM area_periods d WHERE d.layer_id = y.id AND d.has_geometry
     AND d.valid_from <= coalesce(CAST(:now AS timestamptz), now()) AND d.valid_to > coalesce(CAST(:now AS timestamptz), now())
-  ) AS has_polygons
+  ) AS has_polygons,
+  EXISTS (SELECT FROM area_periods d WHERE d.layer_id = y.id AND d.has_rule) AS has_rules
 FROM layers y CROSS JOIN LATERAL (
   SELECT min(p.valid_from) AS starts FROM layer_periods p WHERE p.layer_id = y.id AND p.superseded_at IS NULL) s
 WHERE y.kind = 'territories' AND s.starts IS NOT NULL
