@@ -41,6 +41,7 @@ FLAGS = [
     "--no-first-run",
 ]
 SLOW_MS = 40_000
+expect.set_options(timeout=20_000)
 
 Size = Literal["desktop", "phone"]
 Scheme = Literal["light", "dark"]

@@ -12,7 +12,7 @@
     url: '/openapi.json',
     dom_id: '#docs',
     deepLinking: true,
-    docExpansion: 'none',
+    docExpansion: 'list',
     filter: true,
     tryItOutEnabled: false,
     validatorUrl: null,

@@ -1474,6 +1474,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/exports/totals.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export totals as CSV
+         * @description Customers, placed sites and sales of the last 12 months. Values with fewer than 10 customers are left empty.
+         */
+        get: operations["export_totals"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/jobs": {
         parameters: {
             query?: never;
@@ -4589,6 +4609,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "status": "alive"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Health"];
                 };
             };
@@ -4609,6 +4634,14 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "status": "ready",
+                     *       "migrations": true,
+                     *       "functions": true,
+                     *       "row_security": "row security with spatial index"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Readiness"];
                 };
             };
@@ -4618,6 +4651,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4632,6 +4675,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "email": "rep@demo.example",
+                 *       "password": "correct horse battery"
+                 *     }
+                 */
                 "application/json": components["schemas"]["Login"];
             };
         };
@@ -4642,6 +4691,32 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "usr_7",
+                     *       "name": "Ada Young",
+                     *       "role": "rep",
+                     *       "permissions": [
+                     *         "customers:read",
+                     *         "customers:write"
+                     *       ],
+                     *       "contacts": "text",
+                     *       "exact": true,
+                     *       "key_id": "cus_1042",
+                     *       "csrf_token": "text",
+                     *       "teams": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Ada Young"
+                     *         }
+                     *       ],
+                     *       "settings": {
+                     *         "map_style_url": "text",
+                     *         "max_radius_m": 1000000,
+                     *         "upload_max_mb": 2048
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["Me"];
                 };
             };
@@ -4651,6 +4726,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4660,6 +4745,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4669,6 +4764,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4678,6 +4783,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4687,6 +4802,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4696,6 +4821,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4723,6 +4858,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4732,6 +4877,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4741,6 +4896,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4750,6 +4915,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4759,6 +4934,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4779,6 +4964,32 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "usr_7",
+                     *       "name": "Ada Young",
+                     *       "role": "rep",
+                     *       "permissions": [
+                     *         "customers:read",
+                     *         "customers:write"
+                     *       ],
+                     *       "contacts": "text",
+                     *       "exact": true,
+                     *       "key_id": "cus_1042",
+                     *       "csrf_token": "text",
+                     *       "teams": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Ada Young"
+                     *         }
+                     *       ],
+                     *       "settings": {
+                     *         "map_style_url": "text",
+                     *         "max_radius_m": 1000000,
+                     *         "upload_max_mb": 2048
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["Me"];
                 };
             };
@@ -4788,6 +4999,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4797,6 +5018,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4806,6 +5037,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4815,6 +5056,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4868,7 +5119,73 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "cus_1042",
+                     *           "kind": "person",
+                     *           "name": "Alpine Outfitters",
+                     *           "stage": "prospect",
+                     *           "parent_id": "cus_1042",
+                     *           "owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "territories": [
+                     *             {
+                     *               "id": "usr_7",
+                     *               "name": "Ada Young"
+                     *             }
+                     *           ],
+                     *           "industry": "retail",
+                     *           "size_class": "text",
+                     *           "preferred_channel": "text",
+                     *           "attributes": {},
+                     *           "version": 3,
+                     *           "created_at": "2026-01-31T09:00:00Z",
+                     *           "updated_at": "2026-01-31T09:00:00Z",
+                     *           "site": {
+                     *             "id": "sit_1042",
+                     *             "label": "Main shop",
+                     *             "line1": "1701 Wynkoop St",
+                     *             "line2": "text",
+                     *             "city": "Denver",
+                     *             "region": "CO",
+                     *             "postal_code": "80202",
+                     *             "country": "US",
+                     *             "location": {},
+                     *             "location_precision": "given",
+                     *             "precision_m": 25,
+                     *             "location_source": "text",
+                     *             "placement": "placed",
+                     *             "flags": [],
+                     *             "is_primary": true,
+                     *             "territory": {}
+                     *           },
+                     *           "score": 25
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Page_CustomerInList_"];
+                    /**
+                     * @example {
+                     *       "type": "FeatureCollection",
+                     *       "features": [
+                     *         {
+                     *           "type": "Feature",
+                     *           "id": "cus_1042",
+                     *           "geometry": {},
+                     *           "properties": {}
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/geo+json": {
                         /** @constant */
                         type: "FeatureCollection";
@@ -4890,6 +5207,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4899,6 +5226,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4908,6 +5245,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4917,6 +5264,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4926,6 +5283,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4943,6 +5310,50 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "kind": "organisation",
+                 *       "name": "Alpine Outfitters",
+                 *       "stage": "lead",
+                 *       "parent_id": "cus_7",
+                 *       "owner_id": "usr_7",
+                 *       "industry": "retail",
+                 *       "size_class": "text",
+                 *       "preferred_channel": "text",
+                 *       "attributes": {
+                 *         "plan": "gold"
+                 *       },
+                 *       "sites": [
+                 *         {
+                 *           "city": "Denver",
+                 *           "country": "US",
+                 *           "line1": "1701 Wynkoop St",
+                 *           "postal_code": "80202"
+                 *         }
+                 *       ],
+                 *       "contacts": [
+                 *         {
+                 *           "name": "Ada Young",
+                 *           "role": "Buyer",
+                 *           "email": "ada@example.com",
+                 *           "phone": "+1 303 555 0100",
+                 *           "is_primary": false
+                 *         }
+                 *       ],
+                 *       "consents": [
+                 *         {
+                 *           "purpose": "marketing",
+                 *           "channel": "email",
+                 *           "granted_at": "2026-01-31T09:00:00Z",
+                 *           "source": "web form"
+                 *         }
+                 *       ],
+                 *       "source": {
+                 *         "source": "shop",
+                 *         "external_id": "C-1001"
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewCustomer"];
             };
         };
@@ -4953,6 +5364,98 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "cus_1042",
+                     *       "kind": "person",
+                     *       "name": "Alpine Outfitters",
+                     *       "stage": "prospect",
+                     *       "parent_id": "cus_1042",
+                     *       "owner": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "territories": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Ada Young"
+                     *         }
+                     *       ],
+                     *       "industry": "retail",
+                     *       "size_class": "text",
+                     *       "preferred_channel": "text",
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "parent": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "sites": [
+                     *         {
+                     *           "id": "sit_1042",
+                     *           "label": "Main shop",
+                     *           "line1": "1701 Wynkoop St",
+                     *           "line2": "text",
+                     *           "city": "Denver",
+                     *           "region": "CO",
+                     *           "postal_code": "80202",
+                     *           "country": "US",
+                     *           "location": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "location_precision": "given",
+                     *           "precision_m": 25,
+                     *           "location_source": "text",
+                     *           "placement": "placed",
+                     *           "flags": [
+                     *             "text"
+                     *           ],
+                     *           "is_primary": true,
+                     *           "territory": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "territory_basis": "polygon",
+                     *           "territory_reason": "text",
+                     *           "territory_since": "2026-01-31T09:00:00Z",
+                     *           "territory_owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "contacts": [
+                     *         {
+                     *           "id": "con_7",
+                     *           "name": "Alpine Outfitters",
+                     *           "role": "text",
+                     *           "email": "ada@example.com",
+                     *           "phone": "+1 303 555 0100",
+                     *           "email_masked": true,
+                     *           "phone_masked": true,
+                     *           "is_primary": true
+                     *         }
+                     *       ],
+                     *       "consents": [
+                     *         {
+                     *           "purpose": "text",
+                     *           "channel": "shop",
+                     *           "granted_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "source": "shop"
+                     *         }
+                     *       ],
+                     *       "sources": [
+                     *         {
+                     *           "source": "shop",
+                     *           "external_id": "C-1001"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
@@ -4962,6 +5465,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4971,6 +5484,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4980,6 +5503,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4989,6 +5522,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -4998,6 +5541,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5007,6 +5560,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5016,6 +5579,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5025,6 +5598,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5072,6 +5655,19 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "customers": 1,
+                     *       "by_stage": {
+                     *         "active": 120,
+                     *         "lead": 14
+                     *       },
+                     *       "by_kind": {
+                     *         "organisation": 30,
+                     *         "person": 104
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["Counts"];
                 };
             };
@@ -5081,6 +5677,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5090,6 +5696,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5099,6 +5715,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5108,6 +5734,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5117,6 +5753,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5139,6 +5785,98 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "cus_1042",
+                     *       "kind": "person",
+                     *       "name": "Alpine Outfitters",
+                     *       "stage": "prospect",
+                     *       "parent_id": "cus_1042",
+                     *       "owner": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "territories": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Ada Young"
+                     *         }
+                     *       ],
+                     *       "industry": "retail",
+                     *       "size_class": "text",
+                     *       "preferred_channel": "text",
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "parent": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "sites": [
+                     *         {
+                     *           "id": "sit_1042",
+                     *           "label": "Main shop",
+                     *           "line1": "1701 Wynkoop St",
+                     *           "line2": "text",
+                     *           "city": "Denver",
+                     *           "region": "CO",
+                     *           "postal_code": "80202",
+                     *           "country": "US",
+                     *           "location": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "location_precision": "given",
+                     *           "precision_m": 25,
+                     *           "location_source": "text",
+                     *           "placement": "placed",
+                     *           "flags": [
+                     *             "text"
+                     *           ],
+                     *           "is_primary": true,
+                     *           "territory": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "territory_basis": "polygon",
+                     *           "territory_reason": "text",
+                     *           "territory_since": "2026-01-31T09:00:00Z",
+                     *           "territory_owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "contacts": [
+                     *         {
+                     *           "id": "con_7",
+                     *           "name": "Alpine Outfitters",
+                     *           "role": "text",
+                     *           "email": "ada@example.com",
+                     *           "phone": "+1 303 555 0100",
+                     *           "email_masked": true,
+                     *           "phone_masked": true,
+                     *           "is_primary": true
+                     *         }
+                     *       ],
+                     *       "consents": [
+                     *         {
+                     *           "purpose": "text",
+                     *           "channel": "shop",
+                     *           "granted_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "source": "shop"
+                     *         }
+                     *       ],
+                     *       "sources": [
+                     *         {
+                     *           "source": "shop",
+                     *           "external_id": "C-1001"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
@@ -5148,6 +5886,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5157,6 +5905,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5166,6 +5924,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5175,6 +5943,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5184,6 +5962,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5193,6 +5981,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5212,6 +6010,21 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "kind": "person",
+                 *       "name": "Alpine Outfitters",
+                 *       "stage": "active",
+                 *       "parent_id": "cus_7",
+                 *       "owner_id": "usr_7",
+                 *       "industry": "retail",
+                 *       "size_class": "text",
+                 *       "preferred_channel": "text",
+                 *       "attributes": {
+                 *         "plan": "gold"
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["CustomerChanges"];
             };
         };
@@ -5223,6 +6036,98 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "cus_1042",
+                     *       "kind": "person",
+                     *       "name": "Alpine Outfitters",
+                     *       "stage": "prospect",
+                     *       "parent_id": "cus_1042",
+                     *       "owner": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "territories": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Ada Young"
+                     *         }
+                     *       ],
+                     *       "industry": "retail",
+                     *       "size_class": "text",
+                     *       "preferred_channel": "text",
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "parent": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "sites": [
+                     *         {
+                     *           "id": "sit_1042",
+                     *           "label": "Main shop",
+                     *           "line1": "1701 Wynkoop St",
+                     *           "line2": "text",
+                     *           "city": "Denver",
+                     *           "region": "CO",
+                     *           "postal_code": "80202",
+                     *           "country": "US",
+                     *           "location": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "location_precision": "given",
+                     *           "precision_m": 25,
+                     *           "location_source": "text",
+                     *           "placement": "placed",
+                     *           "flags": [
+                     *             "text"
+                     *           ],
+                     *           "is_primary": true,
+                     *           "territory": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "territory_basis": "polygon",
+                     *           "territory_reason": "text",
+                     *           "territory_since": "2026-01-31T09:00:00Z",
+                     *           "territory_owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "contacts": [
+                     *         {
+                     *           "id": "con_7",
+                     *           "name": "Alpine Outfitters",
+                     *           "role": "text",
+                     *           "email": "ada@example.com",
+                     *           "phone": "+1 303 555 0100",
+                     *           "email_masked": true,
+                     *           "phone_masked": true,
+                     *           "is_primary": true
+                     *         }
+                     *       ],
+                     *       "consents": [
+                     *         {
+                     *           "purpose": "text",
+                     *           "channel": "shop",
+                     *           "granted_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "source": "shop"
+                     *         }
+                     *       ],
+                     *       "sources": [
+                     *         {
+                     *           "source": "shop",
+                     *           "external_id": "C-1001"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
@@ -5239,6 +6144,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5248,6 +6163,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5257,6 +6182,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5266,6 +6201,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5275,6 +6220,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5284,6 +6239,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5293,6 +6258,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5302,6 +6277,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5311,6 +6296,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5320,6 +6315,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5329,6 +6334,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5348,6 +6363,24 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "label": "Main shop",
+                 *       "line1": "1701 Wynkoop St",
+                 *       "line2": "text",
+                 *       "city": "Denver",
+                 *       "region": "CO",
+                 *       "postal_code": "80202",
+                 *       "country": "US",
+                 *       "location": {
+                 *         "lon": -104.9903,
+                 *         "lat": 39.7392
+                 *       },
+                 *       "location_precision": "given",
+                 *       "precision_m": 25,
+                 *       "is_primary": false
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewSite"];
             };
         };
@@ -5358,6 +6391,98 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "cus_1042",
+                     *       "kind": "person",
+                     *       "name": "Alpine Outfitters",
+                     *       "stage": "prospect",
+                     *       "parent_id": "cus_1042",
+                     *       "owner": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "territories": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Ada Young"
+                     *         }
+                     *       ],
+                     *       "industry": "retail",
+                     *       "size_class": "text",
+                     *       "preferred_channel": "text",
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "parent": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "sites": [
+                     *         {
+                     *           "id": "sit_1042",
+                     *           "label": "Main shop",
+                     *           "line1": "1701 Wynkoop St",
+                     *           "line2": "text",
+                     *           "city": "Denver",
+                     *           "region": "CO",
+                     *           "postal_code": "80202",
+                     *           "country": "US",
+                     *           "location": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "location_precision": "given",
+                     *           "precision_m": 25,
+                     *           "location_source": "text",
+                     *           "placement": "placed",
+                     *           "flags": [
+                     *             "text"
+                     *           ],
+                     *           "is_primary": true,
+                     *           "territory": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "territory_basis": "polygon",
+                     *           "territory_reason": "text",
+                     *           "territory_since": "2026-01-31T09:00:00Z",
+                     *           "territory_owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "contacts": [
+                     *         {
+                     *           "id": "con_7",
+                     *           "name": "Alpine Outfitters",
+                     *           "role": "text",
+                     *           "email": "ada@example.com",
+                     *           "phone": "+1 303 555 0100",
+                     *           "email_masked": true,
+                     *           "phone_masked": true,
+                     *           "is_primary": true
+                     *         }
+                     *       ],
+                     *       "consents": [
+                     *         {
+                     *           "purpose": "text",
+                     *           "channel": "shop",
+                     *           "granted_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "source": "shop"
+                     *         }
+                     *       ],
+                     *       "sources": [
+                     *         {
+                     *           "source": "shop",
+                     *           "external_id": "C-1001"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
@@ -5367,6 +6492,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5376,6 +6511,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5385,6 +6530,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5394,6 +6549,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5403,6 +6568,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5412,6 +6587,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5421,6 +6606,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5430,6 +6625,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5439,6 +6644,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5466,6 +6681,98 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "cus_1042",
+                     *       "kind": "person",
+                     *       "name": "Alpine Outfitters",
+                     *       "stage": "prospect",
+                     *       "parent_id": "cus_1042",
+                     *       "owner": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "territories": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Ada Young"
+                     *         }
+                     *       ],
+                     *       "industry": "retail",
+                     *       "size_class": "text",
+                     *       "preferred_channel": "text",
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "parent": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "sites": [
+                     *         {
+                     *           "id": "sit_1042",
+                     *           "label": "Main shop",
+                     *           "line1": "1701 Wynkoop St",
+                     *           "line2": "text",
+                     *           "city": "Denver",
+                     *           "region": "CO",
+                     *           "postal_code": "80202",
+                     *           "country": "US",
+                     *           "location": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "location_precision": "given",
+                     *           "precision_m": 25,
+                     *           "location_source": "text",
+                     *           "placement": "placed",
+                     *           "flags": [
+                     *             "text"
+                     *           ],
+                     *           "is_primary": true,
+                     *           "territory": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "territory_basis": "polygon",
+                     *           "territory_reason": "text",
+                     *           "territory_since": "2026-01-31T09:00:00Z",
+                     *           "territory_owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "contacts": [
+                     *         {
+                     *           "id": "con_7",
+                     *           "name": "Alpine Outfitters",
+                     *           "role": "text",
+                     *           "email": "ada@example.com",
+                     *           "phone": "+1 303 555 0100",
+                     *           "email_masked": true,
+                     *           "phone_masked": true,
+                     *           "is_primary": true
+                     *         }
+                     *       ],
+                     *       "consents": [
+                     *         {
+                     *           "purpose": "text",
+                     *           "channel": "shop",
+                     *           "granted_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "source": "shop"
+                     *         }
+                     *       ],
+                     *       "sources": [
+                     *         {
+                     *           "source": "shop",
+                     *           "external_id": "C-1001"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
@@ -5482,6 +6789,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5491,6 +6808,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5500,6 +6827,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5509,6 +6846,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5518,6 +6865,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5527,6 +6884,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5536,6 +6903,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5545,6 +6922,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5554,6 +6941,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5574,6 +6971,24 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "label": "Main shop",
+                 *       "line1": "1701 Wynkoop St",
+                 *       "line2": "text",
+                 *       "city": "Denver",
+                 *       "region": "CO",
+                 *       "postal_code": "80202",
+                 *       "country": "US",
+                 *       "location": {
+                 *         "lon": -104.9903,
+                 *         "lat": 39.7392
+                 *       },
+                 *       "location_precision": "given",
+                 *       "precision_m": 25,
+                 *       "is_primary": true
+                 *     }
+                 */
                 "application/json": components["schemas"]["SiteChanges"];
             };
         };
@@ -5585,6 +7000,98 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "cus_1042",
+                     *       "kind": "person",
+                     *       "name": "Alpine Outfitters",
+                     *       "stage": "prospect",
+                     *       "parent_id": "cus_1042",
+                     *       "owner": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "territories": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Ada Young"
+                     *         }
+                     *       ],
+                     *       "industry": "retail",
+                     *       "size_class": "text",
+                     *       "preferred_channel": "text",
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "parent": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "sites": [
+                     *         {
+                     *           "id": "sit_1042",
+                     *           "label": "Main shop",
+                     *           "line1": "1701 Wynkoop St",
+                     *           "line2": "text",
+                     *           "city": "Denver",
+                     *           "region": "CO",
+                     *           "postal_code": "80202",
+                     *           "country": "US",
+                     *           "location": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "location_precision": "given",
+                     *           "precision_m": 25,
+                     *           "location_source": "text",
+                     *           "placement": "placed",
+                     *           "flags": [
+                     *             "text"
+                     *           ],
+                     *           "is_primary": true,
+                     *           "territory": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "territory_basis": "polygon",
+                     *           "territory_reason": "text",
+                     *           "territory_since": "2026-01-31T09:00:00Z",
+                     *           "territory_owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "contacts": [
+                     *         {
+                     *           "id": "con_7",
+                     *           "name": "Alpine Outfitters",
+                     *           "role": "text",
+                     *           "email": "ada@example.com",
+                     *           "phone": "+1 303 555 0100",
+                     *           "email_masked": true,
+                     *           "phone_masked": true,
+                     *           "is_primary": true
+                     *         }
+                     *       ],
+                     *       "consents": [
+                     *         {
+                     *           "purpose": "text",
+                     *           "channel": "shop",
+                     *           "granted_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "source": "shop"
+                     *         }
+                     *       ],
+                     *       "sources": [
+                     *         {
+                     *           "source": "shop",
+                     *           "external_id": "C-1001"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
@@ -5601,6 +7108,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5610,6 +7127,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5619,6 +7146,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5628,6 +7165,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5637,6 +7184,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5646,6 +7203,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5655,6 +7222,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5664,6 +7241,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5673,6 +7260,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5682,6 +7279,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5691,6 +7298,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5710,6 +7327,15 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Ada Young",
+                 *       "role": "Buyer",
+                 *       "email": "ada@example.com",
+                 *       "phone": "+1 303 555 0100",
+                 *       "is_primary": false
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewContact"];
             };
         };
@@ -5720,6 +7346,98 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "cus_1042",
+                     *       "kind": "person",
+                     *       "name": "Alpine Outfitters",
+                     *       "stage": "prospect",
+                     *       "parent_id": "cus_1042",
+                     *       "owner": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "territories": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Ada Young"
+                     *         }
+                     *       ],
+                     *       "industry": "retail",
+                     *       "size_class": "text",
+                     *       "preferred_channel": "text",
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "parent": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "sites": [
+                     *         {
+                     *           "id": "sit_1042",
+                     *           "label": "Main shop",
+                     *           "line1": "1701 Wynkoop St",
+                     *           "line2": "text",
+                     *           "city": "Denver",
+                     *           "region": "CO",
+                     *           "postal_code": "80202",
+                     *           "country": "US",
+                     *           "location": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "location_precision": "given",
+                     *           "precision_m": 25,
+                     *           "location_source": "text",
+                     *           "placement": "placed",
+                     *           "flags": [
+                     *             "text"
+                     *           ],
+                     *           "is_primary": true,
+                     *           "territory": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "territory_basis": "polygon",
+                     *           "territory_reason": "text",
+                     *           "territory_since": "2026-01-31T09:00:00Z",
+                     *           "territory_owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "contacts": [
+                     *         {
+                     *           "id": "con_7",
+                     *           "name": "Alpine Outfitters",
+                     *           "role": "text",
+                     *           "email": "ada@example.com",
+                     *           "phone": "+1 303 555 0100",
+                     *           "email_masked": true,
+                     *           "phone_masked": true,
+                     *           "is_primary": true
+                     *         }
+                     *       ],
+                     *       "consents": [
+                     *         {
+                     *           "purpose": "text",
+                     *           "channel": "shop",
+                     *           "granted_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "source": "shop"
+                     *         }
+                     *       ],
+                     *       "sources": [
+                     *         {
+                     *           "source": "shop",
+                     *           "external_id": "C-1001"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
@@ -5729,6 +7447,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5738,6 +7466,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5747,6 +7485,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5756,6 +7504,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5765,6 +7523,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5774,6 +7542,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5783,6 +7561,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5792,6 +7580,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5801,6 +7599,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5827,6 +7635,98 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "cus_1042",
+                     *       "kind": "person",
+                     *       "name": "Alpine Outfitters",
+                     *       "stage": "prospect",
+                     *       "parent_id": "cus_1042",
+                     *       "owner": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "territories": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Ada Young"
+                     *         }
+                     *       ],
+                     *       "industry": "retail",
+                     *       "size_class": "text",
+                     *       "preferred_channel": "text",
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "parent": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "sites": [
+                     *         {
+                     *           "id": "sit_1042",
+                     *           "label": "Main shop",
+                     *           "line1": "1701 Wynkoop St",
+                     *           "line2": "text",
+                     *           "city": "Denver",
+                     *           "region": "CO",
+                     *           "postal_code": "80202",
+                     *           "country": "US",
+                     *           "location": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "location_precision": "given",
+                     *           "precision_m": 25,
+                     *           "location_source": "text",
+                     *           "placement": "placed",
+                     *           "flags": [
+                     *             "text"
+                     *           ],
+                     *           "is_primary": true,
+                     *           "territory": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "territory_basis": "polygon",
+                     *           "territory_reason": "text",
+                     *           "territory_since": "2026-01-31T09:00:00Z",
+                     *           "territory_owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "contacts": [
+                     *         {
+                     *           "id": "con_7",
+                     *           "name": "Alpine Outfitters",
+                     *           "role": "text",
+                     *           "email": "ada@example.com",
+                     *           "phone": "+1 303 555 0100",
+                     *           "email_masked": true,
+                     *           "phone_masked": true,
+                     *           "is_primary": true
+                     *         }
+                     *       ],
+                     *       "consents": [
+                     *         {
+                     *           "purpose": "text",
+                     *           "channel": "shop",
+                     *           "granted_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "source": "shop"
+                     *         }
+                     *       ],
+                     *       "sources": [
+                     *         {
+                     *           "source": "shop",
+                     *           "external_id": "C-1001"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
@@ -5836,6 +7736,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5845,6 +7755,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5854,6 +7774,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5863,6 +7793,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5872,6 +7812,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5881,6 +7831,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5890,6 +7850,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5899,6 +7869,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5908,6 +7888,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5928,6 +7918,15 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Alpine Outfitters",
+                 *       "role": "Owner",
+                 *       "email": "ada@example.com",
+                 *       "phone": "+1 303 555 0100",
+                 *       "is_primary": false
+                 *     }
+                 */
                 "application/json": components["schemas"]["ContactChanges"];
             };
         };
@@ -5938,6 +7937,98 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "cus_1042",
+                     *       "kind": "person",
+                     *       "name": "Alpine Outfitters",
+                     *       "stage": "prospect",
+                     *       "parent_id": "cus_1042",
+                     *       "owner": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "territories": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Ada Young"
+                     *         }
+                     *       ],
+                     *       "industry": "retail",
+                     *       "size_class": "text",
+                     *       "preferred_channel": "text",
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "parent": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "sites": [
+                     *         {
+                     *           "id": "sit_1042",
+                     *           "label": "Main shop",
+                     *           "line1": "1701 Wynkoop St",
+                     *           "line2": "text",
+                     *           "city": "Denver",
+                     *           "region": "CO",
+                     *           "postal_code": "80202",
+                     *           "country": "US",
+                     *           "location": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "location_precision": "given",
+                     *           "precision_m": 25,
+                     *           "location_source": "text",
+                     *           "placement": "placed",
+                     *           "flags": [
+                     *             "text"
+                     *           ],
+                     *           "is_primary": true,
+                     *           "territory": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "territory_basis": "polygon",
+                     *           "territory_reason": "text",
+                     *           "territory_since": "2026-01-31T09:00:00Z",
+                     *           "territory_owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "contacts": [
+                     *         {
+                     *           "id": "con_7",
+                     *           "name": "Alpine Outfitters",
+                     *           "role": "text",
+                     *           "email": "ada@example.com",
+                     *           "phone": "+1 303 555 0100",
+                     *           "email_masked": true,
+                     *           "phone_masked": true,
+                     *           "is_primary": true
+                     *         }
+                     *       ],
+                     *       "consents": [
+                     *         {
+                     *           "purpose": "text",
+                     *           "channel": "shop",
+                     *           "granted_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "source": "shop"
+                     *         }
+                     *       ],
+                     *       "sources": [
+                     *         {
+                     *           "source": "shop",
+                     *           "external_id": "C-1001"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
@@ -5947,6 +8038,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5956,6 +8057,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5965,6 +8076,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5974,6 +8095,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5983,6 +8114,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5992,6 +8133,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6001,6 +8152,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6010,6 +8171,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6019,6 +8190,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6028,6 +8209,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6037,6 +8228,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6056,6 +8257,14 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "purpose": "marketing",
+                 *       "channel": "email",
+                 *       "granted_at": "2026-01-31T09:00:00Z",
+                 *       "source": "web form"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewConsent"];
             };
         };
@@ -6066,6 +8275,98 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "cus_1042",
+                     *       "kind": "person",
+                     *       "name": "Alpine Outfitters",
+                     *       "stage": "prospect",
+                     *       "parent_id": "cus_1042",
+                     *       "owner": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "territories": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Ada Young"
+                     *         }
+                     *       ],
+                     *       "industry": "retail",
+                     *       "size_class": "text",
+                     *       "preferred_channel": "text",
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "parent": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "sites": [
+                     *         {
+                     *           "id": "sit_1042",
+                     *           "label": "Main shop",
+                     *           "line1": "1701 Wynkoop St",
+                     *           "line2": "text",
+                     *           "city": "Denver",
+                     *           "region": "CO",
+                     *           "postal_code": "80202",
+                     *           "country": "US",
+                     *           "location": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "location_precision": "given",
+                     *           "precision_m": 25,
+                     *           "location_source": "text",
+                     *           "placement": "placed",
+                     *           "flags": [
+                     *             "text"
+                     *           ],
+                     *           "is_primary": true,
+                     *           "territory": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "territory_basis": "polygon",
+                     *           "territory_reason": "text",
+                     *           "territory_since": "2026-01-31T09:00:00Z",
+                     *           "territory_owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "contacts": [
+                     *         {
+                     *           "id": "con_7",
+                     *           "name": "Alpine Outfitters",
+                     *           "role": "text",
+                     *           "email": "ada@example.com",
+                     *           "phone": "+1 303 555 0100",
+                     *           "email_masked": true,
+                     *           "phone_masked": true,
+                     *           "is_primary": true
+                     *         }
+                     *       ],
+                     *       "consents": [
+                     *         {
+                     *           "purpose": "text",
+                     *           "channel": "shop",
+                     *           "granted_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "source": "shop"
+                     *         }
+                     *       ],
+                     *       "sources": [
+                     *         {
+                     *           "source": "shop",
+                     *           "external_id": "C-1001"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
@@ -6075,6 +8376,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6084,6 +8395,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6093,6 +8414,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6102,6 +8433,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6111,6 +8452,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6120,6 +8471,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6129,6 +8490,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6138,6 +8509,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6147,6 +8528,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6163,6 +8554,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "purpose": "marketing",
+                 *       "channel": "email"
+                 *     }
+                 */
                 "application/json": components["schemas"]["WithdrawnConsent"];
             };
         };
@@ -6173,6 +8570,98 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "cus_1042",
+                     *       "kind": "person",
+                     *       "name": "Alpine Outfitters",
+                     *       "stage": "prospect",
+                     *       "parent_id": "cus_1042",
+                     *       "owner": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "territories": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Ada Young"
+                     *         }
+                     *       ],
+                     *       "industry": "retail",
+                     *       "size_class": "text",
+                     *       "preferred_channel": "text",
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "parent": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "sites": [
+                     *         {
+                     *           "id": "sit_1042",
+                     *           "label": "Main shop",
+                     *           "line1": "1701 Wynkoop St",
+                     *           "line2": "text",
+                     *           "city": "Denver",
+                     *           "region": "CO",
+                     *           "postal_code": "80202",
+                     *           "country": "US",
+                     *           "location": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "location_precision": "given",
+                     *           "precision_m": 25,
+                     *           "location_source": "text",
+                     *           "placement": "placed",
+                     *           "flags": [
+                     *             "text"
+                     *           ],
+                     *           "is_primary": true,
+                     *           "territory": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "territory_basis": "polygon",
+                     *           "territory_reason": "text",
+                     *           "territory_since": "2026-01-31T09:00:00Z",
+                     *           "territory_owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "contacts": [
+                     *         {
+                     *           "id": "con_7",
+                     *           "name": "Alpine Outfitters",
+                     *           "role": "text",
+                     *           "email": "ada@example.com",
+                     *           "phone": "+1 303 555 0100",
+                     *           "email_masked": true,
+                     *           "phone_masked": true,
+                     *           "is_primary": true
+                     *         }
+                     *       ],
+                     *       "consents": [
+                     *         {
+                     *           "purpose": "text",
+                     *           "channel": "shop",
+                     *           "granted_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "source": "shop"
+                     *         }
+                     *       ],
+                     *       "sources": [
+                     *         {
+                     *           "source": "shop",
+                     *           "external_id": "C-1001"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
@@ -6182,6 +8671,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6191,6 +8690,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6200,6 +8709,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6209,6 +8728,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6218,6 +8747,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6227,6 +8766,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6236,6 +8785,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6245,6 +8804,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6254,6 +8823,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6281,6 +8860,32 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "cus_1042",
+                     *           "at": "2026-01-31T09:00:00Z",
+                     *           "action": "customer.update",
+                     *           "actor": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "key_id": "cus_1042",
+                     *           "site_id": "cus_1042",
+                     *           "changes": [
+                     *             {
+                     *               "field": "stage",
+                     *               "before": "lead",
+                     *               "after": "active"
+                     *             }
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Page_HistoryEntry_"];
                 };
             };
@@ -6290,6 +8895,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6299,6 +8914,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6308,6 +8933,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6317,6 +8952,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6326,6 +8971,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6335,6 +8990,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6362,6 +9027,31 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "sal_9",
+                     *           "customer_id": "cus_1042",
+                     *           "occurred_at": "2026-01-31T09:00:00Z",
+                     *           "site_id": "cus_1042",
+                     *           "place": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "channel": "shop",
+                     *           "currency": "USD",
+                     *           "amount": "129.9000",
+                     *           "cost": "129.9000",
+                     *           "discount": "129.9000",
+                     *           "returned": true,
+                     *           "created_at": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Page_ShownSale_"];
                 };
             };
@@ -6371,6 +9061,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6380,6 +9080,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6389,6 +9099,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6398,6 +9118,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6407,6 +9137,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6416,6 +9156,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6441,6 +9191,18 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "month": "2026-01",
+                     *           "currency": "USD",
+                     *           "amount": "129.9000",
+                     *           "count": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["Months"];
                 };
             };
@@ -6450,6 +9212,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6459,6 +9231,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6468,6 +9250,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6477,6 +9269,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6486,6 +9288,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6495,6 +9307,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6518,6 +9340,39 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "sal_9",
+                     *       "customer_id": "cus_1042",
+                     *       "occurred_at": "2026-01-31T09:00:00Z",
+                     *       "site_id": "cus_1042",
+                     *       "place": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "channel": "shop",
+                     *       "currency": "USD",
+                     *       "amount": "129.9000",
+                     *       "cost": "129.9000",
+                     *       "discount": "129.9000",
+                     *       "returned": true,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "lines": [
+                     *         {
+                     *           "line_no": 1,
+                     *           "product": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "quantity": "129.9000",
+                     *           "unit_price": "129.9000",
+                     *           "discount": "129.9000",
+                     *           "amount": "129.9000",
+                     *           "cost": "129.9000"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownSaleWithLines"];
                 };
             };
@@ -6527,6 +9382,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6536,6 +9401,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6545,6 +9420,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6554,6 +9439,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6563,6 +9458,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6572,6 +9477,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6589,6 +9504,33 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "customer_id": "cus_7",
+                 *       "occurred_at": "2026-01-31T09:00:00Z",
+                 *       "currency": "USD",
+                 *       "amount": "129.90",
+                 *       "cost": 25,
+                 *       "discount": 25,
+                 *       "returned": false,
+                 *       "channel": "shop",
+                 *       "site_id": "sit_7",
+                 *       "place_id": "pla_7",
+                 *       "lines": [
+                 *         {
+                 *           "product_id": "prd_7",
+                 *           "quantity": 2,
+                 *           "unit_price": "64.95",
+                 *           "discount": 25,
+                 *           "cost": 25
+                 *         }
+                 *       ],
+                 *       "source": {
+                 *         "source": "shop",
+                 *         "external_id": "C-1001"
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewSale"];
             };
         };
@@ -6599,6 +9541,39 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "sal_9",
+                     *       "customer_id": "cus_1042",
+                     *       "occurred_at": "2026-01-31T09:00:00Z",
+                     *       "site_id": "cus_1042",
+                     *       "place": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "channel": "shop",
+                     *       "currency": "USD",
+                     *       "amount": "129.9000",
+                     *       "cost": "129.9000",
+                     *       "discount": "129.9000",
+                     *       "returned": true,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "lines": [
+                     *         {
+                     *           "line_no": 1,
+                     *           "product": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "quantity": "129.9000",
+                     *           "unit_price": "129.9000",
+                     *           "discount": "129.9000",
+                     *           "amount": "129.9000",
+                     *           "cost": "129.9000"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownSaleWithLines"];
                 };
             };
@@ -6608,6 +9583,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6617,6 +9602,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6626,6 +9621,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6635,6 +9640,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6644,6 +9659,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6653,6 +9678,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6662,6 +9697,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6671,6 +9716,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6698,6 +9753,38 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "int_12",
+                     *           "customer_id": "cus_1042",
+                     *           "kind": "organisation",
+                     *           "channel": "shop",
+                     *           "direction": "text",
+                     *           "department": "text",
+                     *           "user": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "occurred_at": "2026-01-31T09:00:00Z",
+                     *           "subject": "text",
+                     *           "body": "text",
+                     *           "outcome": "text",
+                     *           "score": 25,
+                     *           "location": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "follow_up_at": "2026-01-31T09:00:00Z",
+                     *           "version": 3,
+                     *           "created_at": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Page_ShownInteraction_"];
                 };
             };
@@ -6707,6 +9794,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6716,6 +9813,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6725,6 +9832,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6734,6 +9851,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6743,6 +9870,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6752,6 +9889,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6775,6 +9922,32 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "int_12",
+                     *       "customer_id": "cus_1042",
+                     *       "kind": "organisation",
+                     *       "channel": "shop",
+                     *       "direction": "text",
+                     *       "department": "text",
+                     *       "user": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "occurred_at": "2026-01-31T09:00:00Z",
+                     *       "subject": "text",
+                     *       "body": "text",
+                     *       "outcome": "text",
+                     *       "score": 25,
+                     *       "location": {
+                     *         "lon": -104.9903,
+                     *         "lat": 39.7392
+                     *       },
+                     *       "follow_up_at": "2026-01-31T09:00:00Z",
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownInteraction"];
                 };
             };
@@ -6784,6 +9957,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6793,6 +9976,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6802,6 +9995,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6811,6 +10014,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6820,6 +10033,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6829,6 +10052,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6849,6 +10082,18 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "channel": "shop",
+                 *       "direction": "in",
+                 *       "department": "text",
+                 *       "subject": "text",
+                 *       "body": "text",
+                 *       "outcome": "ordered",
+                 *       "score": 25,
+                 *       "follow_up_at": "2026-01-31T09:00:00Z"
+                 *     }
+                 */
                 "application/json": components["schemas"]["InteractionChanges"];
             };
         };
@@ -6859,6 +10104,32 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "int_12",
+                     *       "customer_id": "cus_1042",
+                     *       "kind": "organisation",
+                     *       "channel": "shop",
+                     *       "direction": "text",
+                     *       "department": "text",
+                     *       "user": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "occurred_at": "2026-01-31T09:00:00Z",
+                     *       "subject": "text",
+                     *       "body": "text",
+                     *       "outcome": "text",
+                     *       "score": 25,
+                     *       "location": {
+                     *         "lon": -104.9903,
+                     *         "lat": 39.7392
+                     *       },
+                     *       "follow_up_at": "2026-01-31T09:00:00Z",
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownInteraction"];
                 };
             };
@@ -6868,6 +10139,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6877,6 +10158,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6886,6 +10177,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6895,6 +10196,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6904,6 +10215,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6913,6 +10234,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6922,6 +10253,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6931,6 +10272,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6940,6 +10291,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6949,6 +10310,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6958,6 +10329,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6975,6 +10356,26 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "customer_id": "cus_7",
+                 *       "client_id": "cus_1042",
+                 *       "kind": "visit",
+                 *       "occurred_at": "2026-01-31T09:00:00Z",
+                 *       "channel": "shop",
+                 *       "direction": "in",
+                 *       "department": "text",
+                 *       "subject": "Spring range shown",
+                 *       "body": "text",
+                 *       "outcome": "will order",
+                 *       "score": 25,
+                 *       "location": {
+                 *         "lon": -104.9903,
+                 *         "lat": 39.7392
+                 *       },
+                 *       "follow_up_at": "2026-01-31T09:00:00Z"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewInteraction"];
             };
         };
@@ -6985,6 +10386,32 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "int_12",
+                     *       "customer_id": "cus_1042",
+                     *       "kind": "organisation",
+                     *       "channel": "shop",
+                     *       "direction": "text",
+                     *       "department": "text",
+                     *       "user": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "occurred_at": "2026-01-31T09:00:00Z",
+                     *       "subject": "text",
+                     *       "body": "text",
+                     *       "outcome": "text",
+                     *       "score": 25,
+                     *       "location": {
+                     *         "lon": -104.9903,
+                     *         "lat": 39.7392
+                     *       },
+                     *       "follow_up_at": "2026-01-31T09:00:00Z",
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownInteraction"];
                 };
             };
@@ -6994,6 +10421,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7003,6 +10440,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7012,6 +10459,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7021,6 +10478,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7030,6 +10497,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7039,6 +10516,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7048,6 +10535,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7057,6 +10554,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7088,7 +10595,56 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "pla_3",
+                     *           "kind": "organisation",
+                     *           "name": "Alpine Outfitters",
+                     *           "brand": "text",
+                     *           "line1": "1701 Wynkoop St",
+                     *           "city": "Denver",
+                     *           "region": "CO",
+                     *           "postal_code": "80202",
+                     *           "country": "US",
+                     *           "location": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "location_precision": "given",
+                     *           "precision_m": 25,
+                     *           "placement": "placed",
+                     *           "flags": [
+                     *             "text"
+                     *           ],
+                     *           "floor_area_m2": 25,
+                     *           "attributes": {},
+                     *           "version": 3,
+                     *           "created_at": "2026-01-31T09:00:00Z",
+                     *           "updated_at": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Page_ShownPlace_"];
+                    /**
+                     * @example {
+                     *       "type": "FeatureCollection",
+                     *       "features": [
+                     *         {
+                     *           "type": "Feature",
+                     *           "id": "cus_1042",
+                     *           "geometry": {},
+                     *           "properties": {}
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/geo+json": {
                         /** @constant */
                         type: "FeatureCollection";
@@ -7110,6 +10666,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7119,6 +10685,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7128,6 +10704,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7137,6 +10723,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7146,6 +10742,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7163,6 +10769,27 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "kind": "own",
+                 *       "name": "Denver Union Station",
+                 *       "location": {
+                 *         "lon": -104.9903,
+                 *         "lat": 39.7392
+                 *       },
+                 *       "precision_m": 25,
+                 *       "brand": "text",
+                 *       "line1": "1701 Wynkoop St",
+                 *       "city": "Denver",
+                 *       "region": "CO",
+                 *       "postal_code": "80202",
+                 *       "country": "US",
+                 *       "floor_area_m2": 420,
+                 *       "attributes": {
+                 *         "plan": "gold"
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewPlace"];
             };
         };
@@ -7173,6 +10800,34 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "pla_3",
+                     *       "kind": "organisation",
+                     *       "name": "Alpine Outfitters",
+                     *       "brand": "text",
+                     *       "line1": "1701 Wynkoop St",
+                     *       "city": "Denver",
+                     *       "region": "CO",
+                     *       "postal_code": "80202",
+                     *       "country": "US",
+                     *       "location": {
+                     *         "lon": -104.9903,
+                     *         "lat": 39.7392
+                     *       },
+                     *       "location_precision": "given",
+                     *       "precision_m": 25,
+                     *       "placement": "placed",
+                     *       "flags": [
+                     *         "text"
+                     *       ],
+                     *       "floor_area_m2": 25,
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownPlace"];
                 };
             };
@@ -7182,6 +10837,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7191,6 +10856,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7200,6 +10875,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7209,6 +10894,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7218,6 +10913,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7227,6 +10932,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7236,6 +10951,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7245,6 +10970,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7267,6 +11002,34 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "pla_3",
+                     *       "kind": "organisation",
+                     *       "name": "Alpine Outfitters",
+                     *       "brand": "text",
+                     *       "line1": "1701 Wynkoop St",
+                     *       "city": "Denver",
+                     *       "region": "CO",
+                     *       "postal_code": "80202",
+                     *       "country": "US",
+                     *       "location": {
+                     *         "lon": -104.9903,
+                     *         "lat": 39.7392
+                     *       },
+                     *       "location_precision": "given",
+                     *       "precision_m": 25,
+                     *       "placement": "placed",
+                     *       "flags": [
+                     *         "text"
+                     *       ],
+                     *       "floor_area_m2": 25,
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownPlace"];
                 };
             };
@@ -7276,6 +11039,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7285,6 +11058,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7294,6 +11077,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7303,6 +11096,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7312,6 +11115,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7321,6 +11134,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7353,6 +11176,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7362,6 +11195,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7371,6 +11214,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7380,6 +11233,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7389,6 +11252,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7398,6 +11271,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7407,6 +11290,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7416,6 +11309,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7425,6 +11328,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7444,6 +11357,27 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "kind": "own",
+                 *       "name": "Denver LoDo",
+                 *       "location": {
+                 *         "lon": -104.9903,
+                 *         "lat": 39.7392
+                 *       },
+                 *       "precision_m": 25,
+                 *       "brand": "text",
+                 *       "line1": "1701 Wynkoop St",
+                 *       "city": "Denver",
+                 *       "region": "CO",
+                 *       "postal_code": "80202",
+                 *       "country": "US",
+                 *       "floor_area_m2": 25,
+                 *       "attributes": {
+                 *         "plan": "gold"
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["PlaceChanges"];
             };
         };
@@ -7454,6 +11388,34 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "pla_3",
+                     *       "kind": "organisation",
+                     *       "name": "Alpine Outfitters",
+                     *       "brand": "text",
+                     *       "line1": "1701 Wynkoop St",
+                     *       "city": "Denver",
+                     *       "region": "CO",
+                     *       "postal_code": "80202",
+                     *       "country": "US",
+                     *       "location": {
+                     *         "lon": -104.9903,
+                     *         "lat": 39.7392
+                     *       },
+                     *       "location_precision": "given",
+                     *       "precision_m": 25,
+                     *       "placement": "placed",
+                     *       "flags": [
+                     *         "text"
+                     *       ],
+                     *       "floor_area_m2": 25,
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownPlace"];
                 };
             };
@@ -7463,6 +11425,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7472,6 +11444,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7481,6 +11463,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7490,6 +11482,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7499,6 +11501,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7508,6 +11520,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7517,6 +11539,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7526,6 +11558,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7535,6 +11577,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7544,6 +11596,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7553,6 +11615,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7582,6 +11654,23 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "prd_4",
+                     *           "sku": "text",
+                     *           "name": "Alpine Outfitters",
+                     *           "category": "text",
+                     *           "unit_price": "129.9000",
+                     *           "unit_cost": "129.9000",
+                     *           "currency": "USD"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Page_ShownProduct_"];
                 };
             };
@@ -7591,6 +11680,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7600,6 +11699,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7609,6 +11718,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7618,6 +11737,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7627,6 +11756,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7647,6 +11786,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "lay_1",
+                     *           "key": "sales",
+                     *           "name": "Alpine Outfitters",
+                     *           "kind": "organisation",
+                     *           "is_primary": true,
+                     *           "current_version": 1,
+                     *           "areas": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["Layers"];
                 };
             };
@@ -7656,6 +11810,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7665,6 +11829,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7674,6 +11848,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7683,6 +11867,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7700,6 +11894,14 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "key": "service",
+                 *       "name": "Service regions",
+                 *       "kind": "territories",
+                 *       "is_primary": false
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewLayer"];
             };
         };
@@ -7710,6 +11912,17 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "lay_1",
+                     *       "key": "sales",
+                     *       "name": "Alpine Outfitters",
+                     *       "kind": "organisation",
+                     *       "is_primary": true,
+                     *       "current_version": 1,
+                     *       "areas": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownLayer"];
                 };
             };
@@ -7719,6 +11932,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7728,6 +11951,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7737,6 +11970,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7746,6 +11989,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7755,6 +12008,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7764,6 +12027,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7773,6 +12046,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7782,6 +12065,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7805,6 +12098,17 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "lay_1",
+                     *       "key": "sales",
+                     *       "name": "Alpine Outfitters",
+                     *       "kind": "organisation",
+                     *       "is_primary": true,
+                     *       "current_version": 1,
+                     *       "areas": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownLayer"];
                 };
             };
@@ -7814,6 +12118,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7823,6 +12137,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7832,6 +12156,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7841,6 +12175,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7850,6 +12194,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7859,6 +12213,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7882,6 +12246,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "lay_1/4",
+                     *           "layer_id": "cus_1042",
+                     *           "version": 3,
+                     *           "status": "done",
+                     *           "based_on": 1,
+                     *           "effective_from": "2026-01-31T09:00:00Z",
+                     *           "published_at": "2026-01-31T09:00:00Z",
+                     *           "by": "text",
+                     *           "reason": "Boulder joins the north",
+                     *           "areas": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["Versions"];
                 };
             };
@@ -7891,6 +12273,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7900,6 +12292,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7909,6 +12311,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7918,6 +12330,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7927,6 +12349,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7936,6 +12368,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7968,7 +12410,49 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "ter_3",
+                     *           "name": "Alpine Outfitters",
+                     *           "owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "team": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "priority": 1,
+                     *           "rule": {},
+                     *           "rule_sentence": "region CO",
+                     *           "attributes": {},
+                     *           "version": 3,
+                     *           "has_geometry": true,
+                     *           "geometry": {}
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Page_ShownArea_"];
+                    /**
+                     * @example {
+                     *       "type": "FeatureCollection",
+                     *       "features": [
+                     *         {
+                     *           "type": "Feature",
+                     *           "id": "cus_1042",
+                     *           "geometry": {},
+                     *           "properties": {}
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/geo+json": {
                         /** @constant */
                         type: "FeatureCollection";
@@ -7990,6 +12474,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -7999,6 +12493,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8008,6 +12512,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8017,6 +12531,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8026,6 +12550,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8035,6 +12569,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8060,6 +12604,27 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "ter_3",
+                     *       "name": "Alpine Outfitters",
+                     *       "owner": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "team": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "priority": 1,
+                     *       "rule": {},
+                     *       "rule_sentence": "region CO",
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "has_geometry": true,
+                     *       "geometry": {}
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownArea"];
                 };
             };
@@ -8069,6 +12634,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8078,6 +12653,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8087,6 +12672,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8096,6 +12691,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8105,6 +12710,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8114,6 +12729,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8134,6 +12759,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "from": "published"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewDraft"];
             };
         };
@@ -8144,6 +12774,20 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "lay_1/4",
+                     *       "layer_id": "cus_1042",
+                     *       "version": 3,
+                     *       "status": "done",
+                     *       "based_on": 1,
+                     *       "effective_from": "2026-01-31T09:00:00Z",
+                     *       "published_at": "2026-01-31T09:00:00Z",
+                     *       "by": "text",
+                     *       "reason": "Boulder joins the north",
+                     *       "areas": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownVersion"];
                 };
             };
@@ -8153,6 +12797,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8162,6 +12816,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8171,6 +12835,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8180,6 +12854,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8189,6 +12873,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8198,6 +12892,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8207,6 +12911,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8216,6 +12930,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8225,6 +12949,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8256,6 +12990,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8265,6 +13009,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8274,6 +13028,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8283,6 +13047,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8292,6 +13066,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8301,6 +13085,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8310,6 +13104,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8331,6 +13135,50 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Northwest",
+                 *       "geometry": {
+                 *         "coordinates": [
+                 *           [
+                 *             [
+                 *               -105.3,
+                 *               39.5
+                 *             ],
+                 *             [
+                 *               -104.6,
+                 *               39.5
+                 *             ],
+                 *             [
+                 *               -104.6,
+                 *               40.1
+                 *             ],
+                 *             [
+                 *               -105.3,
+                 *               39.5
+                 *             ]
+                 *           ]
+                 *         ],
+                 *         "type": "Polygon"
+                 *       },
+                 *       "rule": {
+                 *         "all": [
+                 *           {
+                 *             "field": "region",
+                 *             "op": "=",
+                 *             "value": "CO"
+                 *           }
+                 *         ]
+                 *       },
+                 *       "priority": 0,
+                 *       "attributes": {
+                 *         "plan": "gold"
+                 *       },
+                 *       "owner_id": "usr_7",
+                 *       "team_id": "tea_7",
+                 *       "repair": false
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewArea"];
             };
         };
@@ -8341,6 +13189,30 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "ter_3",
+                     *       "name": "Alpine Outfitters",
+                     *       "owner": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "team": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "priority": 1,
+                     *       "rule": {},
+                     *       "rule_sentence": "region CO",
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "has_geometry": true,
+                     *       "geometry": {},
+                     *       "notes": [
+                     *         "text"
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ChangedArea"];
                 };
             };
@@ -8350,6 +13222,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8359,6 +13241,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8368,6 +13260,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8377,6 +13279,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8386,6 +13298,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8395,6 +13317,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8404,6 +13336,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8413,6 +13355,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8422,6 +13374,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8444,6 +13406,50 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Alpine Outfitters",
+                 *       "geometry": {
+                 *         "coordinates": [
+                 *           [
+                 *             [
+                 *               -105.3,
+                 *               39.5
+                 *             ],
+                 *             [
+                 *               -104.6,
+                 *               39.5
+                 *             ],
+                 *             [
+                 *               -104.6,
+                 *               40.1
+                 *             ],
+                 *             [
+                 *               -105.3,
+                 *               39.5
+                 *             ]
+                 *           ]
+                 *         ],
+                 *         "type": "Polygon"
+                 *       },
+                 *       "rule": {
+                 *         "all": [
+                 *           {
+                 *             "field": "region",
+                 *             "op": "=",
+                 *             "value": "CO"
+                 *           }
+                 *         ]
+                 *       },
+                 *       "priority": 1,
+                 *       "attributes": {
+                 *         "plan": "gold"
+                 *       },
+                 *       "owner_id": "usr_7",
+                 *       "team_id": "tea_7",
+                 *       "repair": false
+                 *     }
+                 */
                 "application/json": components["schemas"]["AreaChanges"];
             };
         };
@@ -8454,6 +13460,30 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "ter_3",
+                     *       "name": "Alpine Outfitters",
+                     *       "owner": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "team": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "priority": 1,
+                     *       "rule": {},
+                     *       "rule_sentence": "region CO",
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "has_geometry": true,
+                     *       "geometry": {},
+                     *       "notes": [
+                     *         "text"
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ChangedArea"];
                 };
             };
@@ -8463,6 +13493,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8472,6 +13512,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8481,6 +13531,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8490,6 +13550,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8499,6 +13569,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8508,6 +13588,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8517,6 +13607,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8526,6 +13626,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8535,6 +13645,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8544,6 +13664,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8553,6 +13683,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8588,6 +13728,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8597,6 +13747,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8606,6 +13766,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8615,6 +13785,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8624,6 +13804,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8633,6 +13823,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8642,6 +13842,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8651,6 +13861,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8660,6 +13880,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8689,6 +13919,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "customer": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "area_id": "cus_1042"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Page_ShownNamedAccount_"];
                 };
             };
@@ -8698,6 +13943,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8707,6 +13962,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8716,6 +13981,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8725,6 +14000,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8734,6 +14019,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8743,6 +14038,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8761,6 +14066,19 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "add": [
+                 *         {
+                 *           "customer_id": "cus_7",
+                 *           "area_id": "ter_7"
+                 *         }
+                 *       ],
+                 *       "remove": [
+                 *         "cus_7"
+                 *       ]
+                 *     }
+                 */
                 "application/json": components["schemas"]["NamedAccounts"];
             };
         };
@@ -8778,6 +14096,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8787,6 +14115,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8796,6 +14134,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8805,6 +14153,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8814,6 +14172,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8823,6 +14191,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8832,6 +14210,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8841,6 +14229,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8850,6 +14248,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8868,6 +14276,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "effective_from": "2026-01-31T09:00:00Z"
+                 *     }
+                 */
                 "application/json": components["schemas"]["Preview"];
             };
         };
@@ -8878,6 +14291,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "job_id": "job_12"
+                     *     }
+                     */
                     "application/json": components["schemas"]["StartedJob"];
                 };
             };
@@ -8887,6 +14305,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8896,6 +14324,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8905,6 +14343,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8914,6 +14362,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8923,6 +14381,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8932,6 +14400,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8941,6 +14419,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8950,6 +14438,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8959,6 +14457,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8977,6 +14485,13 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "reason": "Boulder joins the north",
+                 *       "effective_from": "2026-01-31T09:00:00Z",
+                 *       "overwrite": false
+                 *     }
+                 */
                 "application/json": components["schemas"]["Publish"];
             };
         };
@@ -8987,6 +14502,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "job_id": "job_12"
+                     *     }
+                     */
                     "application/json": components["schemas"]["StartedJob"];
                 };
             };
@@ -8996,6 +14516,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9005,6 +14535,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9014,6 +14554,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9023,6 +14573,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9032,6 +14592,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9041,6 +14611,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9050,6 +14630,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9059,6 +14649,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9068,6 +14668,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9085,6 +14695,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "reason": "The split was a mistake",
+                 *       "version": 3
+                 *     }
+                 */
                 "application/json": components["schemas"]["UndoLayer"];
             };
         };
@@ -9095,6 +14711,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "job_id": "job_12"
+                     *     }
+                     */
                     "application/json": components["schemas"]["StartedJob"];
                 };
             };
@@ -9104,6 +14725,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9113,6 +14744,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9122,6 +14763,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9131,6 +14782,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9140,6 +14801,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9149,6 +14820,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9158,6 +14839,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9167,6 +14858,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9176,6 +14877,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9260,6 +14971,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9269,6 +14990,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9278,6 +15009,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9287,6 +15028,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9296,6 +15047,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9310,6 +15071,17 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "points": [
+                 *         {
+                 *           "lat": 39.7392,
+                 *           "lon": -104.9903
+                 *         }
+                 *       ],
+                 *       "as_of": "2026-01-31T09:00:00Z"
+                 *     }
+                 */
                 "application/json": components["schemas"]["PointsAt"];
             };
         };
@@ -9320,6 +15092,25 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         [
+                     *           {
+                     *             "layer": "sales",
+                     *             "territory": {},
+                     *             "owner": {},
+                     *             "team": {},
+                     *             "basis": "polygon",
+                     *             "valid_from": "2026-01-31T09:00:00Z",
+                     *             "valid_to": "2026-01-31T09:00:00Z",
+                     *             "reason": "Boulder joins the north",
+                     *             "layer_version": 1
+                     *           }
+                     *         ]
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["TerritoriesAt"];
                 };
             };
@@ -9329,6 +15120,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9338,6 +15139,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9347,6 +15158,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9356,6 +15177,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9365,6 +15196,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9374,6 +15215,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9383,6 +15234,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9392,6 +15253,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9421,6 +15292,39 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "site_id": "cus_1042",
+                     *           "layer": "text",
+                     *           "territory": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "team": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "basis": "polygon",
+                     *           "valid_from": "2026-01-31T09:00:00Z",
+                     *           "valid_to": "2026-01-31T09:00:00Z",
+                     *           "recorded_at": "2026-01-31T09:00:00Z",
+                     *           "superseded_at": "2026-01-31T09:00:00Z",
+                     *           "layer_version": 1,
+                     *           "by": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "reason": "Boulder joins the north"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["Ledger"];
                 };
             };
@@ -9430,6 +15334,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9439,6 +15353,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9448,6 +15372,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9457,6 +15391,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9466,6 +15410,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9475,6 +15429,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9495,6 +15459,18 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "moves": [
+                 *         {
+                 *           "customer_id": "cus_7",
+                 *           "area_id": "ter_7"
+                 *         }
+                 *       ],
+                 *       "reason": "Asked for by the customer",
+                 *       "effective_from": "2026-01-31T09:00:00Z"
+                 *     }
+                 */
                 "application/json": components["schemas"]["Moves"];
             };
         };
@@ -9505,6 +15481,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "version": 3,
+                     *       "status": "done",
+                     *       "effective_from": "2026-01-31T09:00:00Z",
+                     *       "moved": 1,
+                     *       "rebased": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["Moved"];
                 };
             };
@@ -9514,6 +15499,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9523,6 +15518,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9532,6 +15537,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9541,6 +15556,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9550,6 +15575,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9559,6 +15594,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9568,6 +15613,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9577,6 +15632,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9586,6 +15651,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9618,6 +15693,36 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "customer": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "site_id": "cus_1042",
+                     *           "layer_id": "cus_1042",
+                     *           "layer": "sales",
+                     *           "kind": "organisation",
+                     *           "area": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "polygon_area": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "since": "2026-01-31T09:00:00Z",
+                     *           "resolved_at": "2026-01-31T09:00:00Z",
+                     *           "resolved_by": "text",
+                     *           "resolution": "text"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Page_ShownContradiction_"];
                 };
             };
@@ -9627,6 +15732,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9636,6 +15751,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9645,6 +15770,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9654,6 +15789,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9663,6 +15808,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9672,6 +15827,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9695,6 +15860,17 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "layer_id": "cus_1042",
+                     *           "kind": "organisation",
+                     *           "n": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ContradictionCounts"];
                 };
             };
@@ -9704,6 +15880,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9713,6 +15899,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9722,6 +15918,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9731,6 +15937,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9740,6 +15956,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9749,6 +15975,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9766,6 +16002,19 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "entries": [
+                 *         {
+                 *           "customer_id": "cus_7",
+                 *           "site_id": "sit_7"
+                 *         }
+                 *       ],
+                 *       "action": "accept_rule",
+                 *       "reason": "The river is the border",
+                 *       "area_id": "ter_7"
+                 *     }
+                 */
                 "application/json": components["schemas"]["Resolution"];
             };
         };
@@ -9776,6 +16025,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "resolved": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["Resolved"];
                 };
             };
@@ -9785,6 +16039,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9794,6 +16058,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9803,6 +16077,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9812,6 +16096,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9821,6 +16115,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9830,6 +16134,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9839,6 +16153,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9848,6 +16172,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9857,6 +16191,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9884,6 +16228,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "overlaps": [
+                     *         {
+                     *           "area": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "other": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "wins_area_id": "cus_1042",
+                     *           "area_m2": 25,
+                     *           "at": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "geometry": {}
+                     *         }
+                     *       ],
+                     *       "overlap_count": 1,
+                     *       "gaps": [
+                     *         {
+                     *           "area_m2": 25,
+                     *           "at": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "geometry": {}
+                     *         }
+                     *       ],
+                     *       "gap_count": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownCoverage"];
                 };
             };
@@ -9893,6 +16272,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9902,6 +16291,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9911,6 +16310,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9920,6 +16329,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9929,6 +16348,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9938,6 +16367,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9955,6 +16394,15 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "from_user_id": "usr_7",
+                 *       "to_user_id": "usr_7",
+                 *       "reason": "Left the company",
+                 *       "territories": true,
+                 *       "customers": true
+                 *     }
+                 */
                 "application/json": components["schemas"]["HandOver"];
             };
         };
@@ -9965,6 +16413,14 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "territories": [
+                     *         "ter_3"
+                     *       ],
+                     *       "customers": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["HandedOver"];
                 };
             };
@@ -9974,6 +16430,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9983,6 +16449,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9992,6 +16468,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10001,6 +16487,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10010,6 +16506,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10019,6 +16525,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10028,6 +16544,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10037,6 +16563,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10053,6 +16589,13 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "owner_id": "usr_7",
+                 *       "team_id": "tea_7",
+                 *       "reason": "Ada takes the Front Range"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewOwner"];
             };
         };
@@ -10063,6 +16606,14 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "cus_1042",
+                     *       "name": "Alpine Outfitters",
+                     *       "owner_id": "cus_1042",
+                     *       "team_id": "cus_1042"
+                     *     }
+                     */
                     "application/json": components["schemas"]["OwnedArea"];
                 };
             };
@@ -10072,6 +16623,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10081,6 +16642,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10090,6 +16661,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10099,6 +16680,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10108,6 +16699,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10117,6 +16718,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10126,6 +16737,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10135,6 +16756,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10144,6 +16775,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10175,6 +16816,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "basis": "polygon",
+                     *       "data": [
+                     *         {
+                     *           "period": "2026-01-31",
+                     *           "territory": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "currency": "USD",
+                     *           "amount": "129.9000",
+                     *           "sales": 1,
+                     *           "customers": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["SalesReport"];
                 };
             };
@@ -10184,6 +16843,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10193,6 +16862,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10202,6 +16881,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10211,6 +16900,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10220,6 +16919,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10229,6 +16938,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10254,6 +16973,23 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Alpine Outfitters",
+                     *           "role": "text",
+                     *           "team": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Page_Colleague_"];
                 };
             };
@@ -10263,6 +16999,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10272,6 +17018,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10281,6 +17037,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10290,6 +17056,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10299,6 +17075,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10324,6 +17110,27 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Alpine Outfitters",
+                     *           "role": "text",
+                     *           "team": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "email": "ada@example.com",
+                     *           "active": true,
+                     *           "version": 3,
+                     *           "created_at": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Page_ShownUser_"];
                 };
             };
@@ -10333,6 +17140,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10342,6 +17159,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10351,6 +17178,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10360,6 +17197,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10369,6 +17216,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10386,6 +17243,15 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "email": "ada@example.com",
+                 *       "name": "Ada Young",
+                 *       "role": "rep",
+                 *       "team_id": "tea_7",
+                 *       "password": "correct horse battery"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewUser"];
             };
         };
@@ -10396,6 +17262,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "usr_7",
+                     *       "name": "Alpine Outfitters",
+                     *       "role": "text",
+                     *       "team": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "email": "ada@example.com",
+                     *       "active": true,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownUser"];
                 };
             };
@@ -10405,6 +17286,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10414,6 +17305,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10423,6 +17324,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10432,6 +17343,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10441,6 +17362,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10450,6 +17381,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10459,6 +17400,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10468,6 +17419,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10490,6 +17451,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "usr_7",
+                     *       "name": "Alpine Outfitters",
+                     *       "role": "text",
+                     *       "team": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "email": "ada@example.com",
+                     *       "active": true,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownUser"];
                 };
             };
@@ -10499,6 +17475,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10508,6 +17494,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10517,6 +17513,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10526,6 +17532,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10535,6 +17551,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10544,6 +17570,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10563,6 +17599,16 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "email": "ada@example.com",
+                 *       "name": "Alpine Outfitters",
+                 *       "role": "manager",
+                 *       "team_id": "tea_7",
+                 *       "active": true,
+                 *       "password": "correct horse battery"
+                 *     }
+                 */
                 "application/json": components["schemas"]["UserChanges"];
             };
         };
@@ -10573,6 +17619,21 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "usr_7",
+                     *       "name": "Alpine Outfitters",
+                     *       "role": "text",
+                     *       "team": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "email": "ada@example.com",
+                     *       "active": true,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownUser"];
                 };
             };
@@ -10582,6 +17643,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10591,6 +17662,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10600,6 +17681,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10609,6 +17700,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10618,6 +17719,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10627,6 +17738,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10636,6 +17757,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10645,6 +17776,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10654,6 +17795,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10663,6 +17814,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10672,6 +17833,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10692,6 +17863,17 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "tea_2",
+                     *           "name": "Alpine Outfitters",
+                     *           "parent_id": "cus_1042"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["Teams"];
                 };
             };
@@ -10701,6 +17883,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10710,6 +17902,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10719,6 +17921,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10728,6 +17940,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10745,6 +17967,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Mountain",
+                 *       "parent_id": "tea_7"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewTeam"];
             };
         };
@@ -10755,6 +17983,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "tea_2",
+                     *       "name": "Alpine Outfitters",
+                     *       "parent_id": "cus_1042"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownTeam"];
                 };
             };
@@ -10764,6 +17999,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10773,6 +18018,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10782,6 +18037,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10791,6 +18056,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10800,6 +18075,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10809,6 +18094,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10818,6 +18113,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10827,6 +18132,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10843,6 +18158,12 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Rocky Mountains",
+                 *       "parent_id": "tea_7"
+                 *     }
+                 */
                 "application/json": components["schemas"]["TeamChanges"];
             };
         };
@@ -10853,6 +18174,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "tea_2",
+                     *       "name": "Alpine Outfitters",
+                     *       "parent_id": "cus_1042"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownTeam"];
                 };
             };
@@ -10862,6 +18190,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10871,6 +18209,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10880,6 +18228,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10889,6 +18247,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10898,6 +18266,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10907,6 +18285,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10916,6 +18304,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10925,6 +18323,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10934,6 +18342,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10959,6 +18377,29 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "key_3",
+                     *           "name": "Alpine Outfitters",
+                     *           "user": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "prefix": "gk_Zk3mP0a",
+                     *           "scopes": [
+                     *             "text"
+                     *           ],
+                     *           "created_at": "2026-01-31T09:00:00Z",
+                     *           "expires_at": "2026-01-31T09:00:00Z",
+                     *           "revoked_at": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Page_ShownKey_"];
                 };
             };
@@ -10968,6 +18409,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10977,6 +18428,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10986,6 +18447,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10995,6 +18466,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11004,6 +18485,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11018,6 +18509,16 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "name": "Store finder",
+                 *       "user_id": "usr_7",
+                 *       "scopes": [
+                 *         "customers:read"
+                 *       ],
+                 *       "expires_at": "2026-01-31T09:00:00Z"
+                 *     }
+                 */
                 "application/json": components["schemas"]["NewKey"];
             };
         };
@@ -11028,6 +18529,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "key_3",
+                     *       "name": "Alpine Outfitters",
+                     *       "user": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "prefix": "gk_Zk3mP0a",
+                     *       "scopes": [
+                     *         "text"
+                     *       ],
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "expires_at": "2026-01-31T09:00:00Z",
+                     *       "revoked_at": "2026-01-31T09:00:00Z",
+                     *       "secret": "gk_Zk3mP0a…"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownSecret"];
                 };
             };
@@ -11037,6 +18556,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11046,6 +18575,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11055,6 +18594,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11064,6 +18613,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11073,6 +18632,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11082,6 +18651,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11091,6 +18670,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11100,6 +18689,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11129,6 +18728,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11138,6 +18747,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11147,6 +18766,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11156,6 +18785,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11165,6 +18804,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11174,6 +18823,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11183,6 +18842,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11210,6 +18879,28 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "cus_1042",
+                     *           "at": "2026-01-31T09:00:00Z",
+                     *           "action": "customer.update",
+                     *           "object": "cus_1042",
+                     *           "actor": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "key_id": "cus_1042",
+                     *           "before": {},
+                     *           "after": {},
+                     *           "sealed": true
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Page_AuditRow_"];
                 };
             };
@@ -11219,6 +18910,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11228,6 +18929,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11237,6 +18948,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11246,6 +18967,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11255,6 +18986,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11280,6 +19021,40 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "imp_9",
+                     *           "kind": "organisation",
+                     *           "source": "shop",
+                     *           "file_name": "text",
+                     *           "status": "running",
+                     *           "dry_run": true,
+                     *           "processed": 1,
+                     *           "total": 1,
+                     *           "phase": "text",
+                     *           "rate": 25,
+                     *           "remaining_s": 25,
+                     *           "counts": {
+                     *             "changed": 3,
+                     *             "flagged": 2,
+                     *             "new": 990,
+                     *             "rejected": 7,
+                     *             "unchanged": 0
+                     *           },
+                     *           "recipe": {},
+                     *           "user_id": "cus_1042",
+                     *           "error": {},
+                     *           "created_at": "2026-01-31T09:00:00Z",
+                     *           "started_at": "2026-01-31T09:00:00Z",
+                     *           "finished_at": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Page_ShownImport_"];
                 };
             };
@@ -11289,6 +19064,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11298,6 +19083,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11307,6 +19102,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11316,6 +19121,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11325,6 +19140,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11349,6 +19174,35 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "imp_9",
+                     *       "kind": "organisation",
+                     *       "source": "shop",
+                     *       "file_name": "text",
+                     *       "status": "running",
+                     *       "dry_run": true,
+                     *       "processed": 1,
+                     *       "total": 1,
+                     *       "phase": "text",
+                     *       "rate": 25,
+                     *       "remaining_s": 25,
+                     *       "counts": {
+                     *         "changed": 3,
+                     *         "flagged": 2,
+                     *         "new": 990,
+                     *         "rejected": 7,
+                     *         "unchanged": 0
+                     *       },
+                     *       "recipe": {},
+                     *       "user_id": "cus_1042",
+                     *       "error": {},
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "started_at": "2026-01-31T09:00:00Z",
+                     *       "finished_at": "2026-01-31T09:00:00Z",
+                     *       "preview": {}
+                     *     }
+                     */
                     "application/json": components["schemas"]["NewImport"];
                 };
             };
@@ -11358,6 +19212,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11367,6 +19231,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11376,6 +19250,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11385,6 +19269,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11394,6 +19288,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11403,6 +19307,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11412,6 +19326,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11421,6 +19345,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11443,6 +19377,34 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "imp_9",
+                     *       "kind": "organisation",
+                     *       "source": "shop",
+                     *       "file_name": "text",
+                     *       "status": "running",
+                     *       "dry_run": true,
+                     *       "processed": 1,
+                     *       "total": 1,
+                     *       "phase": "text",
+                     *       "rate": 25,
+                     *       "remaining_s": 25,
+                     *       "counts": {
+                     *         "changed": 3,
+                     *         "flagged": 2,
+                     *         "new": 990,
+                     *         "rejected": 7,
+                     *         "unchanged": 0
+                     *       },
+                     *       "recipe": {},
+                     *       "user_id": "cus_1042",
+                     *       "error": {},
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "started_at": "2026-01-31T09:00:00Z",
+                     *       "finished_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownImport"];
                 };
             };
@@ -11452,6 +19414,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11461,6 +19433,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11470,6 +19452,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11479,6 +19471,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11488,6 +19490,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11497,6 +19509,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11519,6 +19541,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example {} */
                     "application/json": {
                         [key: string]: unknown;
                     };
@@ -11530,6 +19553,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11539,6 +19572,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11548,6 +19591,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11557,6 +19610,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11566,6 +19629,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11575,6 +19648,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11591,6 +19674,16 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "recipe": {
+                 *         "columns": {
+                 *           "external_id": "Nr",
+                 *           "name": "Kunde"
+                 *         }
+                 *       }
+                 *     }
+                 */
                 "application/json": components["schemas"]["Recipe"];
             };
         };
@@ -11601,6 +19694,35 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "imp_9",
+                     *       "kind": "organisation",
+                     *       "source": "shop",
+                     *       "file_name": "text",
+                     *       "status": "running",
+                     *       "dry_run": true,
+                     *       "processed": 1,
+                     *       "total": 1,
+                     *       "phase": "text",
+                     *       "rate": 25,
+                     *       "remaining_s": 25,
+                     *       "counts": {
+                     *         "changed": 3,
+                     *         "flagged": 2,
+                     *         "new": 990,
+                     *         "rejected": 7,
+                     *         "unchanged": 0
+                     *       },
+                     *       "recipe": {},
+                     *       "user_id": "cus_1042",
+                     *       "error": {},
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "started_at": "2026-01-31T09:00:00Z",
+                     *       "finished_at": "2026-01-31T09:00:00Z",
+                     *       "preview": {}
+                     *     }
+                     */
                     "application/json": components["schemas"]["NewImport"];
                 };
             };
@@ -11610,6 +19732,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11619,6 +19751,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11628,6 +19770,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11637,6 +19789,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11646,6 +19808,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11655,6 +19827,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11664,6 +19846,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11673,6 +19865,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11682,6 +19884,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11698,6 +19910,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "dry_run": false
+                 *     }
+                 */
                 "application/json": components["schemas"]["Run"];
             };
         };
@@ -11708,6 +19925,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "job_id": "job_12",
+                     *       "import": {
+                     *         "id": "imp_9",
+                     *         "kind": "organisation",
+                     *         "source": "shop",
+                     *         "file_name": "text",
+                     *         "status": "running",
+                     *         "dry_run": true,
+                     *         "processed": 1,
+                     *         "total": 1,
+                     *         "phase": "text",
+                     *         "rate": 25,
+                     *         "remaining_s": 25,
+                     *         "counts": {
+                     *           "changed": 3,
+                     *           "flagged": 2,
+                     *           "new": 990,
+                     *           "rejected": 7,
+                     *           "unchanged": 0
+                     *         },
+                     *         "recipe": {},
+                     *         "user_id": "cus_1042",
+                     *         "error": {},
+                     *         "created_at": "2026-01-31T09:00:00Z",
+                     *         "started_at": "2026-01-31T09:00:00Z",
+                     *         "finished_at": "2026-01-31T09:00:00Z"
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["StartedImport"];
                 };
             };
@@ -11717,6 +19965,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11726,6 +19984,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11735,6 +20003,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11744,6 +20022,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11753,6 +20041,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11762,6 +20060,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11771,6 +20079,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11780,6 +20098,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11789,6 +20117,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11805,6 +20143,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "skip_conflicts": false
+                 *     }
+                 */
                 "application/json": components["schemas"]["Undo"];
             };
         };
@@ -11815,6 +20158,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "job_id": "job_12",
+                     *       "import": {
+                     *         "id": "imp_9",
+                     *         "kind": "organisation",
+                     *         "source": "shop",
+                     *         "file_name": "text",
+                     *         "status": "running",
+                     *         "dry_run": true,
+                     *         "processed": 1,
+                     *         "total": 1,
+                     *         "phase": "text",
+                     *         "rate": 25,
+                     *         "remaining_s": 25,
+                     *         "counts": {
+                     *           "changed": 3,
+                     *           "flagged": 2,
+                     *           "new": 990,
+                     *           "rejected": 7,
+                     *           "unchanged": 0
+                     *         },
+                     *         "recipe": {},
+                     *         "user_id": "cus_1042",
+                     *         "error": {},
+                     *         "created_at": "2026-01-31T09:00:00Z",
+                     *         "started_at": "2026-01-31T09:00:00Z",
+                     *         "finished_at": "2026-01-31T09:00:00Z"
+                     *       }
+                     *     }
+                     */
                     "application/json": components["schemas"]["StartedImport"];
                 };
             };
@@ -11824,6 +20198,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11833,6 +20217,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11842,6 +20236,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11851,6 +20255,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11860,6 +20274,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11869,6 +20293,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11878,6 +20312,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11887,6 +20331,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11896,6 +20350,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11927,6 +20391,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11936,6 +20410,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11945,6 +20429,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11954,6 +20448,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11963,6 +20467,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11972,6 +20486,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12014,6 +20538,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12023,6 +20557,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12032,6 +20576,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12041,6 +20595,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12050,6 +20614,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12059,6 +20633,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12086,6 +20670,35 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "customer_id": "cus_1042",
+                     *           "customer_name": "text",
+                     *           "site_id": "sit_1042",
+                     *           "line1": "1701 Wynkoop St",
+                     *           "line2": "text",
+                     *           "city": "Denver",
+                     *           "region": "CO",
+                     *           "postal_code": "80202",
+                     *           "country": "US",
+                     *           "location": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "placement": "flagged",
+                     *           "flags": [
+                     *             "zero"
+                     *           ],
+                     *           "attempts": 1,
+                     *           "why": "text"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Page_WaitingSite_"];
                 };
             };
@@ -12095,6 +20708,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12104,6 +20727,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12113,6 +20746,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12122,6 +20765,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12131,6 +20784,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12151,6 +20814,17 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "placement": "placed",
+                     *           "why": "text",
+                     *           "n": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["WaitingCounts"];
                 };
             };
@@ -12160,6 +20834,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12169,6 +20853,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12178,6 +20872,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12187,6 +20891,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12207,6 +20921,14 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "lon": -104.9903,
+                 *       "lat": 39.7392,
+                 *       "precision_m": 25,
+                 *       "confirmed": false
+                 *     }
+                 */
                 "application/json": components["schemas"]["ByHand"];
             };
         };
@@ -12217,6 +20939,98 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "cus_1042",
+                     *       "kind": "person",
+                     *       "name": "Alpine Outfitters",
+                     *       "stage": "prospect",
+                     *       "parent_id": "cus_1042",
+                     *       "owner": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "territories": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Ada Young"
+                     *         }
+                     *       ],
+                     *       "industry": "retail",
+                     *       "size_class": "text",
+                     *       "preferred_channel": "text",
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "parent": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "sites": [
+                     *         {
+                     *           "id": "sit_1042",
+                     *           "label": "Main shop",
+                     *           "line1": "1701 Wynkoop St",
+                     *           "line2": "text",
+                     *           "city": "Denver",
+                     *           "region": "CO",
+                     *           "postal_code": "80202",
+                     *           "country": "US",
+                     *           "location": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "location_precision": "given",
+                     *           "precision_m": 25,
+                     *           "location_source": "text",
+                     *           "placement": "placed",
+                     *           "flags": [
+                     *             "text"
+                     *           ],
+                     *           "is_primary": true,
+                     *           "territory": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "territory_basis": "polygon",
+                     *           "territory_reason": "text",
+                     *           "territory_since": "2026-01-31T09:00:00Z",
+                     *           "territory_owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "contacts": [
+                     *         {
+                     *           "id": "con_7",
+                     *           "name": "Alpine Outfitters",
+                     *           "role": "text",
+                     *           "email": "ada@example.com",
+                     *           "phone": "+1 303 555 0100",
+                     *           "email_masked": true,
+                     *           "phone_masked": true,
+                     *           "is_primary": true
+                     *         }
+                     *       ],
+                     *       "consents": [
+                     *         {
+                     *           "purpose": "text",
+                     *           "channel": "shop",
+                     *           "granted_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "source": "shop"
+                     *         }
+                     *       ],
+                     *       "sources": [
+                     *         {
+                     *           "source": "shop",
+                     *           "external_id": "C-1001"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
@@ -12233,6 +21047,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12242,6 +21066,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12251,6 +21085,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12260,6 +21104,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12269,6 +21123,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12278,6 +21142,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12287,6 +21161,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12296,6 +21180,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12305,6 +21199,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12314,6 +21218,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12323,6 +21237,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12349,6 +21273,98 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "cus_1042",
+                     *       "kind": "person",
+                     *       "name": "Alpine Outfitters",
+                     *       "stage": "prospect",
+                     *       "parent_id": "cus_1042",
+                     *       "owner": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "territories": [
+                     *         {
+                     *           "id": "usr_7",
+                     *           "name": "Ada Young"
+                     *         }
+                     *       ],
+                     *       "industry": "retail",
+                     *       "size_class": "text",
+                     *       "preferred_channel": "text",
+                     *       "attributes": {},
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "parent": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "sites": [
+                     *         {
+                     *           "id": "sit_1042",
+                     *           "label": "Main shop",
+                     *           "line1": "1701 Wynkoop St",
+                     *           "line2": "text",
+                     *           "city": "Denver",
+                     *           "region": "CO",
+                     *           "postal_code": "80202",
+                     *           "country": "US",
+                     *           "location": {
+                     *             "lon": -104.9903,
+                     *             "lat": 39.7392
+                     *           },
+                     *           "location_precision": "given",
+                     *           "precision_m": 25,
+                     *           "location_source": "text",
+                     *           "placement": "placed",
+                     *           "flags": [
+                     *             "text"
+                     *           ],
+                     *           "is_primary": true,
+                     *           "territory": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "territory_basis": "polygon",
+                     *           "territory_reason": "text",
+                     *           "territory_since": "2026-01-31T09:00:00Z",
+                     *           "territory_owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           }
+                     *         }
+                     *       ],
+                     *       "contacts": [
+                     *         {
+                     *           "id": "con_7",
+                     *           "name": "Alpine Outfitters",
+                     *           "role": "text",
+                     *           "email": "ada@example.com",
+                     *           "phone": "+1 303 555 0100",
+                     *           "email_masked": true,
+                     *           "phone_masked": true,
+                     *           "is_primary": true
+                     *         }
+                     *       ],
+                     *       "consents": [
+                     *         {
+                     *           "purpose": "text",
+                     *           "channel": "shop",
+                     *           "granted_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "source": "shop"
+                     *         }
+                     *       ],
+                     *       "sources": [
+                     *         {
+                     *           "source": "shop",
+                     *           "external_id": "C-1001"
+                     *         }
+                     *       ]
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
@@ -12365,6 +21381,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12374,6 +21400,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12383,6 +21419,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12392,6 +21438,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12401,6 +21457,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12410,6 +21476,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12419,6 +21495,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12428,6 +21514,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12437,6 +21533,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12493,6 +21599,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12502,6 +21618,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12511,6 +21637,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12520,6 +21656,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12529,6 +21675,134 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_totals: {
+        parameters: {
+            query?: {
+                /** @description A row for each value of it. */
+                by?: "stage" | "kind" | "industry" | "region" | "country" | "territory" | "owner";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12554,6 +21828,28 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "job_12",
+                     *           "name": "layer.publish",
+                     *           "subject": "lay_1",
+                     *           "status": "done",
+                     *           "result": {
+                     *             "moved": 128,
+                     *             "version": 4
+                     *           },
+                     *           "error": {},
+                     *           "created_at": "2026-01-31T09:00:00Z",
+                     *           "started_at": "2026-01-31T09:00:00Z",
+                     *           "finished_at": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
                     "application/json": components["schemas"]["Page_ShownJob_"];
                 };
             };
@@ -12563,6 +21859,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12572,6 +21878,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12581,6 +21897,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12590,6 +21916,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12599,6 +21935,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12621,6 +21967,22 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "job_12",
+                     *       "name": "layer.publish",
+                     *       "subject": "lay_1",
+                     *       "status": "done",
+                     *       "result": {
+                     *         "moved": 128,
+                     *         "version": 4
+                     *       },
+                     *       "error": {},
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "started_at": "2026-01-31T09:00:00Z",
+                     *       "finished_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
                     "application/json": components["schemas"]["ShownJob"];
                 };
             };
@@ -12630,6 +21992,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12639,6 +22011,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12648,6 +22030,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12657,6 +22049,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12666,6 +22068,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12675,6 +22087,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12813,6 +22235,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12822,6 +22254,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12831,6 +22273,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12840,6 +22292,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12849,6 +22311,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12901,6 +22373,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12910,6 +22392,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12919,6 +22411,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12928,6 +22430,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13024,6 +22536,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13033,6 +22555,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13042,6 +22574,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13051,6 +22593,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13060,6 +22612,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13069,6 +22631,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13127,6 +22699,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13136,6 +22718,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13145,6 +22737,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13154,6 +22756,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13163,6 +22775,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13233,6 +22855,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13242,6 +22874,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13251,6 +22893,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13260,6 +22912,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13269,6 +22931,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13278,6 +22950,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
