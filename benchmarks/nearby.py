@@ -22,6 +22,7 @@ import psycopg
 from benchmarks import Row, compare
 from benchmarks.load import Load, cpu_seconds, run
 from geocrm import access
+from geocrm.db import local
 from geocrm.db.engine import Database, open_database
 from geocrm.db.migrate import prepare_and_upgrade
 from geocrm.demo.scale import load_scale
@@ -169,6 +170,8 @@ def measure() -> Iterable[Row]:
             runs[who].append(made)
             if made.failed:
                 raise RuntimeError(f"{made.failed} of {made.requests} requests failed")
+    if database.settings.database_url is None:
+        local.stop(HOME)
     rate = {who: statistics.median(r.per_second for r in runs[who]) for who in "AB"}
     p95 = {who: statistics.median(r.p95_ms for r in runs[who]) for who in "AB"}
     spent = {who: statistics.median(cpu[who]) for who in "AB"}
