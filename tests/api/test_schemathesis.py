@@ -115,7 +115,9 @@ def explore(live: Live, role: str, budget_s: float, most: int) -> tuple[int, lis
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
             made, found = ask(operation, mode, headers, time.monotonic() + share, most)
             calls += made
-            faults += [f"{operation.label} as {role}: {fault}" for fault in found]
+            for fault in found:
+                print(f"{operation.label} as {role}: {fault}")
+                faults.append(f"{operation.label} as {role}: {fault}")
     print(f"{calls} calls of {reached} of {len(operations)} operations as {role}")
     return calls, faults
 
