@@ -317,7 +317,7 @@ class Hot:
     """A handler as ASGI application."""
 
     def __init__(self, path: str, handler: Handler) -> None:
-        self.route = SimpleNamespace(path=path)
+        self.route = SimpleNamespace(path=path.replace(":int", ""))
         self.handler = handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

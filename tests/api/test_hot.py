@@ -7,6 +7,8 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
+from geocrm import access
+from geocrm.db import models
 from geocrm.spatial import lookup
 from tests.api.conftest import ROLES, World
 from tests.spatial import mvt
@@ -165,3 +167,29 @@ def test_they_stand_in_openapi(client: Client) -> None:
         operation = paths[address]["get"]
         assert operation["security"]
         assert {"401", "403", "422"} <= set(operation["responses"])
+
+
+@pytest.mark.parametrize("address", HOT)
+def test_other_methods(client: Client, address: str) -> None:
+    """HEAD answers as GET does, other methods are 405 problems."""
+    admin = client("administrator")
+    head, got = admin.head(address), admin.get(address)
+    assert (head.status_code, head.headers.get("content-type")) == (got.status_code, got.headers.get("content-type"))
+    refused = admin.put(address.partition("?")[0])
+    assert refused.status_code == 405, refused.text
+    assert refused.headers["content-type"] == "application/problem+json"
+
+
+def test_a_revoked_key_is_refused_at_once(client: Client, world: World) -> None:
+    """Nothing is remembered of a key between two requests."""
+    token, digest = access.new_token("gk_")
+    with world.database.writing() as session:
+        session.add(
+            models.ApiKey(user_id=world.users["rep"], name="x", prefix="gk_", digest=digest, scopes=["customers:read"])
+        )
+    headers = {"Authorization": f"Bearer {token}"}
+    assert client(None).get(NEAR, headers=headers).status_code == 200
+    with world.database.writing() as session:
+        session.execute(text("UPDATE api_keys SET revoked_at = now() WHERE digest = :d"), {"d": digest})
+    assert client(None).get(NEAR, headers=headers).status_code == 401
+    assert client(None).get(TILE, headers=headers).status_code == 401
