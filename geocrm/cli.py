@@ -46,7 +46,9 @@ def _sentence(error: Exception) -> str | None:
 
     from geocrm.db import reach
 
-    if isinstance(error, psycopg.OperationalError | sqlalchemy.exc.OperationalError):
+    if isinstance(error, psycopg.OperationalError | sqlalchemy.exc.OperationalError) or isinstance(
+        getattr(error, "orig", None), psycopg.errors.UndefinedTable
+    ):
         return reach.explain(error)
     if isinstance(error, pydantic.ValidationError) and error.title == "Settings":
         wrong = error.errors()[0]
@@ -116,11 +118,13 @@ def demo_load(
 ) -> None:
     """Load the demo company into an empty database (`geocrm up --demo` does it by itself)."""
     from geocrm.db.engine import open_database
+    from geocrm.db.migrate import prepare_and_upgrade
     from geocrm.demo import load
     from geocrm.settings import get_settings
 
     database = open_database(get_settings())
     try:
+        prepare_and_upgrade(database)
         loaded = load.load(database, customers=customers, seed=seed)
     finally:
         database.dispose()

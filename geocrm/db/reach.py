@@ -70,6 +70,8 @@ def explain(error: Exception, where: str = "the database") -> str:
     ):
         if sign in text:
             return f"{where}: {mend}"
+    if 'role "geocrm_' in text or (isinstance(getattr(error, "orig", error), psycopg.errors.UndefinedTable)):
+        return f"{where} holds no geocrm of this version yet: run `geocrm migrate` (`geocrm up` does it by itself)"
     if "does not exist" in text:
         return f"{where}: {_first_line(said)}: create it, or check the name"
     return f"{where} cannot be used: {_first_line(said)}"
