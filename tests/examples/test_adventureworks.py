@@ -33,6 +33,8 @@ FACTS = (
     "site_sources", "sale_sources", "product_sources", "site_cells", "contradictions",
 )  # fmt: skip
 
+pytestmark = pytest.mark.timeout(900)  # one import of everything, one repeat, one undo
+
 
 @pytest.fixture(scope="module")
 def example() -> ModuleType:
