@@ -114,6 +114,8 @@ def create_batch(
     if kind not in PERMISSION:
         raise Invalid(f"“{kind}” cannot be imported; possible are {', '.join(PERMISSION)}.")
     access.require(actor, PERMISSION[kind])
+    if kind == "areas":  # they are drafted and published
+        access.require(actor, "trading_areas:write")
     given = recipe if isinstance(recipe, Recipe) else recipes.from_dict(recipe or {}, kind=kind)
     if given.kind != kind:
         raise Invalid(f"The recipe is for {given.kind}, not for {kind}.")
@@ -134,6 +136,7 @@ def create_batch(
         recipe=given.to_dict(),
         status="preview",
         user_id=actor.user_id,
+        key_id=actor.key_id,
         team_id=actor.team_ids[0] if actor.team_ids else None,
     )
     session.add(batch)
@@ -370,7 +373,7 @@ def run(
 
 
 def _run(session: Session, batch: ImportBatch, database: Database, progress: Progress, *, dry_run: bool) -> None:
-    actor = SYSTEM if batch.user_id is None else access.load_actor(session, batch.user_id)
+    actor = SYSTEM if batch.user_id is None else access.load_actor(session, batch.user_id, key_id=batch.key_id)
     access.require(actor, PERMISSION[batch.kind])
     source = _open(batch, database.settings.uploads)
     settled = columns.plan(source, recipes.from_dict(batch.recipe, kind=batch.kind))

@@ -19,6 +19,7 @@ from geocrm.ingest.formats import Options
 from geocrm.spatial import crs as reference_systems
 from geocrm.spatial.layers import LayerKind
 
+MAX_CHARS = 200_000
 ATTRIBUTE_TYPES = ("text", "number", "boolean", "date")
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 _STRFTIME = set("YymdHMSfpIbBzjTD%")
@@ -86,10 +87,23 @@ _SWITCHES = {
 _KEYS = {item.name for item in fields(Recipe)}
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases: a few lines of them can stand for more than a machine holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a node, unless it is an alias."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(problem="aliases (*) are not read", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+
 def from_yaml(text: str, *, kind: str | None = None) -> Recipe:
     """A recipe from the text of its file. Raises Invalid naming what is wrong in it."""
+    if len(text) > MAX_CHARS:
+        raise Invalid(f"The recipe has {len(text):,} characters; at most {MAX_CHARS:,} are read.")
     try:
-        loaded = yaml.safe_load(text)
+        loaded = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}" if mark is not None else ""

@@ -100,16 +100,38 @@ class Sales:
             },
         )
         session.execute(text("ANALYZE import_heads"))
+        if not with_lines:
+            self._without_lines(source)
         context.run(SQL, "changed_sales", {"with_lines": "true" if with_lines else "false"})
         context.run(SQL, "keep_changed")
         context.run(SQL, "delete_changed")
         context.run(SQL, "insert_sales")
         context.progress("writing lines")
-        if with_lines:
-            context.run(SQL, "insert_lines")
+        context.run(SQL, "insert_lines" if with_lines else "keep_lines")
         context.run(SQL, "insert_sources")
         context.run(SQL, "move_sources")
         context.run(SQL, "rows")
+
+    def _without_lines(self, source: Source) -> None:
+        context = self.context
+        label = context.recipe.columns.get("amount", "amount")
+        reasons = {
+            line: {
+                label: f"this sale has lines that sum to {amount.normalize():f}; import its lines to change the amount"
+            }
+            for line, amount in context.run(SQL, "without_lines").all()
+        }
+        if not reasons:
+            return
+        context.rejected.add_lines(source, reasons)
+        delete_lines(context.session, reasons)
+        for table in ("import_orders", "import_heads"):
+            context.session.execute(
+                text(
+                    f"DELETE FROM {table} o "
+                    "WHERE NOT EXISTS (SELECT FROM import_stage s WHERE s.external_id = o.external_id)"
+                )
+            )
 
     def _turn_away(self, source: Source) -> None:
         context = self.context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ from geocrm.ingest.formats import CHUNK_ROWS, MAX_COLUMNS, Chunk, Options, Sourc
 
 STREAM_FROM_BYTES = 60 * 1024**2  # of sheet XML; calamine holds a whole sheet in memory, some 5 bytes for each of these
 MAX_SHARED_STRINGS_BYTES = 150 * 1024**2
+MAX_UNFOLDED_BYTES = 150 * 1024**2
+MAX_CELL_CHARS = 32_767  # as Excel has it
+CHUNK_CHARS = 16 * 1024**2
+_CELL_BYTES = 20
 _HEADER_WITHIN_ROWS = 50
 
 
@@ -34,9 +39,10 @@ def open_xlsx(path: Path, options: Options) -> Source:
         raise InvalidFile(
             f"The workbook holds {strings // 1024**2} MB of text, too much to read at once. Save the sheet as CSV."
         )
-    large = (
-        max((size for name, size in sizes.items() if name.startswith("xl/worksheets/")), default=0) > STREAM_FROM_BYTES
-    )
+    sheet_bytes = max((size for name, size in sizes.items() if name.startswith("xl/worksheets/")), default=0)
+    # each cell may stand for the longest shared text
+    unfolded = sheet_bytes // _CELL_BYTES * (_longest_text(path) if strings else 0)
+    large = sheet_bytes > STREAM_FROM_BYTES or unfolded > MAX_UNFOLDED_BYTES
     try:
         return _open_streamed(path, options) if large else _open_at_once(path, options)
     except InvalidFile:
@@ -46,6 +52,19 @@ def open_xlsx(path: Path, options: Options) -> Source:
             f"The workbook cannot be read ({type(error).__name__}): it is damaged. Open it in Excel and save it "
             f"again, or as CSV."
         ) from error
+
+
+def _longest_text(path: Path) -> int:
+    """Length of the longest run of text among the shared strings, in bytes."""
+    longest = current = 0
+    with zipfile.ZipFile(path) as archive, archive.open("xl/sharedStrings.xml") as stream:
+        while block := stream.read(1 << 20):
+            pieces = block.split(b"<")
+            current += len(pieces[0])
+            longest = max(longest, current, *(len(piece) for piece in pieces[1:-1]))
+            if len(pieces) > 1:
+                current = len(pieces[-1])
+    return max(longest, current)
 
 
 def _open_at_once(path: Path, options: Options) -> Source:
@@ -142,6 +161,7 @@ def _stream(path: Path, name: str, header: int, columns: list[str], total: int) 
     width = len(columns)
     rows: list[tuple[str | None, ...]] = []
     lines: list[int] = []
+    chars = 0
 
     def chunk() -> Chunk:
         table = pa.table({c: pa.array([row[i] for row in rows], pa.string()) for i, c in enumerate(columns)})
@@ -153,11 +173,14 @@ def _stream(path: Path, name: str, header: int, columns: list[str], total: int) 
             texts = tuple(_text(value) for value in row[:width])
             if not any(texts):
                 continue
+            chars += sum(len(value) for value in texts if value)
+            if any(value is not None and len(value) > MAX_CELL_CHARS for value in texts):
+                raise InvalidFile(f"Row {number:,} holds a cell of over {MAX_CELL_CHARS:,} characters; Excel has none.")
             rows.append(texts + (None,) * (width - len(texts)))
             lines.append(number)
-            if len(rows) >= CHUNK_ROWS:
+            if len(rows) >= CHUNK_ROWS or chars >= CHUNK_CHARS:
                 yield chunk()
-                rows, lines = [], []
+                rows, lines, chars = [], [], 0
         if rows:
             yield chunk()
     finally:

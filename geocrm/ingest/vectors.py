@@ -28,6 +28,9 @@ from geocrm.ingest.formats import CHUNK_ROWS, Chunk, Objects, Options, Source, u
 from geocrm.spatial import crs as reference_systems
 
 WGS84 = "EPSG:4326"
+CHUNK_BYTES = 32 * 1024**2
+MAX_BATCH_BYTES = 96 * 1024**2
+_PARQUET_ROWS = 1_000
 
 
 def open_geojson(path: Path, options: Options) -> Source:
@@ -115,13 +118,14 @@ def _open_ogr(path: Path, format: str, address: str, options: Options) -> Source
         raise InvalidFile("The file holds no features.")
     if declared is not None:
         _known(declared)
+    batch_rows = max(1, min(CHUNK_ROWS // 2, CHUNK_BYTES * total // max(path.stat().st_size, 1)))
 
     def chunks() -> Iterator[Chunk]:
         done = 0
         try:
             with (
                 warnings.catch_warnings(),
-                pyogrio.open_arrow(address, layer=layer, batch_size=CHUNK_ROWS // 2, use_pyarrow=True) as (
+                pyogrio.open_arrow(address, layer=layer, batch_size=batch_rows, use_pyarrow=True) as (
                     meta,
                     reader,
                 ),
@@ -188,10 +192,7 @@ def open_parquet(path: Path, options: Options) -> Source:
         done = 0
         try:
             wanted = kept + ([geometry_column] if geometry_column else [])
-            for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(
-                CHUNK_ROWS, columns=wanted, use_threads=False
-            ):
-                table = pa.Table.from_batches([batch])
+            for table in _parquet_tables(path, wanted):
                 geometry, faults = (
                     _in_wgs84(table.column(geometry_column), declared) if geometry_column else (None, None)
                 )
@@ -208,6 +209,48 @@ def open_parquet(path: Path, options: Options) -> Source:
     return Source(
         "parquet", columns, chunks, typed=True, has_geometry=geometry_column is not None, crs=declared, notes=notes
     )
+
+
+def _parquet_tables(path: Path, wanted: list[str]) -> Iterator[pa.Table]:
+    """The rows in tables of bounded rows and bytes: a few kilobytes of Parquet can stand for gigabytes."""
+    file = pq.ParquetFile(path, pre_buffer=False)
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        packed = sum(group.column(i).total_compressed_size for i in range(group.num_columns))
+        if group.total_byte_size > 256 * 1024**2 and group.total_byte_size > archives.MAX_RATIO * max(packed, 1):
+            raise InvalidFile(
+                f"Row group {number + 1} inflates to over {archives.MAX_RATIO} times its size, as a bomb does."
+            )
+    held: list[pa.Table] = []
+    rows = size_bytes = 0
+    for batch in file.iter_batches(_PARQUET_ROWS, columns=wanted, use_threads=False):
+        table = pa.Table.from_batches([batch])
+        size = sum(_plain_bytes(column) for column in table.columns)
+        if size > MAX_BATCH_BYTES:
+            raise InvalidFile(
+                f"{len(table):,} rows hold {size // 1024**2:,} MB: more than {MAX_BATCH_BYTES // 1024**2} MB. "
+                "Leave out the columns that are not needed."
+            )
+        if held and (rows + len(table) > CHUNK_ROWS or size_bytes + size > CHUNK_BYTES):
+            yield pa.concat_tables(held, promote_options="permissive")
+            held, rows, size_bytes = [], 0, 0
+        held.append(table)
+        rows += len(table)
+        size_bytes += size
+    if held:
+        yield pa.concat_tables(held, promote_options="permissive")
+
+
+def _plain_bytes(column: Any) -> int:
+    """What a column takes once each value stands for itself."""
+    total = 0
+    for part in column.chunks:
+        if isinstance(part, pa.DictionaryArray) and not pa.types.is_primitive(part.type.value_type):
+            lengths = pc.binary_length(part.dictionary.cast(pa.large_binary()))
+            total += pc.sum(pc.take(lengths, part.indices)).as_py() or 0
+        else:
+            total += part.nbytes
+    return total
 
 
 def as_text(table: pa.Table) -> pa.Table:

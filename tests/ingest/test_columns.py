@@ -414,6 +414,7 @@ def test_a_recipe_is_saved_and_read_back() -> None:
         ("kind: sales\ncrs: EPSG:1", "not known"),
         ("kind: sales\ntypes: {amount: number}", "attributes"),
         ("kind: [", "not valid YAML"),
+        ("kind: sales\na: &a [x, x]\nignore: [*a, *a]", "aliases"),
         ("- a", "must be a mapping"),
         ("kind: sales\ncreate_products: maybe", "true or false"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import zipfile
@@ -231,6 +232,41 @@ def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
         read(path)
     with pytest.raises(InvalidFile, match="inflates to more than 1 MB"):
         archives.check(path, max_inflated_bytes=1 << 20)
+
+
+def test_a_few_kilobytes_of_parquet_do_not_become_gigabytes(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "a.parquet"
+    folded = pa.DictionaryArray.from_arrays(pa.array([0] * 25_000, pa.int32()), pa.array(["x" * 60_000]))
+    for column in (folded, pa.array(["x" * 60_000] * 25_000, pa.large_string())):
+        pq.write_table(
+            pa.table({"id": pa.array([str(i) for i in range(25_000)]), "name": column}), path, compression="zstd"
+        )
+        sizes = []
+        with contextlib.suppress(InvalidFile):
+            for chunk in formats.open_file(path).chunks():
+                sizes.append(chunk.table.nbytes)
+        assert all(size < 100 * 1024**2 for size in sizes)
+    pq.write_table(pa.table({"id": ["1"] * 2000, "name": ["x" * 120_000] * 2000}), path, compression="zstd")
+    with pytest.raises(InvalidFile, match="rows hold"):
+        read(path)
+
+
+def test_a_text_shared_by_many_cells_is_bounded(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(["id", "name"])
+    shared = random.Random(3).randbytes(15_000).hex()
+    for number in range(6_000):
+        sheet.append([number, shared])
+    path = tmp_path / "a.xlsx"
+    book.save(path)
+    sizes = [chunk.table.nbytes for chunk in read(path)[1]]
+    assert sum(sizes) > 150 * 1024**2
+    assert max(sizes) < 40 * 1024**2
 
 
 def test_an_entity_bomb_and_a_password_are_refused(tmp_path: Path) -> None:

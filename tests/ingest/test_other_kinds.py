@@ -93,6 +93,21 @@ def test_sales_change_move_and_come_back(shop: Desk) -> None:
     assert shop.one("SELECT count(*) FROM sales") == shop.one("SELECT count(*) FROM products") == 0
 
 
+def test_a_file_without_lines_leaves_lines_alone(shop: Desk) -> None:
+    shop.run(SALES, "sales", source="s", create_products=True)
+    lines = shop.rows("SELECT * FROM sale_lines ORDER BY 1, 2, 3")
+    head = "Order Number,Customer ID,Order Date,Amount,Currency,Channel\n"
+    same = shop.run(head + "S1,A,2026-01-05 10:00,2089.9999,EUR,web\n", "sales", source="s")
+    assert same["counts"]["changed"] == 1
+    other = shop.run(head + "S1,A,2026-01-05 10:00,5,EUR,web\n", "sales", source="s")
+    assert (other["counts"]["changed"], other["counts"]["rejected"]) == (0, 1)
+    assert "has lines that sum to 2089.9999" in shop.rejected(other)
+    assert shop.rows("SELECT * FROM sale_lines ORDER BY 1, 2, 3") == lines
+    assert shop.rows("SELECT channel, amount FROM sales ORDER BY id LIMIT 1") == [("web", Decimal("2089.9999"))]
+    shop.undo(same)
+    assert shop.rows("SELECT * FROM sale_lines ORDER BY 1, 2, 3") == lines
+
+
 def test_lines_that_contradict_each_other(shop: Desk) -> None:
     summary = shop.run(SALES.replace("S2,B", "S1,B"), "sales", source="s", create_products=True)
     assert summary["counts"]["rejected"] == 3

@@ -117,6 +117,13 @@ LEFT JOIN sales old ON NOT o.is_new AND old.customer_id = o.old_customer_id AND 
 LEFT JOIN site_sources ss ON ss.source = CAST(:source AS text) AND ss.external_id = s.site AND ss.customer_id = o.customer_id
 LEFT JOIN place_sources ps ON ps.source = CAST(:source AS text) AND ps.external_id = s.place
 
+-- name: without_lines
+-- Known sales of which the file gives a sum alone that is not the sum of their lines.
+SELECT s.line_no, l.amount FROM import_stage s JOIN import_heads h USING (external_id)
+JOIN LATERAL (SELECT sum(sl.amount) AS amount FROM sale_lines sl
+              WHERE sl.customer_id = h.old_customer_id AND sl.sale_id = h.id) AS l ON l.amount <> h.amount
+WHERE NOT h.is_new
+
 -- name: changed_sales
 -- Known sales that differ, with what they were.
 CREATE TEMP TABLE import_changed ON COMMIT DROP AS
@@ -158,6 +165,12 @@ SELECT l.customer_id, l.sale_id, l.line_no, l.product_id, l.quantity, l.unit_pri
 FROM import_lines l JOIN import_heads h ON h.id = l.sale_id
 WHERE h.is_new OR EXISTS (SELECT FROM import_changed c WHERE c.id = h.id)
 ORDER BY l.file_line
+
+-- name: keep_lines
+-- Where the file gives no lines, those of a changed sale stay.
+INSERT INTO sale_lines (customer_id, sale_id, line_no, product_id, quantity, unit_price, discount, amount, cost)
+SELECT c.customer_id, r.sale_id, r.line_no, r.product_id, r.quantity, r.unit_price, r.discount, r.amount, r.cost
+FROM import_changed c CROSS JOIN LATERAL jsonb_populate_recordset(NULL::sale_lines, c.before -> 'lines') AS r
 
 -- name: insert_sources
 INSERT INTO sale_sources (source, external_id, customer_id, sale_id)
