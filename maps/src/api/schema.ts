@@ -2701,7 +2701,7 @@ export interface components {
              *       "customers:read"
              *     ]
              */
-            scopes: ("customers:read" | "customers:write" | "imports" | "territories:write" | "exports" | "contacts" | "locations:exact")[];
+            scopes: ("customers:read" | "customers:write" | "imports" | "contacts" | "locations:exact")[];
             /** Expires At */
             expires_at?: string | null;
         };
