@@ -73,7 +73,7 @@ def create_app(database: Database | None = None, settings: Settings | None = Non
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json",
+        openapi_url=None,  # served below: made in a thread, as the first making takes a second of computing
         generate_unique_id_function=_operation_id,
         separate_input_output_schemas=False,
         redirect_slashes=False,
@@ -84,6 +84,7 @@ def create_app(database: Database | None = None, settings: Settings | None = Non
     app.include_router(system.routes)
     for subject in SUBJECTS:
         app.include_router(subject, prefix="/v1")
+    app.router.routes.append(PlainRoute("/openapi.json", openapi.serve, methods=["GET"]))
     app.router.routes.append(PlainRoute("/{path:path}", Web(chosen.web_dir).__call__, methods=["GET", "HEAD"]))
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]
     app.add_middleware(edge.Edge, settings=chosen)

@@ -19,6 +19,7 @@ from geocrm.api.shapes import (
     ContactId,
     Country,
     CustomerId,
+    Flag,
     Name,
     Named,
     Page,
@@ -34,7 +35,9 @@ from geocrm.db.models import Customer
 
 routes = router("Customers")
 
-PrecisionM = Annotated[float, Field(gt=0, lt=20_000_000, allow_inf_nan=False, description="Radius, metres.")]
+PrecisionM = Annotated[
+    float, Field(strict=True, gt=0, lt=20_000_000, allow_inf_nan=False, description="Radius, metres.")
+]
 Attributes = Annotated[dict[str, Any], Field(max_length=100, examples=[{"plan": "gold"}])]
 
 
@@ -51,7 +54,7 @@ class NewSite(Body):
     location: Point | None = None
     location_precision: Precision | None = Field(None, description="Of the location; given where it is not said.")
     precision_m: PrecisionM | None = None
-    is_primary: bool = False
+    is_primary: Flag = False
 
 
 class SiteChanges(Body):
@@ -67,7 +70,7 @@ class SiteChanges(Body):
     location: Point | None = None
     location_precision: Precision | None = None
     precision_m: PrecisionM | None = None
-    is_primary: bool | None = Field(None, examples=[True])
+    is_primary: Flag | None = Field(None, examples=[True])
 
     @model_validator(mode="after")
     def _said(self) -> "SiteChanges":
@@ -83,7 +86,7 @@ class NewContact(Body):
     role: Short | None = Field(None, examples=["Buyer"])
     email: Annotated[Short | None, Field(max_length=320, examples=["ada@example.com"])] = None
     phone: Annotated[Short | None, Field(max_length=60, examples=["+1 303 555 0100"])] = None
-    is_primary: bool = False
+    is_primary: Flag = False
 
 
 class ContactChanges(Body):
@@ -93,7 +96,7 @@ class ContactChanges(Body):
     role: Short | None = Field(None, examples=["Owner"])
     email: Annotated[Short | None, Field(max_length=320)] = None
     phone: Annotated[Short | None, Field(max_length=60)] = None
-    is_primary: Annotated[bool, Field()] = False
+    is_primary: Flag = False
 
 
 class NewConsent(Body):

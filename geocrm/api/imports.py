@@ -23,7 +23,7 @@ from geocrm.access import Actor
 from geocrm.api import pages
 from geocrm.api.dependencies import CanImport, Writing, as_actor, in_transaction, router, settings_of
 from geocrm.api.downloads import attachment
-from geocrm.api.shapes import Body, ImportId, Page, Shown, Text
+from geocrm.api.shapes import Body, Flag, ImportId, Page, Shown, Text
 from geocrm.db import queue
 from geocrm.errors import Conflict, Invalid, NotFound
 from geocrm.ingest import load, recipes
@@ -81,13 +81,13 @@ class Recipe(Body):
 class Run(Body):
     """How to run it."""
 
-    dry_run: bool = Field(False, description="Do everything and take it back; the counts and rejected rows stay.")
+    dry_run: Flag = Field(False, description="Do everything and take it back; the counts and rejected rows stay.")
 
 
 class Undo(Body):
     """How to undo it."""
 
-    skip_conflicts: bool = Field(False, description="Leave rows alone that were edited since.")
+    skip_conflicts: Flag = Field(False, description="Leave rows alone that were edited since.")
 
 
 def seen(session: Session, actor: Actor, batch_id: int) -> None:
@@ -243,6 +243,7 @@ def run_import(session: Writing, actor: CanImport, import_id: ImportId, how: Run
         "import.run",
         {"batch_id": import_id, "dry_run": how.dry_run},
         user_id=actor.user_id,
+        key_id=actor.key_id,
         subject=ids.show("imp", import_id),
         lock="imports",
     )
@@ -270,8 +271,9 @@ def undo_import(session: Writing, actor: CanImport, import_id: ImportId, how: Un
     job_id = queue.enqueue(
         session,
         "import.undo",
-        {"batch_id": import_id, "skip_conflicts": how.skip_conflicts, "user_id": actor.user_id},
+        {"batch_id": import_id, "skip_conflicts": how.skip_conflicts, "user_id": actor.user_id, "key_id": actor.key_id},
         user_id=actor.user_id,
+        key_id=actor.key_id,
         subject=ids.show("imp", import_id),
         lock="imports",
     )

@@ -31,7 +31,10 @@ class ShownJob(Shown):
 
 
 _COLUMNS = (
-    "SELECT id, name, subject, status, result, error, created_at, started_at, finished_at FROM visible.jobs WHERE "
+    "SELECT id, name, subject, status, CASE WHEN CAST(:reads AS boolean) THEN result END AS result,"
+    " CASE WHEN CAST(:reads AS boolean) THEN error"
+    " WHEN jsonb_typeof(error) = 'object' THEN jsonb_build_object('title', error -> 'title') END AS error,"
+    " created_at, started_at, finished_at FROM visible.jobs WHERE "
 )
 
 
@@ -44,14 +47,14 @@ def list_jobs(
     limit: pages.Limit = 50,
     cursor: pages.Cursor = None,
 ) -> object:
-    """Your own, your team's, or all; newest first."""
+    """Your own, those of your team's reps and managers, or all; newest first. A key reads those that it started."""
     key = pages.read(cursor, int)
     rows = session.execute(
         text(
             _COLUMNS + "CAST(:after AS bigint) IS NULL OR id < CAST(:after AS bigint)"
             " ORDER BY id DESC LIMIT CAST(:limit AS bigint)"
         ),
-        {"after": key[0] if key else None, "limit": limit + 1},
+        {"after": key[0] if key else None, "limit": limit + 1, "reads": actor.may("customers:read")},
     )
     shown = [dict(row._mapping) | {"id": ids.show("job", row.id)} for row in rows]
     return pages.page(request, response, shown, limit, lambda row: [ids.read("job", row["id"])])
@@ -59,8 +62,9 @@ def list_jobs(
 
 @routes.get("/jobs/{job_id}", operation_id="get_job", response_model=ShownJob, summary="One job")
 def get_job(session: Reading, actor: SignedIn, job_id: JobId) -> object:
-    """Ask again until its status is done or failed."""
-    row = session.execute(text(_COLUMNS + "id = CAST(:id AS bigint)"), {"id": job_id}).one_or_none()
+    """Ask again until its status is done or failed. A key without `customers:read` is not told the result."""
+    values = {"id": job_id, "reads": actor.may("customers:read")}
+    row = session.execute(text(_COLUMNS + "id = CAST(:id AS bigint)"), values).one_or_none()
     if row is None:
         raise NotFound()
     return dict(row._mapping) | {"id": ids.show("job", row.id)}

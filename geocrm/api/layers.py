@@ -26,7 +26,7 @@ from geocrm.api.dependencies import (
     router,
 )
 from geocrm.api.idempotency import Idempotent
-from geocrm.api.shapes import AreaId, Body, CustomerId, Name, Named, Page, Shown, TeamId, UserId, When
+from geocrm.api.shapes import AreaId, Body, CustomerId, Flag, Name, Named, Page, Shown, TeamId, UserId, When
 from geocrm.crm import customers
 from geocrm.db import queue
 from geocrm.db.models import Area, AreaVersion, Layer, LayerVersion
@@ -102,7 +102,7 @@ class NewLayer(Body):
     key: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,60}$", examples=["service"])]
     name: Annotated[Name, Field(max_length=200, examples=["Service regions"])]
     kind: LayerKind = Field(examples=["territories"])
-    is_primary: bool = False
+    is_primary: Flag = False
 
 
 class ShownVersion(Shown):
@@ -129,7 +129,7 @@ class Versions(Shown):
 class NewDraft(Body):
     """What the draft begins with."""
 
-    source: Literal["published", "empty"] | Annotated[int, Field(ge=1, le=2_000_000_000)] = Field(
+    source: Literal["published", "empty"] | Annotated[int, Field(strict=True, ge=1, le=2_000_000_000)] = Field(
         "published",
         alias="from",
         description="What is in force, nothing, or what a former version had (publishing that undoes what came after).",
@@ -164,11 +164,11 @@ class NewArea(Body):
     name: Annotated[Name, Field(max_length=200, examples=["Northwest"])]
     geometry: Geometry | None = None
     rule: Rule | None = None
-    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
+    priority: Annotated[int, Field(strict=True, ge=-1_000_000, le=1_000_000)] = 0
     attributes: Attributes = Field(default_factory=dict)
     owner_id: UserId | None = None
     team_id: TeamId | None = None
-    repair: bool = Field(False, description="Mend an invalid outline, and say what was mended, instead of refusing it.")
+    repair: Flag = Field(False, description="Mend an invalid outline, and say what was mended, instead of refusing it.")
 
 
 class AreaChanges(Body):
@@ -177,11 +177,11 @@ class AreaChanges(Body):
     name: Annotated[Name | None, Field(max_length=200)] = None
     geometry: Geometry | None = None
     rule: Rule | None = None
-    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | None = Field(None, examples=[1])
+    priority: Annotated[int, Field(strict=True, ge=-1_000_000, le=1_000_000)] | None = Field(None, examples=[1])
     attributes: Attributes | None = None
     owner_id: UserId | None = None
     team_id: TeamId | None = None
-    repair: bool = False
+    repair: Flag = False
 
     @model_validator(mode="after")
     def _needed(self) -> "AreaChanges":
@@ -223,14 +223,14 @@ class Publish(Body):
 
     reason: Annotated[Name, Field(max_length=500, examples=["Boulder joins the north"])]
     effective_from: When | None = Field(None, description="Left out: now. Earlier re-states, later schedules.")
-    overwrite: bool = Field(False, description="Where both changed an area since the draft began, take the draft's.")
+    overwrite: Flag = Field(False, description="Where both changed an area since the draft began, take the draft's.")
 
 
 class UndoLayer(Body):
     """Which former version, and why."""
 
     reason: Annotated[Name, Field(max_length=500, examples=["The split was a mistake"])]
-    version: Annotated[int | None, Field(ge=1, le=2_000_000_000)] = Field(
+    version: Annotated[int | None, Field(strict=True, ge=1, le=2_000_000_000)] = Field(
         None, description="Left out: the one before the version in force."
     )
 
@@ -606,8 +606,9 @@ def _enqueue(session: Session, actor: Actor, name: str, layer: Layer, args: dict
     job_id = queue.enqueue(
         session,
         name,
-        {"layer_id": layer.id, "user_id": actor.user_id} | args,
+        {"layer_id": layer.id, "user_id": actor.user_id, "key_id": actor.key_id} | args,
         user_id=actor.user_id,
+        key_id=actor.key_id,
         subject=ids.show("lay", layer.id),
         lock=f"layer {layer.id}",
     )

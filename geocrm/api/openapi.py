@@ -8,9 +8,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
+from starlette.concurrency import run_in_threadpool
 
 from geocrm.api import hot_openapi
 from geocrm.api.dependencies import allowed_of
@@ -62,6 +63,12 @@ def describe(app: FastAPI) -> dict[str, Any]:
         _illustrate(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+async def serve(request: Request) -> Response:
+    """GET /openapi.json."""
+    document = await run_in_threadpool(request.app.openapi)
+    return Response(json.dumps(document, ensure_ascii=False), media_type="application/json")
 
 
 def _complete(document: dict[str, Any], route: RouteContext, operation: dict[str, Any]) -> None:

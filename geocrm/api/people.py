@@ -23,7 +23,7 @@ from geocrm.api.dependencies import (
     router,
 )
 from geocrm.api.idempotency import Idempotent
-from geocrm.api.shapes import Body, KeyId, Name, Named, Page, Shown, TeamId, Text, UserId, When
+from geocrm.api.shapes import Body, Flag, KeyId, Name, Named, Page, Shown, TeamId, Text, UserId, When
 from geocrm.crm import history, people
 from geocrm.errors import Invalid
 
@@ -37,8 +37,6 @@ ScopeName = Annotated[
         "customers:read",
         "customers:write",
         "imports",
-        "territories:write",
-        "exports",
         "contacts",
         "locations:exact",
     ],
@@ -82,7 +80,7 @@ class UserChanges(Body):
     name: Name | None = None
     role: RoleName | None = Field(None, examples=["manager"])
     team_id: TeamId | None = None
-    active: bool | None = None
+    active: Flag | None = None
     password: Password | None = None
 
     @model_validator(mode="after")

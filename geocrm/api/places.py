@@ -17,7 +17,7 @@ from geocrm.errors import Invalid
 routes = router("Places")
 
 PlaceKind = Literal["own", "competitor", "depot", "branch"]
-Area = Annotated[float, Field(gt=0, lt=10_000_000, allow_inf_nan=False)]
+Area = Annotated[float, Field(strict=True, gt=0, lt=10_000_000, allow_inf_nan=False)]
 
 
 class NewPlace(Body):

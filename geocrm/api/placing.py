@@ -10,7 +10,7 @@ from geocrm.api import pages
 from geocrm.api.customer_edits import PrecisionM
 from geocrm.api.customers import ShownCustomer
 from geocrm.api.dependencies import CanEditCustomers, CanReadCustomers, IfMatch, Reading, Writing, etag, router
-from geocrm.api.shapes import Body, CustomerId, Lat, Lon, Page, Shown, ShownPoint, SiteId
+from geocrm.api.shapes import Body, CustomerId, Flag, Lat, Lon, Page, Shown, ShownPoint, SiteId
 from geocrm.crm import changes, customers
 from geocrm.spatial import geocoding
 
@@ -58,7 +58,7 @@ class ByHand(Body):
     lon: Lon = Field(examples=[-104.9903])
     lat: Lat = Field(examples=[39.7392])
     precision_m: PrecisionM = 25.0
-    confirmed: bool = Field(False, description="Take a point at (0,0) or outside the site's country all the same.")
+    confirmed: Flag = Field(False, description="Take a point at (0,0) or outside the site's country all the same.")
 
 
 @routes.get(

@@ -17,6 +17,7 @@ from geocrm.api.shapes import (
     Body,
     Currency,
     CustomerId,
+    Flag,
     InteractionId,
     Money,
     Named,
@@ -61,7 +62,7 @@ class NewSale(Body):
     amount: Money | None = Field(None, description="Left out: the sum of the lines.", examples=["129.90"])
     cost: Money | None = None
     discount: Money = Decimal(0)
-    returned: bool = False
+    returned: Flag = False
     channel: Annotated[Short | None, Field(max_length=60, examples=["shop"])] = None
     site_id: SiteId | None = None
     place_id: PlaceId | None = None
@@ -215,7 +216,7 @@ def create_sale(session: Writing, actor: CanEditCustomers, once: Idempotent, new
 
 InteractionKind = Literal["call", "email", "visit", "note", "ticket", "feedback", "survey", "complaint"]
 Long = Annotated[Text, Field(max_length=20_000)]
-Score = Annotated[float, Field(ge=-1_000_000, le=1_000_000, allow_inf_nan=False)]
+Score = Annotated[float, Field(strict=True, ge=-1_000_000, le=1_000_000, allow_inf_nan=False)]
 
 
 class NewInteraction(Body):

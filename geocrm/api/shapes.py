@@ -103,11 +103,18 @@ def _storable_text(value: str) -> str:
     return value
 
 
+Flag = Annotated[bool, Field(strict=True)]
+"""True or false in a body, and nothing that could be read as either."""
+
 Text = Annotated[str, AfterValidator(_storable_text)]
 Name = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_storable_text)]
 Short = Annotated[str, Field(max_length=300), AfterValidator(_storable_text)]
-Lon = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False, description="Longitude, degrees east (WGS 84).")]
-Lat = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False, description="Latitude, degrees north (WGS 84).")]
+Lon = Annotated[
+    float, Field(strict=True, ge=-180, le=180, allow_inf_nan=False, description="Longitude, degrees east (WGS 84).")
+]
+Lat = Annotated[
+    float, Field(strict=True, ge=-90, le=90, allow_inf_nan=False, description="Latitude, degrees north (WGS 84).")
+]
 Country = Annotated[str, Field(pattern="^[A-Z]{2}$", description="ISO 3166-1 code of two letters.", examples=["US"])]
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", description="ISO 4217 code.", examples=["USD"])]
 

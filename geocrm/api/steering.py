@@ -15,6 +15,7 @@ from geocrm.api.shapes import (
     AreaId,
     Body,
     CustomerId,
+    Flag,
     Name,
     Named,
     Page,
@@ -27,7 +28,7 @@ from geocrm.api.shapes import (
     When,
 )
 from geocrm.crm import customers
-from geocrm.errors import Invalid
+from geocrm.errors import Forbidden, Invalid
 from geocrm.spatial import contradictions, handover, preview, territories
 
 routes = router("Territories")
@@ -123,8 +124,8 @@ class HandOver(Body):
     from_user_id: UserId
     to_user_id: UserId
     reason: Annotated[Name, Field(max_length=500, examples=["Left the company"])]
-    territories: bool = True
-    customers: bool = True
+    territories: Flag = True
+    customers: Flag = True
 
 
 class HandedOver(Shown):
@@ -354,6 +355,8 @@ def report_territory_sales(
         raise Invalid("end: must be after start", errors=[{"pointer": "/end", "detail": "must be after start"}])
     if (end - start).days > 36_600 or (period in ("day", "week") and (end - start).days > 3700):
         raise Invalid("end: too far from start", errors=[{"pointer": "/end", "detail": "too far from start"}])
+    if not actor.exact:  # sums by territory would tell on which side of a border a site lies
+        raise Forbidden("This API key may not do this (locations:exact).")
     found = open_layer(session, layer)
     rows = territories.sales_by_territory(session, found.id, start, end, basis=basis, period=period)
     return {

@@ -32,7 +32,7 @@ EDIT = {A, M, R, "key:everything"}
 STEER = {A, M}
 PLACES = {A, K}
 IMPORT = {A, M, K}
-EXPORT = {A, M, R, K, "key:everything"}
+EXPORT = {A, M, R, K}
 ADMIN = {A}
 
 MAY: dict[str, set[str | None]] = {

@@ -97,7 +97,7 @@ def explore(live: Live, role: str, budget_s: float, most: int) -> tuple[int, lis
     over (enough for all of them on an idle machine); how many calls, and what was wrong."""
     cookie, csrf = open_session(live.world, role)
     headers = {"Cookie": f"geocrm_session={cookie}", "X-CSRF-Token": csrf}
-    schema = schemathesis.openapi.from_url(f"{live.url}/openapi.json")
+    schema = schemathesis.openapi.from_dict(live.world.app.openapi())
     faults: list[str] = []
     calls = 0
     operations = [
@@ -113,7 +113,7 @@ def explore(live: Live, role: str, budget_s: float, most: int) -> tuple[int, lis
             break
         reached += 1
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-            made, found = ask(operation, mode, headers, time.monotonic() + share, most)
+            made, found = ask(operation, mode, live.url, headers, time.monotonic() + share, most)
             calls += made
             for fault in found:
                 print(f"{operation.label} as {role}: {fault}")
@@ -123,7 +123,12 @@ def explore(live: Live, role: str, budget_s: float, most: int) -> tuple[int, lis
 
 
 def ask(
-    operation: schemathesis.APIOperation, mode: GenerationMode, headers: dict[str, str], stop: float, most: int
+    operation: schemathesis.APIOperation,
+    mode: GenerationMode,
+    url: str,
+    headers: dict[str, str],
+    stop: float,
+    most: int,
 ) -> tuple[int, list[str]]:
     """Call one operation with generated data, at least once and until the time is over."""
     calls = 0
@@ -142,7 +147,7 @@ def ask(
         if calls and time.monotonic() > stop:
             return
         calls += 1
-        answer = case.call(headers=headers)
+        answer = case.call(base_url=url, headers=headers, timeout=60)
         case.validate_response(answer, checks=CHECKS, headers=headers)
 
     try:
