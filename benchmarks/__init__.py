@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. `ratio` says how many times better we are; `met` whether it reaches `target`."""
+    """One comparison. `ratio` says how many times better we are; `met` whether it reaches `target`; a row
+    printed for comparison only has neither."""
 
     row: str
     peer: str
@@ -16,18 +17,17 @@ class Row:
     ours: float
     theirs: float
     ratio: float
-    target: float
-    met: bool
+    target: float | None
+    met: bool | None
     scale: str
     equal: bool
 
 
 def compare(
-    row: str, peer: str, metric: str, ours: float, theirs: float, *, target: float, scale: str, equal: bool,
+    row: str, peer: str, metric: str, ours: float, theirs: float, *, target: float | None, scale: str, equal: bool,
     less_is_better: bool = False,
 ) -> Row:  # fmt: skip
     """A row from two figures."""
     ratio = (theirs / ours if less_is_better else ours / theirs) if ours and theirs else 0.0
-    return Row(
-        row, peer, metric, round(ours, 4), round(theirs, 4), round(ratio, 3), target, ratio >= target, scale, equal
-    )
+    met = None if target is None else ratio >= target
+    return Row(row, peer, metric, round(ours, 4), round(theirs, 4), round(ratio, 3), target, met, scale, equal)
