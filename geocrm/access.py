@@ -43,13 +43,12 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
     "audit:read": frozenset({"administrator"}),
 }
 
-# Scope of an API key → the permissions that it lets through. A key never does more than its user's role.
+# Scope of an API key → the permissions that it lets through. A key never does more than its user's role, and there is
+# no scope for drafting and publishing, for changing owners, for places, exports and settings: those are for people.
 SCOPES: dict[str, frozenset[str]] = {
     "customers:read": frozenset({"customers:read", "layers:read"}),
-    "customers:write": frozenset({"customers:write", "customers:reassign", "places:write"}),
+    "customers:write": frozenset({"customers:write"}),
     "imports": frozenset({"imports:customers", "imports:reference"}),
-    "territories:write": frozenset({"territories:draft", "territories:publish", "trading_areas:write"}),
-    "exports": frozenset({"exports", "exports:aggregated"}),
     "contacts": frozenset(),  # shows contact details
     "locations:exact": frozenset(),  # without it every point is snapped to a 500 m grid
 }
@@ -89,8 +88,10 @@ def require(actor: Actor, permission: str) -> None:
         raise Forbidden(f"{who} may not do this ({permission}).")
 
 
-def load_actor(session: Session, user_id: int) -> Actor:
-    """The user as actor of a session of their own; raises NotFound for an unknown or inactive user."""
+def load_actor(session: Session, user_id: int, *, key_id: int | None = None) -> Actor:
+    """The user as actor of a session of their own, or as what a key of theirs may do and see.
+
+    Raises NotFound for an unknown or inactive user, and for a key that is not the user's, revoked or expired."""
     row = session.execute(
         text("SELECT * FROM geocrm_actor(CAST(:user_id AS bigint))"), {"user_id": user_id}
     ).one_or_none()
@@ -99,6 +100,19 @@ def load_actor(session: Session, user_id: int) -> Actor:
     shown: Literal["shown", "consented", "masked"] = (
         "shown" if row.role in _SALES_SIDE else "consented" if row.role == "marketer" else "masked"
     )
+    scopes: frozenset[str] | None = None
+    if key_id is not None:
+        held = session.scalar(
+            text(
+                "SELECT scopes FROM api_keys WHERE id = CAST(:key AS bigint) AND user_id = CAST(:user AS bigint)"
+                " AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
+            ),
+            {"key": key_id, "user": user_id},
+        )
+        if held is None:
+            raise NotFound("The API key that asked for this is no longer valid.")
+        scopes = frozenset(held)
+        shown = shown if "contacts" in scopes else "masked"
     return Actor(
         user_id=row.user_id,
         name=row.name,
@@ -107,6 +121,9 @@ def load_actor(session: Session, user_id: int) -> Actor:
         owners=tuple(row.owners or ()),
         territories=tuple(row.territories or ()),
         sees_all=row.sees_all,
+        key_id=key_id,
+        scopes=scopes,
+        exact=scopes is None or "locations:exact" in scopes,
         contacts=shown,
     )
 
@@ -139,7 +156,8 @@ def enter(session: Session, actor: Actor) -> None:
     session.execute(
         text(
             "SELECT geocrm_set_context(CAST(:user_id AS bigint), CAST(:sees_all AS boolean), "
-            "CAST(:owners AS bigint[]), CAST(:territories AS bigint[]), CAST(:exact AS boolean), CAST(:contacts AS text))"
+            "CAST(:owners AS bigint[]), CAST(:territories AS bigint[]), CAST(:exact AS boolean), CAST(:contacts AS text), "
+            "CAST(:key_id AS bigint))"
         ),
         {
             "user_id": actor.user_id or 0,
@@ -148,6 +166,7 @@ def enter(session: Session, actor: Actor) -> None:
             "territories": list(actor.territories),
             "exact": actor.exact,
             "contacts": actor.contacts,
+            "key_id": actor.key_id,
         },
     )
 

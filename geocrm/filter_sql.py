@@ -96,7 +96,7 @@ class Writer:
         tables = {"c": True, "s": True, "l": False}
         terms = [self.node(part, tables) for part in own]
         if sited:
-            for part in sited:
+            for part in sited if not self.snapped else ():  # the territories of the exact points
                 if isinstance(part, Leaf) and part.field == "territory" and part.op in ("=", "in"):
                     values = part.value if part.op == "in" else (part.value,)
                     terms.append(f"c.territory_ids && {self.bind(tuple(values), 'bigint[]')}")
@@ -176,6 +176,11 @@ class Writer:
                 )
             inner = found.columns["customer"].replace("{sales}", "f")
             column = f"(SELECT {inner} FROM {self.schema}.sales f WHERE f.customer_id = {customer}{window})"
+        elif self.snapped and leaf.field == "territory" and (tables["l"] or self.schema == "public"):
+            # that of the snapped point, as `visible.sites` has it
+            row = "l.customer_id, l.site_id" if tables["l"] else "s.customer_id, s.id"
+            exact = "l.location" if tables["l"] else "(CASE s.placement WHEN 'placed' THEN s.location END)"
+            column = f"geocrm_snapped_territory({row}, {exact})"
         elif tables["l"] and "lookup" in found.columns:
             column = found.columns["lookup"]
         else:

@@ -93,7 +93,10 @@ def long_handler(name: str, cron: str | None = None) -> Callable[[Long], Long]:
 
 def _actor(session: Session, args: Mapping[str, Any]) -> Actor:
     user_id = args.get("user_id")
-    return SYSTEM if user_id is None else access.load_actor(session, int(user_id))
+    if user_id is None:
+        return SYSTEM
+    key_id = args.get("key_id")
+    return access.load_actor(session, int(user_id), key_id=None if key_id is None else int(key_id))
 
 
 @long_handler("import.run")

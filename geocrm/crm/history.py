@@ -9,7 +9,7 @@ from geocrm import access, ids
 from geocrm.access import Actor
 from geocrm.crm import customers
 
-_PLACE_FIELDS = frozenset({"line1", "line2", "postal_code", "location", "lon", "lat"})
+_PLACE_FIELDS = frozenset({"label", "line1", "line2", "postal_code", "location", "lon", "lat"})
 _CONTACT_FIELDS = frozenset({"email", "phone"})
 HIDDEN = "hidden"
 

@@ -22,11 +22,13 @@ def enqueue(
     args: Mapping[str, Any],
     *,
     user_id: int | None = None,
+    key_id: int | None = None,
     subject: str | None = None,
     lock: str | None = None,
     at: datetime | None = None,
 ) -> int:
-    """Queue the handler `name` with JSON arguments; the id of the job, whose row in `jobs` its user may read.
+    """Queue the handler `name` with JSON arguments; the id of the job, whose row in `jobs` its user may read, or the key
+    `key_id` where it was a key that asked.
 
     Jobs of one `lock` run one after another, in the order of their ids. `at`: not before that time.
     """
@@ -38,6 +40,6 @@ def enqueue(
         ),
         {"queue": QUEUE, "name": name, "lock": lock, "args": json.dumps(dict(args)), "at": at},
     ).scalar_one()
-    session.add(Job(id=job_id, name=name, subject=subject, user_id=user_id, status="queued"))
+    session.add(Job(id=job_id, name=name, subject=subject, user_id=user_id, key_id=key_id, status="queued"))
     session.flush()
     return job_id

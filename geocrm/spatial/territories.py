@@ -178,7 +178,10 @@ def sales_by_territory(
     moment = None
     if basis == "restated":
         moment = now if now is not None else session.scalar(text("SELECT now()"))
-    query = named("territories_reading", "sales_by_territory").replace("{schema}", facts(session))
+    schema = facts(session)
+    # a sale at a site that the reader does not see is nobody's territory, not that of the primary site
+    query = named("territories_reading", "sales_by_territory").replace("{schema}", schema)
+    query = query.replace("{hidden}", "s.site_hidden" if schema == "visible" else "false")
     values = {"layer": layer_id, "start": start, "end": end, "period": period, "moment": moment}
     return [TerritorySales(**row._mapping) for row in session.execute(text(query), values)]
 

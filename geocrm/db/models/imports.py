@@ -32,6 +32,7 @@ class ImportBatch(Base):
     options: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     status: Mapped[str]
     user_id: Mapped[int | None]
+    key_id: Mapped[int | None]  # of the API key that uploaded it
     team_id: Mapped[int | None]
     processed: Mapped[int] = mapped_column(server_default="0")
     total: Mapped[int | None]

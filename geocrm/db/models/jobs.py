@@ -25,6 +25,7 @@ class Job(Base):
     name: Mapped[str]
     subject: Mapped[str | None]  # prefixed id of what it works on
     user_id: Mapped[int | None]
+    key_id: Mapped[int | None]  # of the API key that asked for it
     status: Mapped[str] = mapped_column(server_default="queued")
     result: Mapped[Any | None] = mapped_column(JSONB)
     error: Mapped[dict[str, Any] | None]  # title, detail, errors, as in a problem

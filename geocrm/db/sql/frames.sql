@@ -32,7 +32,7 @@ LEFT JOIN visible.sales x ON x.customer_id = c.id
      AND x.occurred_at >= CAST(:since AS timestamptz) AND x.occurred_at < CAST(:until AS timestamptz)
 LEFT JOIN LATERAL (
   SELECT v.placement, v.location FROM visible.sites v
-  WHERE v.customer_id = x.customer_id AND (v.id = x.site_id OR x.site_id IS NULL AND v.is_primary)
+  WHERE v.customer_id = x.customer_id AND (v.id = x.site_id OR x.site_id IS NULL AND NOT x.site_hidden AND v.is_primary)
   LIMIT 1) s ON true
 ORDER BY c.id, x.occurred_at, x.id
 

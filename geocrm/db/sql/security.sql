@@ -24,13 +24,16 @@ DROP POLICY IF EXISTS visible ON site_cell_deltas;
 CREATE POLICY visible ON site_cell_deltas FOR SELECT TO geocrm_api, geocrm_views
 USING (geocrm_sees_all() OR owner_id = ANY (geocrm_owners()) OR territory_id = ANY (geocrm_territories()));
 
--- Facts are read through views that join the visible customers; their owner is itself under row security.
+-- Facts are read through views that join the visible customers; their owner is itself under row security. What speaks of
+-- one site is hidden where that site is: who sees a customer by one territory does not see its sites in another. The
+-- subqueries go by the primary key of sites, and only for readers to whom neither of the first two branches applies.
 DROP SCHEMA IF EXISTS visible CASCADE;
 CREATE SCHEMA visible;
 GRANT USAGE ON SCHEMA visible TO geocrm_views, geocrm_api, geocrm_worker;
 
 CREATE VIEW visible.sites WITH (security_barrier = true) AS
-SELECT s.customer_id, s.id, s.label,
+SELECT s.customer_id, s.id,
+       CASE WHEN geocrm_exact() THEN s.label END AS label,
        CASE WHEN geocrm_exact() THEN s.line1 END AS line1,
        CASE WHEN geocrm_exact() THEN s.line2 END AS line2,
        s.city, s.region,
@@ -39,7 +42,10 @@ SELECT s.customer_id, s.id, s.label,
        CASE WHEN geocrm_exact() THEN s.location ELSE geocrm_snap(s.location) END AS location,
        s.location_precision,
        CASE WHEN geocrm_exact() THEN s.precision_m ELSE greatest(s.precision_m, 500) END AS precision_m,
-       s.location_source, s.placement, s.flags, s.is_primary, s.territory_id,
+       s.location_source, s.placement, s.flags, s.is_primary,
+       CASE WHEN geocrm_exact() THEN s.territory_id
+            ELSE geocrm_snapped_territory(s.customer_id, s.id, CASE s.placement WHEN 'placed' THEN s.location END)
+       END AS territory_id,
        s.placing_attempts, s.placing_error, s.created_at, s.updated_at
 FROM public.sites s JOIN public.customers c ON c.id = s.customer_id
 WHERE geocrm_sees_all() OR c.owner_id = ANY (geocrm_owners()) OR s.territory_id = ANY (geocrm_territories());
@@ -64,7 +70,12 @@ CREATE VIEW visible.consents WITH (security_barrier = true) AS
 SELECT n.* FROM public.consents n JOIN public.customers c ON c.id = n.customer_id;
 
 CREATE VIEW visible.sales WITH (security_barrier = true) AS
-SELECT s.* FROM public.sales s JOIN public.customers c ON c.id = s.customer_id;
+SELECT s.customer_id, s.id, s.occurred_at, CASE WHEN NOT seen.hidden THEN s.site_id END AS site_id, s.place_id, s.channel,
+       s.currency, s.amount, s.cost, s.discount, s.returned, s.batch_id, s.created_at, seen.hidden AS site_hidden
+FROM public.sales s JOIN public.customers c ON c.id = s.customer_id,
+LATERAL (SELECT s.site_id IS NOT NULL AND (geocrm_sees_all() OR c.owner_id = ANY (geocrm_owners()) OR (
+  SELECT t.territory_id = ANY (geocrm_territories()) FROM public.sites t
+  WHERE t.customer_id = s.customer_id AND t.id = s.site_id)) IS NOT TRUE AS hidden) AS seen;
 
 CREATE VIEW visible.sale_lines WITH (security_barrier = true) AS
 SELECT l.* FROM public.sale_lines l JOIN public.customers c ON c.id = l.customer_id;
@@ -75,11 +86,22 @@ SELECT i.customer_id, i.id, i.kind, i.channel, i.direction, i.department, i.user
        i.campaign_id, i.follow_up_at, i.version, i.batch_id, i.created_at
 FROM public.interactions i JOIN public.customers c ON c.id = i.customer_id;
 
+-- Of sites that are no more, those who own the customer or the territory see the rows. Readers of snapped points do not
+-- see what polygons say of the exact ones.
 CREATE VIEW visible.assignments WITH (security_barrier = true) AS
-SELECT a.* FROM public.assignments a JOIN public.customers c ON c.id = a.customer_id;
+SELECT a.* FROM public.assignments a JOIN public.customers c ON c.id = a.customer_id
+WHERE (geocrm_sees_all() OR c.owner_id = ANY (geocrm_owners()) OR coalesce(
+    (SELECT coalesce(t.territory_id = ANY (geocrm_territories()), false) FROM public.sites t
+     WHERE t.customer_id = a.customer_id AND t.id = a.site_id),
+    a.area_id = ANY (geocrm_territories())))
+  AND (geocrm_exact() OR a.basis IN ('named', 'rule'));
 
 CREATE VIEW visible.contradictions WITH (security_barrier = true) AS
-SELECT x.* FROM public.contradictions x JOIN public.customers c ON c.id = x.customer_id;
+SELECT x.* FROM public.contradictions x JOIN public.customers c ON c.id = x.customer_id
+WHERE (geocrm_sees_all() OR c.owner_id = ANY (geocrm_owners()) OR (
+    SELECT t.territory_id = ANY (geocrm_territories()) FROM public.sites t
+    WHERE t.customer_id = x.customer_id AND t.id = x.site_id))
+  AND geocrm_exact();
 
 CREATE VIEW visible.named_accounts WITH (security_barrier = true) AS
 SELECT n.* FROM public.named_accounts n JOIN public.customers c ON c.id = n.customer_id;
@@ -87,18 +109,25 @@ SELECT n.* FROM public.named_accounts n JOIN public.customers c ON c.id = n.cust
 CREATE VIEW visible.customer_sources WITH (security_barrier = true) AS
 SELECT x.* FROM public.customer_sources x JOIN public.customers c ON c.id = x.customer_id;
 
--- Jobs and imports of one's own, of one's team for a manager, all for an administrator.
+-- Jobs and imports of one's own, those of the reps and managers of one's team for a manager (what others in it started
+-- may speak of everybody's customers), all for an administrator; for an API key those that it started itself.
 CREATE VIEW visible.jobs WITH (security_barrier = true) AS
 SELECT j.* FROM public.jobs j
-WHERE j.user_id = ANY (geocrm_owners()) OR EXISTS (
-  SELECT FROM public.users u WHERE u.id = geocrm_user_id() AND u.role = 'administrator');
+WHERE CASE WHEN geocrm_key_id() IS NOT NULL THEN j.key_id = geocrm_key_id() ELSE
+  j.user_id = geocrm_user_id()
+  OR (j.user_id = ANY (geocrm_owners()) AND EXISTS (
+    SELECT FROM public.users u WHERE u.id = j.user_id AND u.role IN ('manager', 'rep')))
+  OR EXISTS (SELECT FROM public.users u WHERE u.id = geocrm_user_id() AND u.role = 'administrator') END;
 
 CREATE VIEW visible.import_batches WITH (security_barrier = true) AS
 SELECT b.id, b.kind, b.source, b.file_name, b.file_digest, b.recipe, b.options, b.status, b.user_id, b.team_id,
        b.processed, b.total, b.counts, b.error, b.created_at, b.started_at, b.finished_at
 FROM public.import_batches b
-WHERE b.user_id = ANY (geocrm_owners()) OR EXISTS (
-  SELECT FROM public.users u WHERE u.id = geocrm_user_id() AND u.role = 'administrator');
+WHERE CASE WHEN geocrm_key_id() IS NOT NULL THEN b.key_id = geocrm_key_id() ELSE
+  b.user_id = geocrm_user_id()
+  OR (b.user_id = ANY (geocrm_owners()) AND EXISTS (
+    SELECT FROM public.users u WHERE u.id = b.user_id AND u.role IN ('manager', 'rep')))
+  OR EXISTS (SELECT FROM public.users u WHERE u.id = geocrm_user_id() AND u.role = 'administrator') END;
 
 DO $$
 DECLARE v record;

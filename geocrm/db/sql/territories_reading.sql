@@ -53,7 +53,7 @@ ORDER BY a.valid_from DESC, a.recorded_at DESC, y.is_primary DESC, a.layer_id, a
 SELECT CAST(date_trunc(CAST(:period AS text), s.occurred_at AT TIME ZONE 'UTC') AS date) AS period, a.area_id,
        min(r.name) AS name, s.currency, sum(s.amount) AS amount, count(*) AS sales, count(DISTINCT s.customer_id) AS customers
 FROM {schema}.sales s
-LEFT JOIN {schema}.sites p ON p.customer_id = s.customer_id AND p.is_primary AND s.site_id IS NULL
+LEFT JOIN {schema}.sites p ON p.customer_id = s.customer_id AND p.is_primary AND s.site_id IS NULL AND NOT {hidden}
 LEFT JOIN {schema}.assignments a ON a.customer_id = s.customer_id AND a.site_id = coalesce(s.site_id, p.id)
   AND a.layer_id = CAST(:layer AS bigint) AND a.superseded_at IS NULL
   AND a.valid_from <= coalesce(CAST(:moment AS timestamptz), s.occurred_at)
@@ -144,7 +144,7 @@ GROUP BY x.area_id, a.name, a.owner_id, a.team_id ORDER BY x.area_id NULLS LAST
 -- Sales of the last twelve months that move with the sites, as far as the reader sees them.
 SELECT m.from_area_id, m.to_area_id, f.currency, sum(f.amount) AS amount
 FROM ledger_moves m JOIN visible.sites s ON s.customer_id = m.customer_id AND s.id = m.site_id
-JOIN visible.sales f ON f.customer_id = m.customer_id AND (f.site_id = m.site_id OR (f.site_id IS NULL AND s.is_primary))
+JOIN visible.sales f ON f.customer_id = m.customer_id AND (f.site_id = m.site_id OR (f.site_id IS NULL AND s.is_primary AND NOT f.site_hidden))
 WHERE m.from_area_id IS DISTINCT FROM m.to_area_id
   AND f.occurred_at >= CAST(:now AS timestamptz) - interval '12 months' AND f.occurred_at <= CAST(:now AS timestamptz)
 GROUP BY m.from_area_id, m.to_area_id, f.currency ORDER BY 1, 2, 3

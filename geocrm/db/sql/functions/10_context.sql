@@ -77,8 +77,10 @@ END
 $$;
 
 -- Set the row-security context of this transaction.
+DROP FUNCTION IF EXISTS geocrm_set_context(bigint, boolean, bigint[], bigint[], boolean, text);
 CREATE OR REPLACE FUNCTION geocrm_set_context(
-  p_user_id bigint, p_sees_all boolean, p_owners bigint[], p_territories bigint[], p_exact boolean, p_contacts text)
+  p_user_id bigint, p_sees_all boolean, p_owners bigint[], p_territories bigint[], p_exact boolean, p_contacts text,
+  p_key_id bigint DEFAULT NULL)
 RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -87,7 +89,8 @@ BEGIN
           set_config('geocrm.owners', p_owners::text, true),
           set_config('geocrm.territories', p_territories::text, true),
           set_config('geocrm.exact', CASE WHEN p_exact THEN 'on' ELSE 'off' END, true),
-          set_config('geocrm.contacts', p_contacts, true);
+          set_config('geocrm.contacts', p_contacts, true),
+          set_config('geocrm.key_id', coalesce(p_key_id::text, ''), true);
 END
 $$;
 
@@ -105,7 +108,8 @@ BEGIN
   IF who.scopes IS NOT NULL AND NOT 'customers:read' = ANY (who.scopes) THEN
     RAISE EXCEPTION 'the key lacks the scope customers:read' USING ERRCODE = 'GC403';
   END IF;
-  PERFORM geocrm_set_context(who.user_id, who.sees_all, who.owners, who.territories, who.exact, who.contacts);
+  PERFORM geocrm_set_context(who.user_id, who.sees_all, who.owners, who.territories, who.exact, who.contacts,
+                             who.key_id);
   RETURN who;
 END
 $$;
@@ -116,6 +120,9 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT coalesce(current_setting('geocrm.
 
 CREATE OR REPLACE FUNCTION geocrm_user_id() RETURNS bigint
 LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT nullif(current_setting('geocrm.user_id', true), '')::bigint $$;
+
+CREATE OR REPLACE FUNCTION geocrm_key_id() RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT nullif(current_setting('geocrm.key_id', true), '')::bigint $$;
 
 CREATE OR REPLACE FUNCTION geocrm_owners() RETURNS bigint[]
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
