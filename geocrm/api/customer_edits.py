@@ -313,7 +313,8 @@ def delete_site(
     site_id: SiteId,
     expected: IfMatch,
 ) -> object:
-    """The ledger keeps its history; answers with the customer whole."""
+    """The ledger keeps its history; answers with the customer whole. 409 for a site that has sales, for whose territory
+    it stands (sales without a site are the primary one's): change its address or label instead."""
     return _edit(
         response,
         session,

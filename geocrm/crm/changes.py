@@ -180,16 +180,19 @@ def edit_site(session: Session, actor: Actor, customer: Customer, site_id: int, 
 
 
 def delete_site(session: Session, actor: Actor, customer: Customer, site_id: int) -> None:
-    """Take a site away; another one becomes the primary one. Raises Conflict for the last site that has sales."""
+    """Take a site away; another one becomes the primary one.
+
+    Raises Conflict for a site that has sales, and for the primary one while sales without a site count as its own:
+    their territory at the time of sale is the site's, and would be lost with it."""
     site = _open_site(session, actor, customer, site_id)
+    sales = _count_sales(session, site)
+    if sales:
+        raise Conflict(
+            f"This site has {sales} {'sale' if sales == 1 else 'sales'}, and their territory is known by it. "
+            "Keep it, and change its address or label instead.",
+            sales=sales,
+        )
     before = _site_values(site)
-    session.execute(
-        text(
-            "UPDATE sales SET site_id = NULL WHERE customer_id = CAST(:customer_id AS bigint)"
-            " AND site_id = CAST(:site_id AS bigint)"
-        ),
-        {"customer_id": customer.id, "site_id": site_id},
-    )
     session.execute(text("DELETE FROM site_sources WHERE site_id = CAST(:site_id AS bigint)"), {"site_id": site_id})
     session.delete(site)
     session.flush()
@@ -242,6 +245,20 @@ def place_again(session: Session, actor: Actor, customer: Customer, site_id: int
     session.refresh(site)
     _changed(session, customer)
     _record_site(session, actor, "site.place", site, before=before, after=_site_values(site))
+
+
+def _count_sales(session: Session, site: Site) -> int:
+    """Sales at the site; those without a site are the primary one's."""
+    return int(
+        session.scalar(
+            text(
+                "SELECT count(*) FROM sales WHERE customer_id = CAST(:customer_id AS bigint)"
+                " AND (site_id = CAST(:site_id AS bigint) OR (site_id IS NULL AND CAST(:is_primary AS boolean)))"
+            ),
+            {"customer_id": site.customer_id, "site_id": site.id, "is_primary": site.is_primary},
+        )
+        or 0
+    )
 
 
 def _open_site(session: Session, actor: Actor, customer: Customer, site_id: int) -> Site:

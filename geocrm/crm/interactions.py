@@ -103,20 +103,32 @@ def open_for_edit(session: Session, actor: Actor, customer_id: int, interaction_
 
 
 def edit(session: Session, actor: Actor, interaction: Interaction, changed: Mapping[str, Any]) -> None:
-    """Change an interaction."""
-    names = sorted(changed)
-    for name, value in _stored(dict(changed)).items():
+    """Change an interaction; what it said before and says now is kept with the record of the change."""
+    different = {name: value for name, value in changed.items() if _value(interaction, name) != value}
+    if not different:
+        return
+    before = {name: _value(interaction, name) for name in different}
+    for name, value in _stored(dict(different)).items():
         setattr(interaction, name, value)
     interaction.version += 1
     session.flush()
+    which = {"interaction": ids.show("int", interaction.id)}
     audit.record(
         session,
         "interaction.update",
         actor_id=actor.user_id,
         key_id=actor.key_id,
         object_id=ids.show("cus", interaction.customer_id),
-        after={"interaction": ids.show("int", interaction.id), "fields": names},
+        before=which | before,
+        after=which | different,
     )
+
+
+def _value(interaction: Interaction, name: str) -> Any:
+    if name != "location":
+        return getattr(interaction, name)
+    lon, lat = points.coordinates(interaction.location)
+    return None if lon is None else {"lon": lon, "lat": lat}
 
 
 def _stored(values: dict[str, Any]) -> dict[str, Any]:

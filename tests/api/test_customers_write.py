@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
+from geocrm.db import models
 from tests.api.conftest import World
 
 Clients = Callable[[str | None], TestClient]
@@ -179,6 +181,72 @@ def test_sites_contacts_and_consents_come_and_go(client: Clients) -> None:
     assert rep.post(f"{path}/consents", json=consent).status_code == 409
     gone = rep.post(f"{path}/consents/withdraw", json={"purpose": "marketing", "channel": "email"})
     assert gone.json()["consents"][0]["withdrawn_at"] is not None
+
+
+def test_a_site_that_has_sales_stays_and_so_does_the_report_of_the_past(client: Clients, world: World) -> None:
+    rep = client("rep")
+    made = rep.post("/v1/customers", json=NEW).json()
+    path, head = f"/v1/customers/{made['id']}", {"If-Match": "*"}
+    shop = rep.post(f"{path}/sites", json={"city": "Boulder", "postal_code": "80301", "country": "US"}).json()["sites"]
+    first, second = shop[0]["id"], shop[1]["id"]
+    sale = {"customer_id": made["id"], "occurred_at": "2026-03-05T10:00:00Z", "currency": "USD", "amount": 10}
+    for site in (second, second, None):
+        assert rep.post("/v1/sales", json=sale | ({"site_id": site} if site else {})).status_code == 201
+    with world.database.writing() as session:  # of old, the second site was in one territory and the first in another
+        for site, area in ((first, "coast"), (second, "front")):
+            session.add(
+                models.Assignment(
+                    customer_id=int(made["id"][4:]), site_id=int(site[4:]), layer_id=world.ids["layer"],
+                    area_id=world.ids[area], basis="polygon", valid_from=datetime(2026, 1, 1, tzinfo=UTC),
+                    recorded_at=datetime(2026, 1, 1, tzinfo=UTC),
+                )
+            )  # fmt: skip
+
+    def report() -> dict[str, str]:
+        span = {"start": "2026-03-05T00:00:00Z", "end": "2026-03-06T00:00:00Z", "basis": "as_was"}
+        rows = rep.get("/v1/layers/lay_sales/sales", params=span).json()["data"]
+        return {row["territory"]["name"]: row["amount"] for row in rows}
+
+    before = report()
+    assert before == {"Front Range": "20.0000", "Coast": "10.0000"}
+    refused = rep.delete(f"{path}/sites/{second}", headers=head)
+    assert (refused.status_code, refused.json()["sales"]) == (409, 2), refused.text
+    assert "2 sales" in refused.json()["detail"]
+    assert "change its address or label" in refused.json()["detail"]
+    assert rep.delete(f"{path}/sites/{first}", headers=head).json()["sales"] == 1  # sales without a site are its own
+    assert report() == before
+    assert len(rep.get(path).json()["sites"]) == 2
+    assert rep.patch(f"{path}/sites/{second}", json={"label": "closed"}, headers=head).status_code == 200
+    assert "site.delete" not in [entry["action"] for entry in rep.get(f"{path}/history").json()["data"]]
+
+
+def test_an_edit_of_an_interaction_keeps_what_was_said_before(client: Clients, world: World) -> None:
+    rep = client("rep")
+    customer = rep.post("/v1/customers", json=NEW).json()["id"]
+    note = {
+        "customer_id": customer,
+        "kind": "note",
+        "occurred_at": "2026-09-05T10:00:00Z",
+        "subject": "Old",
+        "score": 2,
+    }
+    made = rep.post("/v1/interactions", json=note).json()
+    path = f"/v1/customers/{customer}/interactions/{made['id']}"
+    edit = {"subject": "New", "score": 2, "outcome": "ordered", "follow_up_at": "2026-10-01T00:00:00Z"}
+    assert rep.patch(path, json=edit, headers={"If-Match": "*"}).status_code == 200
+    with world.database.writing() as session:
+        kept = session.execute(
+            text(
+                "SELECT p.before, p.after FROM audit_log l JOIN audit_payloads p ON p.entry_id = l.id"
+                " WHERE l.action = 'interaction.update' AND l.object = :customer"
+            ),
+            {"customer": customer},
+        ).one()
+    assert kept.before == {"interaction": made["id"], "subject": "Old", "outcome": None, "follow_up_at": None}
+    assert kept.after["subject"] == "New"
+    assert set(kept.after) == set(kept.before)
+    version = rep.get(path).json()["version"]
+    assert rep.patch(path, json=edit, headers={"If-Match": "*"}).json()["version"] == version  # nothing differs
 
 
 def test_history_says_who_did_what_and_hides_what_the_reader_may_not_see(client: Clients) -> None:
