@@ -88,6 +88,8 @@ def _complete(document: dict[str, Any], route: RouteContext, operation: dict[str
         statuses.add(404)
     if "requestBody" in operation:
         statuses |= {400, 413, 422}
+        if not open_to_all:  # a body may name what is not there
+            statuses.add(404)
     if set(route.methods or ()) & {"POST", "PUT", "PATCH", "DELETE"} and not open_to_all:
         statuses.add(409)
     if "if-match" in headers:
