@@ -75,7 +75,11 @@ class Actor:
         """Whether role and key allow this operation (rows are another question)."""
         if self.role not in PERMISSIONS[permission]:
             return False
-        return self.scopes is None or any(permission in SCOPES.get(scope, ()) for scope in self.scopes)
+        if self.scopes is None:
+            return True
+        if permission == "customers:write" and "customers:read" not in self.scopes:
+            return False  # what is written is answered with, whole
+        return any(permission in SCOPES.get(scope, ()) for scope in self.scopes)
 
 
 SYSTEM = Actor(user_id=None, name="geocrm", role="administrator", sees_all=True, contacts="shown")
@@ -156,8 +160,8 @@ def enter(session: Session, actor: Actor) -> None:
     session.execute(
         text(
             "SELECT geocrm_set_context(CAST(:user_id AS bigint), CAST(:sees_all AS boolean), "
-            "CAST(:owners AS bigint[]), CAST(:territories AS bigint[]), CAST(:exact AS boolean), CAST(:contacts AS text), "
-            "CAST(:key_id AS bigint))"
+            "CAST(:owners AS bigint[]), CAST(:territories AS bigint[]), CAST(:exact AS boolean), "
+            "CAST(:contacts AS text), CAST(:key_id AS bigint))"
         ),
         {
             "user_id": actor.user_id or 0,

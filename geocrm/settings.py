@@ -37,7 +37,13 @@ class Settings(BaseSettings):
     write_pool_size: int = Field(4, description="Connections of the pool that writes.")
     statement_timeout_s: float = Field(20.0, description="Longest time that one request's statement may take.")
     session_hours: float = Field(12.0, description="Life of a web session since its last use.")
-    login_attempts_per_15_min: int = Field(8, description="Failed logins for one address or account before a pause.")
+    login_attempts_per_15_min: int = Field(
+        8, description="Failed logins for one account before a pause; for one network address ten times as many."
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks of proxies, with commas, whose X-Forwarded-For and -Proto are believed.",
+    )
     secure_cookies: bool = Field(False, description="Send the session cookie over HTTPS only (behind a TLS proxy).")
     rate_limit_per_minute: int = Field(6000, description="Requests a minute for one user or key before 429.")
     upload_max_mb: int = Field(2048, description="Largest file that an import takes.")

@@ -194,6 +194,7 @@ class Supervisor:
             "API",
             [
                 *(sys.executable, "-m", "uvicorn", "geocrm.api.app:app", "--no-access-log", "--no-server-header"),
+                "--no-proxy-headers",  # whom to believe is GEOCRM_TRUSTED_PROXIES
                 *("--host", settings.host, "--port", str(settings.port), "--timeout-graceful-shutdown", "5"),
             ],
             logs / "api.log",

@@ -4,6 +4,7 @@ A plain ASGI middleware, so that the hot lookups pay microseconds for it.
 """
 
 import hashlib
+import ipaddress
 import secrets
 import time
 from urllib.parse import urlsplit
@@ -34,6 +35,8 @@ class Edge:
         self.app = app
         self.settings = settings
         self.limits = Limits(settings.rate_limit_per_minute)
+        self.proxies = trusted(settings.trusted_proxies)
+        self.known: set[bytes] = set()  # digests of credentials that somebody was behind, here, not long ago
         self.headers = security_headers(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,9 +47,12 @@ class Edge:
         began = time.perf_counter()
         request_id = scope["geocrm.request_id"] = f"req_{secrets.token_hex(8)}"
         headers = Headers(scope=scope)
+        if self.proxies:
+            believe(scope, headers, self.proxies)
         path: str = scope["path"]
         limited = path.startswith(("/v1/", "/tiles/"))
-        left, reset_s = self.limits.take(caller(scope, headers)) if limited else (1, WINDOW_S)
+        shown = shown_by(headers) if limited else None
+        left, reset_s = self.limits.take(self._caller(scope, shown)) if limited else (1, WINDOW_S)
         status = 0
 
         async def sending(message: Message) -> None:
@@ -80,7 +86,10 @@ class Edge:
             await handle_unexpected(request, error)(scope, receive, sending)
         finally:
             route = scope.get("route")
-            actor = scope.get("state", {}).get("actor")
+            state = scope.get("state", {})
+            actor = state.get("actor")
+            if shown is not None:
+                self._remember(shown, known=actor is not None or bool(state.get("credential_is_known")), status=status)
             log.info(
                 "request",
                 request_id=request_id,
@@ -92,6 +101,22 @@ class Edge:
                 user_id=getattr(actor, "user_id", None),
                 key_id=getattr(actor, "key_id", None),
             )
+
+    def _caller(self, scope: Scope, shown: bytes | None) -> bytes:
+        """Whose requests are counted together: the key's or session's, else the address's. A credential counts for
+        itself only once it has proved good, so that invented ones gain nothing."""
+        if shown is not None and shown in self.known:
+            return shown
+        client = scope.get("client")
+        return (client[0] if client else "nobody").encode()
+
+    def _remember(self, shown: bytes, *, known: bool, status: int) -> None:
+        if status == 401:
+            self.known.discard(shown)
+        elif known and shown not in self.known:
+            if len(self.known) >= _MOST_BUCKETS:
+                self.known.clear()
+            self.known.add(shown)
 
     def _capped(self, path: str, headers: Headers, receive: Receive) -> Receive:
         most_mb = self.settings.upload_max_mb if path.startswith(_UPLOADS) else BODY_MAX_MB
@@ -146,13 +171,56 @@ def credential(headers: Headers) -> tuple[str, bool] | None:
     return None
 
 
-def caller(scope: Scope, headers: Headers) -> bytes:
-    """Whose requests are counted together: the key's or session's, else the address's."""
+def shown_by(headers: Headers) -> bytes | None:
+    """The digest of the credential that a request carries, good or not."""
     found = credential(headers)
-    if found is not None:
-        return hashlib.sha256(found[0].encode("utf-8", "replace")).digest()
+    return None if found is None else hashlib.sha256(found[0].encode("utf-8", "replace")).digest()
+
+
+Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+
+
+def trusted(given: str) -> Networks:
+    """The networks of the setting GEOCRM_TRUSTED_PROXIES; raises SetupError for what is none."""
+    try:
+        return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in given.split(",") if part.strip())
+    except ValueError as error:
+        raise errors.SetupError(
+            f"GEOCRM_TRUSTED_PROXIES: {error}; write addresses or networks such as 10.0.0.0/8, with commas"
+        ) from None
+
+
+def believe(scope: Scope, headers: Headers, proxies: Networks) -> None:
+    """Where the other side is a trusted proxy, let the request be from whom it says: the last address in
+    X-Forwarded-For that is no trusted proxy itself, because what stands left of it anybody may have written."""
     client = scope.get("client")
-    return (client[0] if client else "nobody").encode()
+    if client is None or not _is_in(client[0], proxies):
+        return
+    address = client[0]
+    hops = ",".join(headers.getlist("x-forwarded-for")).split(",")
+    for hop in reversed([part.strip() for part in hops if part.strip()]):
+        if _address(hop) is None:
+            break
+        address = hop
+        if not _is_in(hop, proxies):
+            break
+    scope["client"] = (address, client[1] if address == client[0] else 0)
+    scheme = headers.get("x-forwarded-proto", "").strip().lower()
+    if scheme in ("http", "https"):
+        scope["scheme"] = scheme
+
+
+def _address(given: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(given)
+    except ValueError:
+        return None
+    return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
+
+
+def _is_in(given: str, networks: Networks) -> bool:
+    found = _address(given)
+    return found is not None and any(found in network for network in networks)
 
 
 def security_headers(settings: Settings) -> list[tuple[str, str]]:

@@ -303,6 +303,7 @@ class Asked:
             if error.sqlstate == "GC403":
                 raise errors.Forbidden(f"This API key may not do this ({error.diag.message_primary}).") from None
             raise
+        self.scope.setdefault("state", {})["credential_is_known"] = True
         if not self.bearer:
             request = Request(self.scope)
             await dependencies.keep_alive(request, dependencies.gate_of(request), self.token)

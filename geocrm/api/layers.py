@@ -313,9 +313,11 @@ def get_layer(session: Reading, actor: CanReadLayers, layer: LayerName) -> objec
     "/layers/{layer}/versions", operation_id="list_layer_versions", response_model=Versions, summary="List versions"
 )
 def list_layer_versions(session: Reading, actor: CanReadLayers, layer: LayerName) -> object:
-    """All versions of a layer, newest first: drafts, scheduled, published, retired."""
+    """All versions of a layer, newest first: published and retired; drafts and scheduled ones for who may draft."""
     found = open_layer(session, layer)
-    return {"data": [_version(session, version) for version in layers.find_versions(session, found.id)]}
+    drafts = layers.may_draft(actor, found)
+    versions = [row for row in layers.find_versions(session, found.id) if drafts or layers.was_published(row)]
+    return {"data": [_version(session, version) for version in versions]}
 
 
 @routes.get(
@@ -338,11 +340,12 @@ def list_areas(
     limit: pages.Limit = 50,
     cursor: pages.Cursor = None,
 ) -> object:
-    """The areas of a version, by id. With `Accept: application/geo+json` a FeatureCollection."""
+    """The areas of a version, by id; those of drafts and scheduled versions for who may draft. With
+    `Accept: application/geo+json` a FeatureCollection."""
     found = open_layer(session, layer)
     chosen = version if version is not None else found.current_version
     if version is not None:
-        layers.get_version(session, found.id, version)
+        layers.require_reading(session, actor, found, version)
     key = pages.read(cursor, int)
     rows: list[tuple[Area, AreaVersion]] = []
     if chosen is not None:
@@ -369,6 +372,7 @@ def get_area(
 ) -> object:
     """An area as a version has it, with its outline; its ETag is for edits in a draft."""
     found = open_layer(session, layer)
+    layers.require_reading(session, actor, found, version)
     area, held = areas.get_area(session, found.id, version, area_id)
     response.headers["ETag"] = etag(held.version)
     return _areas(session, found, [(area, held)], geometry=True)[0]
@@ -548,7 +552,7 @@ def list_named_accounts(
 ) -> object:
     """The customers that you see among those who belong to an area by name, by id."""
     found = open_layer(session, layer)
-    layers.get_version(session, found.id, version)
+    layers.require_reading(session, actor, found, version)
     key = pages.read(cursor, int)
     named = layers.named_accounts(session, found.id, version)
     prefix = "ter" if found.kind == "territories" else "are"

@@ -57,7 +57,7 @@ class WebSettings(Shown):
 
 @routes.post("/sessions", status_code=201, operation_id="sign_in", response_model=Me, summary="Sign in")
 async def sign_in(request: Request, response: Response, login: Login) -> object:
-    """Sets the session cookie (httpOnly, SameSite=Lax). Failures are throttled by account and by address."""
+    """Sets the session cookie (httpOnly, SameSite=Lax). Failures are throttled by account and, later, by address."""
     settings = settings_of(request)
     address = request.client.host if request.client else "unknown"
     most = settings.login_attempts_per_15_min

@@ -29,7 +29,7 @@ from geocrm.api.shapes import (
 )
 from geocrm.crm import customers
 from geocrm.errors import Forbidden, Invalid
-from geocrm.spatial import contradictions, handover, preview, territories
+from geocrm.spatial import contradictions, handover, layers, preview, territories
 
 routes = router("Territories")
 
@@ -266,6 +266,7 @@ def get_coverage(
 ) -> object:
     """Where areas of a version lie over one another, and holes between them, the largest first."""
     found = open_layer(session, layer)
+    layers.require_reading(session, actor, found, version)
     report = preview.coverage(session, found.id, version, limit=limit)
     prefix = "ter" if found.kind == "territories" else "are"
     return {

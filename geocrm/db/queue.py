@@ -27,8 +27,8 @@ def enqueue(
     lock: str | None = None,
     at: datetime | None = None,
 ) -> int:
-    """Queue the handler `name` with JSON arguments; the id of the job, whose row in `jobs` its user may read, or the key
-    `key_id` where it was a key that asked.
+    """Queue the handler `name` with JSON arguments; the id of the job, whose row in `jobs` its user may read, and the
+    key `key_id` where it was a key that asked.
 
     Jobs of one `lock` run one after another, in the order of their ids. `at`: not before that time.
     """

@@ -6,7 +6,7 @@ write only. Named accounts are kept as changes of the version that a version is 
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from sqlalchemy import func, select, text
@@ -82,6 +82,28 @@ def find_versions(session: Session, layer_id: int) -> list[LayerVersion]:
     """All versions of a layer, newest first."""
     found = select(LayerVersion).where(LayerVersion.layer_id == layer_id).order_by(LayerVersion.version.desc())
     return list(session.scalars(found))
+
+
+def was_published(version: LayerVersion) -> bool:
+    """Whether a version is or was in force, so that everybody may read it: no draft, not scheduled, not discarded."""
+    if version.published_at is None or version.status not in ("published", "retired"):
+        return False
+    return version.effective_from is None or version.effective_from <= datetime.now(UTC)
+
+
+def require_reading(session: Session, actor: Actor, layer: Layer, version: int) -> LayerVersion:
+    """The version, where the actor may read it: what is or was in force everybody may, plans those who may draft.
+
+    Raises NotFound, Forbidden."""
+    found = get_version(session, layer.id, version)
+    if not was_published(found):
+        require_drafting(actor, layer)
+    return found
+
+
+def may_draft(actor: Actor, layer: Layer) -> bool:
+    """Whether the actor may draft on this layer."""
+    return actor.may("territories:draft" if layer.kind == "territories" else "trading_areas:write")
 
 
 def require_drafting(actor: Actor, layer: Layer) -> None:

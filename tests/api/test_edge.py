@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.datastructures import Headers
 
 from geocrm.api.app import create_app
 from geocrm.api.dependencies import allowed_of
-from geocrm.api.edge import Limits
+from geocrm.api.edge import Limits, believe, trusted
 from geocrm.api.web import Web
+from geocrm.errors import SetupError
 from geocrm.settings import Settings
 from tests.api.conftest import World
 
@@ -68,6 +70,38 @@ def test_too_many_requests_are_told_when_to_come_back(world: World) -> None:
     assert last["ratelimit-policy"] == '"minute";q=3;w=60'
     assert last["ratelimit"].startswith('"minute";r=0;t=')
     assert client.get("/health").status_code == 200
+
+
+def test_invented_credentials_do_not_evade_the_limit(world: World) -> None:
+    app = create_app(world.database, Settings(home=world.database.settings.home, rate_limit_per_minute=5))
+    with TestClient(app) as client:
+        key = {"Authorization": f"Bearer {world.keys['reader']}"}
+        assert client.get("/v1/customers/nearby?lon=-105&lat=40", headers=key).status_code == 200
+        answers = [client.get("/v1/me", headers={"Authorization": f"Bearer gk_{n}"}).status_code for n in range(6)]
+        assert answers == [401] * 4 + [429] * 2  # the key's first request came from an address as yet
+        assert client.get("/v1/me", headers=key).status_code == 200  # a good one counts for itself
+        cookies = [client.get("/v1/me", headers={"Cookie": f"geocrm_session={n}"}).status_code for n in range(2)]
+        assert cookies == [429, 429]
+
+
+def test_only_trusted_proxies_say_who_asks() -> None:
+    def seen(peer: str, forwarded: str | None, proxies: str, proto: str = "") -> tuple[str, str]:
+        scope = {"client": (peer, 4711), "scheme": "http"}
+        raw = {"x-forwarded-proto": proto} if proto else {}
+        believe(scope, Headers(raw | ({"x-forwarded-for": forwarded} if forwarded else {})), trusted(proxies))
+        return scope["client"][0], scope["scheme"]  # type: ignore[return-value]
+
+    assert seen("203.0.113.9", "198.51.100.1", "10.0.0.0/8", "https") == ("203.0.113.9", "http")
+    assert seen("10.1.2.3", "198.51.100.1", "10.0.0.0/8", "https") == ("198.51.100.1", "https")
+    # what a client wrote itself stands on the left
+    assert seen("10.1.2.3", "1.1.1.1, 198.51.100.1, 10.9.9.9", "10.0.0.0/8")[0] == "198.51.100.1"
+    assert seen("10.1.2.3", "2001:db8::7", "10.0.0.0/8,::1")[0] == "2001:db8::7"
+    assert seen("::ffff:10.1.2.3", "198.51.100.1", "10.0.0.0/8")[0] == "198.51.100.1"
+    assert seen("10.1.2.3", "1.1.1.1, nonsense", "10.0.0.0/8")[0] == "10.1.2.3"
+    assert seen("10.1.2.3", None, "10.0.0.0/8")[0] == "10.1.2.3"
+    assert Settings().trusted_proxies == ""
+    with pytest.raises(SetupError, match="GEOCRM_TRUSTED_PROXIES"):
+        trusted("10.0.0.0/8, everybody")
 
 
 def test_the_counts_of_a_minute_are_bounded() -> None:
