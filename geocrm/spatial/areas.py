@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 from geocrm import errors, filters, ids
 from geocrm.access import Actor
 from geocrm.db import audit
-from geocrm.db.models import Area, AreaSource, AreaVersion, LayerArea, LayerVersion, User
+from geocrm.db.models import Area, AreaSource, AreaVersion, LayerArea, LayerVersion
 from geocrm.db.queries import named
 from geocrm.errors import Invalid, NotFound, PreconditionFailed
-from geocrm.spatial import layers
+from geocrm.spatial import layers, owners
 from geocrm.spatial.outlines import Outline, read_outline
 
 MAX_PRIORITY: Final = 1_000_000
@@ -75,8 +75,9 @@ def put_area(
 
     `geometry`: GeoJSON or shapely (None: no polygon), `rule`: the filter language on attributes (None: no rule),
     `priority`: the higher wins where polygons or rules overlap, `owner_id`, `team_id`: who owns the area from the
-    version's effective time on. `if_match` is the area version that the caller read. Raises NotFound, Forbidden,
-    Conflict (no draft), PreconditionFailed, InvalidGeometry, InvalidFilter, Invalid."""
+    version's effective time on (an active user, a team; a manager gives it to own team's). `if_match` is the area
+    version that the caller read. Raises NotFound, Forbidden, Conflict (no draft), PreconditionFailed, InvalidGeometry,
+    InvalidFilter, Invalid."""
     _, draft = layers.get_draft(session, layer_id, version, actor=actor)
     outline = None
     if geometry is not UNSET and geometry is not None:
@@ -84,14 +85,14 @@ def put_area(
     if rule is not UNSET:
         rule = read_rule(rule)
     return _put(
-        session, draft, area_id, name=name, geometry=geometry if outline is None else outline, rule=rule,
+        session, actor, draft, area_id, name=name, geometry=geometry if outline is None else outline, rule=rule,
         priority=priority, attributes=attributes, owner_id=owner_id, team_id=team_id, if_match=if_match,
     )  # fmt: skip
 
 
 def _put(
-    session: Session, draft: LayerVersion, area_id: int | None, *, name: Any, geometry: Any, rule: Any, priority: Any,
-    attributes: Any, owner_id: Any, team_id: Any, if_match: int | None = None,
+    session: Session, actor: Actor, draft: LayerVersion, area_id: int | None, *, name: Any, geometry: Any, rule: Any,
+    priority: Any, attributes: Any, owner_id: Any, team_id: Any, if_match: int | None = None,
 ) -> PutArea:  # fmt: skip
     before: AreaVersion | None = None
     held: LayerArea | None = None
@@ -117,10 +118,11 @@ def _put(
     if name is not UNSET:
         _check_name(name)
     _check_priority(priority)
-    if owner_id is not UNSET and owner_id is not None and session.get(User, owner_id) is None:
-        raise Invalid(
-            f"There is no user {ids.show('usr', owner_id)}.", errors=[{"pointer": "/owner", "detail": "no such user"}]
-        )
+    standing = (_kept(before, area, "owner_id"), _kept(before, area, "team_id"))
+    owners.check(
+        session, actor, before=standing,
+        owner_id=standing[0] if owner_id is UNSET else owner_id, team_id=standing[1] if team_id is UNSET else team_id,
+    )  # fmt: skip
     notes: tuple[str, ...] = ()
     if isinstance(geometry, Outline):
         notes, geometry = geometry.notes, geometry.geometry
@@ -239,7 +241,7 @@ def import_areas(
             done.rejected.append({"row": line, "external_id": external} | first)
     known = _known_areas(session, layer_id, source)
     held = _held_versions(session, layer_id, version)
-    _check_owners(session, read, done)
+    _check_owners(session, actor, read, done)
     changed: list[tuple[int, dict[str, Any]]] = []
     for external, given in read.items():
         area = known.get(external)
@@ -312,16 +314,22 @@ def _read_row(row: Mapping[str, Any], line: Any, crs: Any, repair: bool, done: A
     return given
 
 
-def _check_owners(session: Session, read: dict[str, dict[str, Any]], done: AreaImport) -> None:
-    wanted = {g["owner_id"] for g in read.values() if g["owner_id"] is not UNSET and g["owner_id"] is not None}
-    if not wanted:
+def _check_owners(session: Session, actor: Actor, read: dict[str, dict[str, Any]], done: AreaImport) -> None:
+    wanted = {
+        name: {given[name] for given in read.values() if given[name] is not UNSET and given[name] is not None}
+        for name in ("owner_id", "team_id")
+    }
+    if not any(wanted.values()):
         return
-    users = set(session.scalars(select(User.id).where(User.id.in_(wanted))))
-    for external in [e for e, g in read.items() if g["owner_id"] in wanted - users]:
-        gone = read.pop(external)
-        done.rejected.append(
-            {"row": gone["row"], "external_id": external, "pointer": "/owner", "detail": "no such user"}
-        )
+    users, teams = owners.eligible(session, actor, wanted["owner_id"], wanted["team_id"])
+    own = " in your team" if actor.role == "manager" else ""
+    for name, eligible, pointer, detail in (
+        ("owner_id", users, "/owner", f"no such active user{own}"),
+        ("team_id", teams, "/team", "no such team" if not own else "no such team that is yours"),
+    ):
+        for external in [e for e, given in read.items() if given[name] in wanted[name] - eligible]:
+            gone = read.pop(external)
+            done.rejected.append({"row": gone["row"], "external_id": external, "pointer": pointer, "detail": detail})
 
 
 def _known_areas(session: Session, layer_id: int, source: str) -> dict[str, Area]:

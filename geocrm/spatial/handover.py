@@ -12,7 +12,7 @@ from geocrm.access import Actor, require
 from geocrm.db import audit
 from geocrm.db.models import Area, User
 from geocrm.errors import Invalid, NotFound
-from geocrm.spatial import ledger
+from geocrm.spatial import ledger, owners
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,21 @@ def set_owner(
     reason: str,
     now: datetime | None = None,
 ) -> Area:
-    """Give an area another owner and team from now on. A manager does so within own team. Raises NotFound, Forbidden,
-    Invalid."""
+    """Give an area another owner and team from now on.
+
+    The owner is active, the team exists; a manager gives areas of own team to people and teams of own team, and to
+    nobody (both None) only an administrator does. Raises NotFound (an unknown or foreign area), Forbidden, Invalid."""
     require(actor, "customers:reassign")
+    if not reason or not reason.strip():
+        raise Invalid("Say why the owner changes.", errors=[{"pointer": "/reason", "detail": "is missing"}])
     area = session.scalar(
         select(Area).where(Area.id == area_id).with_for_update().execution_options(populate_existing=True)
     )
     if area is None:
         raise NotFound(f"There is no area {ids.show('ter', area_id)}.")
-    if owner_id is not None:
-        _user(session, owner_id, actor)
     if actor.role == "manager" and not (area.owner_id in actor.owners or area.team_id in actor.team_ids):
         raise NotFound(f"There is no area {ids.show('ter', area_id)} of your team.")
+    owners.check(session, actor, owner_id=owner_id, team_id=team_id)
     before = {"owner": ids.show("usr", area.owner_id), "team": ids.show("tea", area.team_id)}
     moment = ledger.clock(session, now)[0]
     _write_owner(

@@ -322,6 +322,66 @@ def test_a_manager_publishes_own_teams_territories_only(session: Session, sales:
         sales.publish(sales.draft(), actor_of(session, rep))
 
 
+def test_a_manager_gives_territories_to_own_team_only(session: Session, sales: Sales) -> None:
+    north, south = make_team(session), make_team(session)
+    manager = make_user(session, "manager", team_id=north.id)
+    rep, heir = make_user(session, "rep", team_id=north.id), make_user(session, "rep", team_id=north.id)
+    gone = make_user(session, "rep", team_id=north.id, active=False)
+    other = make_user(session, "rep", team_id=south.id)
+
+    def give(who: Actor, owner: int | None, team: int | None, area: int = sales.west, reason: str = "plan") -> None:
+        handover.set_owner(session, area, owner_id=owner, team_id=team, actor=who, reason=reason, now=day(-1))
+
+    give(SYSTEM, rep.id, north.id)
+    give(SYSTEM, other.id, south.id, sales.east)
+    actor = actor_of(session, manager)
+    nobody = 10**9
+    for owner, team, pointer in (
+        (rep.id, south.id, "/team_id"), (rep.id, nobody, "/team_id"), (None, south.id, "/team_id"),
+        (other.id, north.id, "/owner_id"), (gone.id, north.id, "/owner_id"), (nobody, None, "/owner_id"),
+    ):  # fmt: skip
+        with pytest.raises(Invalid) as refused:
+            give(actor, owner, team)
+        assert refused.value.errors[0]["pointer"] == pointer, (owner, team)
+        draft = sales.draft(actor)
+        with pytest.raises(Invalid) as refused:
+            areas.put_area(
+                session, sales.layer.id, draft, sales.west, actor=actor, owner_id=owner, team_id=team, name="W"
+            )
+        assert refused.value.errors[0]["pointer"] in (pointer, "/owner_id"), (owner, team)
+    with pytest.raises(Forbidden, match="nobody"):
+        give(actor, None, None)
+    with pytest.raises(Forbidden, match="nobody"):
+        areas.put_area(
+            session, sales.layer.id, sales.draft(actor), sales.west, actor=actor, owner_id=None, team_id=None
+        )
+    with pytest.raises(NotFound):
+        give(actor, rep.id, north.id, sales.east)
+    with pytest.raises(Invalid, match="why"):
+        give(actor, heir.id, north.id, reason=" ")
+    for owner, team in ((gone.id, north.id), (rep.id, nobody)):
+        with pytest.raises(Invalid):
+            give(SYSTEM, owner, team)
+    area = session.get(models.Area, sales.west)
+    assert (area.owner_id, area.team_id) == (rep.id, north.id)
+    give(actor, heir.id, north.id)
+    assert (area.owner_id, area.team_id) == (heir.id, north.id)
+    give(actor, None, north.id)
+    give(SYSTEM, None, None)
+    assert (area.owner_id, area.team_id) == (None, None)
+    rows = [
+        {"external_id": "a", "geometry": square(9, 9), "owner_id": rep.id, "team_id": north.id},
+        {"external_id": "b", "geometry": square(9, 9), "owner_id": other.id, "team_id": None},
+        {"external_id": "c", "geometry": square(9, 9), "owner_id": None, "team_id": south.id},
+        {"external_id": "d", "geometry": square(9, 9), "owner_id": gone.id, "team_id": None},
+    ]
+    done = areas.import_areas(session, sales.layer.id, sales.draft(actor), rows, actor=actor, source="gis")
+    assert done.new == 1
+    assert [(r["external_id"], r["pointer"]) for r in done.rejected] == [
+        ("b", "/owner"), ("d", "/owner"), ("c", "/team"),
+    ]  # fmt: skip
+
+
 def test_preview_says_who_moves_and_writes_nothing(session: Session, sales: Sales) -> None:
     rep, other = make_user(session), make_user(session)
     handover.set_owner(session, sales.west, owner_id=rep.id, team_id=None, actor=SYSTEM, reason="plan", now=day(-1))
