@@ -152,6 +152,7 @@ def publish(database: Database, areas: gpd.GeoDataFrame) -> None:
 
         ledger.layers_in_force(session)  # cuts the outlines into pieces, as publishing does
         session.execute(text("ANALYZE areas"))
+    database.dispose()
     with psycopg.connect(database.conninfo("admin"), autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")
@@ -202,7 +203,15 @@ def _most_memory_mb() -> float:
 
 def cpu_seconds(cluster: local.Cluster) -> float:
     """CPU time so far of this process, its ended children, and the server with its ended backends."""
-    time.sleep(0.5)  # a backend whose client has gone takes a moment to end
+    with psycopg.connect(cluster.admin_url("postgres"), autocommit=True) as connection:
+        # only backends that have ended are counted, and one whose client has gone takes a moment to end
+        until = time.monotonic() + 30
+        while time.monotonic() < until and connection.execute(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())"
+        ).fetchone() != (False,):
+            time.sleep(0.2)
+    time.sleep(0.5)
     fields = Path(f"/proc/{cluster.pid()}/stat").read_text().rpartition(")")[2].split()
     server = sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
     return server + sum(os.times()[:4])
