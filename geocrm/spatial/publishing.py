@@ -71,16 +71,19 @@ def publish(
 
     Only what the draft changes is evaluated again: sites in the difference of old and new geometry, customers touched
     by a changed rule or name. What others published since the draft was begun is taken in; where both changed the same
-    area, Conflict is raised, unless `overwrite`. A manager publishes only what concerns own team's territories. Raises
-    NotFound, Forbidden, Conflict, Invalid (no reason). Needs the worker's role."""
+    area, Conflict is raised, unless `overwrite`. A manager publishes only what concerns own team's territories, and
+    re-states only what was own team's all the time since. Raises NotFound, Forbidden, Conflict, Invalid (no reason).
+    Needs the worker's role."""
     if not reason or not reason.strip():
         raise Invalid("Say why you publish this.", errors=[{"pointer": "/reason", "detail": "is missing"}])
     layers.require_publishing(actor, layers.get_layer(session, layer_id))
+    foreign = _foreign_since(session, actor, layer_id, effective_from)
     plan = work_out(
         session, layer_id, version, actor=actor, effective_from=effective_from, overwrite=overwrite, now=now,
         reason=reason,
     )  # fmt: skip
     _require_own_areas(session, actor, layer_id, version, plan.parent)
+    _require_own_past(session, plan, foreign)
     moved, rebased = count_moves(session)
     rows = 0
     if plan.in_force is not None:
@@ -317,6 +320,45 @@ def _require_own_areas(session: Session, actor: Actor, layer_id: int, version: i
             raise Forbidden(
                 f"You publish your own team's territories; {area.name!r} is not, or would not be, your team's."
             )
+
+
+def _foreign_since(session: Session, actor: Actor, layer_id: int, effective_from: datetime | None) -> dict[int, str]:
+    """Areas by id that are not of a manager's team, or were another's at some time since `effective_from`; asked before
+    owners are written anew. Nothing for whom it does not bind."""
+    if effective_from is None or not _bound_to_team(actor):
+        return {}
+    session.execute(select(Layer.id).where(Layer.id == layer_id).with_for_update())
+    rows = session.execute(
+        text(named("territories_layers", "foreign_since")),
+        {"layer": layer_id, "begin": effective_from, "owners": list(actor.owners), "teams": list(actor.team_ids)},
+    )
+    return {row.id: row.name for row in rows}
+
+
+def _require_own_past(session: Session, plan: Plan, foreign: Mapping[int, str]) -> None:
+    """Raise Forbidden where a version for a time past changes what holds or held of a foreign area since then."""
+    if not foreign or plan.effective_from >= plan.now:
+        return
+    values: dict[str, Any] = {
+        "layer": plan.layer.id, "version": plan.version, "begin": plan.effective_from, "now": plan.now,
+        "recorded": plan.recorded,
+    }  # fmt: skip
+    held = session.execute(text(named("territories_layers", "was_in_force")), values).all()
+    versions: list[int | None] = [row.version for row in held]
+    if not any(row.valid_from <= plan.effective_from for row in held):
+        versions.append(None)  # nothing was in force at first
+    changed: set[int] = set()
+    for former in versions:
+        rows = session.execute(text(named("territories_layers", "changed_areas")), values | {"parent": former})
+        changed |= {row.area_id for row in rows}
+    if plan.in_force is not None:
+        changed |= set(session.scalars(text(named("territories", "moved_since")), values))
+    hurt = sorted(changed & foreign.keys())
+    if hurt:
+        raise Forbidden(
+            f"You re-state only your own team's past; from {plan.effective_from:%Y-%m-%d} on this would change "
+            f"{foreign[hurt[0]]!r}, which is not, or was not then, your team's."
+        )
 
 
 def require_reach(session: Session, actor: Actor, plan: Plan) -> None:

@@ -322,6 +322,47 @@ def test_a_manager_publishes_own_teams_territories_only(session: Session, sales:
         sales.publish(sales.draft(), actor_of(session, rep))
 
 
+def test_a_manager_restates_own_teams_past_only(session: Session, sales: Sales) -> None:
+    north, south = make_team(session), make_team(session)
+    manager = make_user(session, "manager", team_id=north.id)
+    for area, team in ((sales.west, north), (sales.east, south)):
+        handover.set_owner(session, area, owner_id=None, team_id=team.id, actor=SYSTEM, reason="plan", now=day(-60))
+    theirs = make_customer(session, 2.5, 0.5)
+    sales.evaluate(theirs)
+    draft = sales.draft()  # the other team's territory grows five days ago
+    areas.put_area(session, sales.layer.id, draft, sales.east, actor=SYSTEM, geometry=box(1, 0, 3, 1))
+    sales.publish(draft, effective_from=day(-5))
+    assert (sales.of(theirs, day(-6)), sales.of(theirs, day(-4))) == ([(None, "none")], [(sales.east, "polygon")])
+    actor = actor_of(session, manager)
+
+    def restate(begin: datetime) -> territories.Published:
+        draft = sales.draft(actor)
+        areas.put_area(session, sales.layer.id, draft, sales.west, actor=actor, name=f"West {draft}")
+        return sales.publish(draft, actor, effective_from=begin)
+
+    with pytest.raises(Forbidden, match=r"own team's past.*East"), session.begin_nested():
+        restate(day(-20))  # would take the other team's growth back to then
+    assert sales.of(theirs, day(-6)) == [(None, "none")]
+    with pytest.raises(Forbidden, match="East"), session.begin_nested():
+        restate(START - timedelta(days=9))
+    assert restate(day(-3)).effective_from == day(-3)
+    assert restate(day(3)).status == "scheduled"
+    mine = make_customer(session, 0.5, 0.5)
+    sales.evaluate(mine)
+    draft = sales.draft()  # a customer named for the other team until yesterday
+    layers.name_accounts(session, sales.layer.id, draft, [(mine.id, sales.east)], actor=SYSTEM)
+    sales.publish(draft, effective_from=day(-2))
+    draft = sales.draft()
+    layers.unname_accounts(session, sales.layer.id, draft, [mine.id], actor=SYSTEM)
+    sales.publish(draft, effective_from=day(-1))
+    with pytest.raises(Forbidden, match="East"), session.begin_nested():
+        restate(day(-1.5))
+    assert sales.of(mine, day(-1.5)) == [(sales.east, "named")]
+    handover.set_owner(session, sales.east, owner_id=None, team_id=north.id, actor=SYSTEM, reason="plan", now=day(-0.5))
+    with pytest.raises(Forbidden, match="was not then"), session.begin_nested():
+        restate(day(-1.5))  # it was the other team's then
+
+
 def test_a_manager_gives_territories_to_own_team_only(session: Session, sales: Sales) -> None:
     north, south = make_team(session), make_team(session)
     manager = make_user(session, "manager", team_id=north.id)

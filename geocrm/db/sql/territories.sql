@@ -195,6 +195,16 @@ FROM ledger_new n LEFT JOIN assignments a ON a.customer_id = n.customer_id AND a
 WHERE n.valid_from <= CAST(:moment AS timestamptz) AND n.valid_to > CAST(:moment AS timestamptz)
   AND (a.area_id IS DISTINCT FROM n.area_id OR a.basis IS DISTINCT FROM n.basis)
 
+-- name: moved_since
+-- Areas that lose or gain a site for some time from `begin` to `now`.
+SELECT DISTINCT x.area_id
+FROM ledger_new n JOIN assignments a ON a.customer_id = n.customer_id AND a.site_id = n.site_id
+  AND a.layer_id = CAST(:layer AS bigint) AND a.superseded_at IS NULL AND a.area_id IS DISTINCT FROM n.area_id
+  AND greatest(a.valid_from, n.valid_from, CAST(:begin AS timestamptz))
+    < least(coalesce(a.valid_to, 'infinity'), n.valid_to, CAST(:now AS timestamptz))
+CROSS JOIN LATERAL (VALUES (a.area_id), (n.area_id)) AS x (area_id)
+WHERE x.area_id IS NOT NULL
+
 -- name: write
 -- Supersede the rows that no longer hold and write the new ones. A row that only ends at another time keeps its
 -- version, actor and reason.

@@ -135,6 +135,25 @@ JOIN areas r ON r.id = x.area_id
 LEFT JOIN area_versions v ON v.area_id = x.area_id AND v.version = x.area_version
 ORDER BY r.id
 
+-- name: foreign_since
+-- Areas with a past that are not of these owners or teams, or were another's at some time since `begin`.
+SELECT r.id, r.name FROM areas r
+WHERE r.layer_id = CAST(:layer AS bigint) AND EXISTS (SELECT FROM area_periods d WHERE d.area_id = r.id)
+  AND (NOT (coalesce(r.owner_id = ANY (CAST(:owners AS bigint[])), false)
+            OR coalesce(r.team_id = ANY (CAST(:teams AS bigint[])), false))
+    OR EXISTS (
+      SELECT FROM area_owners o WHERE o.area_id = r.id AND coalesce(o.valid_to, 'infinity') > CAST(:begin AS timestamptz)
+        AND (o.owner_id IS NOT NULL OR o.team_id IS NOT NULL)
+        AND NOT (coalesce(o.owner_id = ANY (CAST(:owners AS bigint[])), false)
+                 OR coalesce(o.team_id = ANY (CAST(:teams AS bigint[])), false))))
+
+-- name: was_in_force
+-- Versions in force at some time from `begin` to `now`, as known before what is recorded at `recorded`.
+SELECT p.version, p.valid_from FROM layer_periods p
+WHERE p.layer_id = CAST(:layer AS bigint) AND p.recorded_at < CAST(:recorded AS timestamptz)
+  AND (p.superseded_at IS NULL OR p.superseded_at >= CAST(:recorded AS timestamptz))
+  AND p.valid_from <= CAST(:now AS timestamptz) AND coalesce(p.valid_to, 'infinity') > CAST(:begin AS timestamptz)
+
 -- name: owners_end
 -- The owner that a version sets counts from its time on; what was recorded for later gives way.
 WITH setting AS (
