@@ -31,4 +31,4 @@ USER geocrm
 VOLUME /var/lib/geocrm
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["geocrm", "ready"]
-CMD ["sh", "-c", "geocrm migrate && exec uvicorn geocrm.api.app:app --host 0.0.0.0 --port \"$PORT\" --no-access-log --no-server-header --timeout-graceful-shutdown 10"]
+CMD ["sh", "-c", "geocrm migrate && exec uvicorn geocrm.api.app:app --host 0.0.0.0 --port \"$PORT\" --no-access-log --no-server-header --no-proxy-headers --timeout-graceful-shutdown 10"]

@@ -55,7 +55,7 @@ export interface paths {
         put?: never;
         /**
          * Sign in
-         * @description Sets the session cookie (httpOnly, SameSite=Lax). Failures are throttled by account and by address.
+         * @description Sets the session cookie (httpOnly, SameSite=Lax). Failures are throttled by account and, later, by address.
          */
         post: operations["sign_in"];
         delete?: never;
@@ -207,7 +207,8 @@ export interface paths {
         post?: never;
         /**
          * Delete a site
-         * @description The ledger keeps its history; answers with the customer whole.
+         * @description The ledger keeps its history; answers with the customer whole. 409 for a site that has sales, for whose territory
+         *     it stands (sales without a site are the primary one's): change its address or label instead.
          */
         delete: operations["delete_site"];
         options?: never;
@@ -592,7 +593,7 @@ export interface paths {
         };
         /**
          * List versions
-         * @description All versions of a layer, newest first: drafts, scheduled, published, retired.
+         * @description All versions of a layer, newest first: published and retired; drafts and scheduled ones for who may draft.
          */
         get: operations["list_layer_versions"];
         put?: never;
@@ -612,7 +613,8 @@ export interface paths {
         };
         /**
          * List areas
-         * @description The areas of a version, by id. With `Accept: application/geo+json` a FeatureCollection.
+         * @description The areas of a version, by id; those of drafts and scheduled versions for who may draft. With
+         *     `Accept: application/geo+json` a FeatureCollection.
          */
         get: operations["list_areas"];
         put?: never;
@@ -1503,7 +1505,7 @@ export interface paths {
         };
         /**
          * List jobs
-         * @description Your own, your team's, or all; newest first.
+         * @description Your own, those of your team's reps and managers, or all; newest first. A key reads those that it started.
          */
         get: operations["list_jobs"];
         put?: never;
@@ -1523,7 +1525,7 @@ export interface paths {
         };
         /**
          * One job
-         * @description Ask again until its status is done or failed.
+         * @description Ask again until its status is done or failed. A key without `customers:read` is not told the result.
          */
         get: operations["get_job"];
         put?: never;
@@ -5499,6 +5501,25 @@ export interface operations {
             };
             /** @description Not allowed */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9634,6 +9655,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Conflicts with the present state */
             409: {
                 headers: {
@@ -10472,6 +10512,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Conflicts with the present state */
             409: {
                 headers: {
@@ -10871,6 +10930,25 @@ export interface operations {
             };
             /** @description Not allowed */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11966,6 +12044,25 @@ export interface operations {
             };
             /** @description Not allowed */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -15171,6 +15268,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Conflicts with the present state */
             409: {
                 headers: {
@@ -16481,6 +16597,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Conflicts with the present state */
             409: {
                 headers: {
@@ -17337,6 +17472,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Conflicts with the present state */
             409: {
                 headers: {
@@ -18050,6 +18204,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Conflicts with the present state */
             409: {
                 headers: {
@@ -18590,6 +18763,25 @@ export interface operations {
             };
             /** @description Not allowed */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -19246,6 +19438,25 @@ export interface operations {
             };
             /** @description Not allowed */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
