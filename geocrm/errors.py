@@ -79,6 +79,13 @@ class Conflict(GeocrmError):
     slug = "conflict"
 
 
+class TryAgain(Conflict):
+    """Somebody else is changing the same things; nothing was changed here, try again."""
+
+    slug = "try-again"
+    retry_after_s = 1
+
+
 class PreconditionFailed(GeocrmError):
     """Somebody changed it since you read it."""
 

@@ -79,7 +79,7 @@ def answer(request: Request, error: errors.GeocrmError) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, errors.TooManyRequests):
+    if isinstance(error, errors.TooManyRequests | errors.TryAgain):
         headers["Retry-After"] = str(max(1, error.retry_after_s))
     return problem(
         request,
@@ -109,8 +109,8 @@ def translate(error: sqlalchemy.exc.SQLAlchemyError | psycopg.Error) -> errors.G
     state = getattr(origin, "sqlstate", None) or ""
     if state == "57014":
         return errors.Unavailable("This took too long and was stopped: narrow the filter or the area.")
-    if state in ("40001", "40P01", "55P03"):
-        return errors.Conflict("Somebody else is changing the same things; try again.")
+    if state in ("40001", "40P01", "55P03"):  # serialization failure, deadlock, lock not to be had
+        return errors.TryAgain()
     if state in ("53100", "53200", "53300"):
         return errors.Unavailable("The database is out of room; reading still works.")
     if state == "23505":

@@ -7,12 +7,16 @@ import sys
 import time
 from collections.abc import Callable
 
+import procrastinate
 import psycopg
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from geocrm import jobs
+from geocrm.crm import changes
 from geocrm.db import audit, models, queue
 from geocrm.db.engine import Database
 from geocrm.errors import Invalid
@@ -59,6 +63,49 @@ def test_what_a_job_refuses_its_user_reads(client: Clients, world: World, monkey
     assert client("other").get(f"/v1/jobs/job_{number}").status_code == 404
     assert client("administrator").get(f"/v1/jobs/job_{number}").status_code == 200
     assert [job["id"] for job in client("other").get("/v1/jobs").json()["data"]] == []
+
+
+DEADLOCK = text("DO 'BEGIN RAISE EXCEPTION USING ERRCODE = ''40P01'', MESSAGE = ''deadlock detected''; END'")
+
+
+def test_a_request_that_ends_in_a_deadlock_is_told_to_try_again(
+    client: Clients, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rep, path = client("rep"), f"/v1/customers/cus_{world.ids['Alpine']}"
+    before = rep.get(path).json()
+    with monkeypatch.context() as patched:
+        patched.setattr(changes, "_follow", lambda session, *_: session.execute(DEADLOCK))
+        lost = rep.patch(path, json={"name": "Never"}, headers={"If-Match": "*"})
+    assert (lost.status_code, lost.headers["retry-after"]) == (409, "1"), lost.text
+    assert lost.headers["content-type"] == "application/problem+json"
+    assert lost.json()["type"].endswith("/try-again")
+    assert rep.get(path).json() == before
+    assert rep.patch(path, json={"name": "Alpine Outfitters 2"}, headers={"If-Match": "*"}).status_code == 200
+
+
+def test_a_job_that_ends_in_a_deadlock_is_done_again(
+    new_database: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, tries = new_database(), []
+
+    def work(session: Session, args: object) -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            session.execute(DEADLOCK)
+        return "done"
+
+    monkeypatch.setitem(jobs.HANDLERS, "test.deadlock", jobs.Handler("test.deadlock", work=work))
+    with database.writing() as session:
+        number = queue.enqueue(session, "test.deadlock", {})
+    with pytest.raises(OperationalError) as lost:
+        jobs.run_job(database, "test.deadlock", number, {})
+    assert job_of(database, number).status == "queued"
+    job = procrastinate.jobs.Job(
+        id=number, queue="q", lock=None, queueing_lock=None, task_name="test.deadlock", attempts=1
+    )
+    assert jobs.RETRY.get_retry_decision(exception=lost.value, job=job) is not None  # the queue does it again
+    jobs.run_job(database, "test.deadlock", number, {})
+    assert job_of(database, number).result == "done"
 
 
 def test_audit_entries_are_sealed_and_a_change_shows(new_database: Callable[[], Database]) -> None:
