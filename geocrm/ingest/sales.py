@@ -81,12 +81,15 @@ class Sales:
         session.execute(text("ANALYZE import_stage"))
         context.run(SQL, "orders")
         self._turn_away(source)
+        with_lines = bool(given & {"product", "product_name", "line_no", "quantity", "unit_price"})
+        if not with_lines:
+            self._without_lines(source)
+        self._create()
         context.progress("writing sales")
         if "place" in given:
             context.run(SQL, "unknown_places")
         context.run(SQL, "lines")
         session.execute(text("ANALYZE import_lines, import_orders"))
-        with_lines = bool(given & {"product", "product_name", "line_no", "quantity", "unit_price"})
         context.run(
             SQL,
             "heads",
@@ -100,8 +103,6 @@ class Sales:
             },
         )
         session.execute(text("ANALYZE import_heads"))
-        if not with_lines:
-            self._without_lines(source)
         context.run(SQL, "changed_sales", {"with_lines": "true" if with_lines else "false"})
         context.run(SQL, "keep_changed")
         context.run(SQL, "delete_changed")
@@ -123,25 +124,35 @@ class Sales:
         }
         if not reasons:
             return
+        self._reject(source, reasons)
+
+    def _create(self) -> None:
+        """What the remaining lines name and nobody knows, where that is asked for: undo finds it with these lines."""
+        context = self.context
+        if context.recipe.create_customers:
+            owner = None if context.actor.sees_all else context.actor.user_id
+            context.run(SQL, "create_customers", owner_id=owner)
+        if context.recipe.create_products:
+            context.run(SQL, "create_products")
+
+    def _reject(self, source: Source, reasons: dict[int, dict[str, str]]) -> None:
+        context = self.context
         context.rejected.add_lines(source, reasons)
         delete_lines(context.session, reasons)
-        for table in ("import_orders", "import_heads"):
-            context.session.execute(
-                text(
-                    f"DELETE FROM {table} o "
-                    "WHERE NOT EXISTS (SELECT FROM import_stage s WHERE s.external_id = o.external_id)"
-                )
+        context.session.execute(
+            text(
+                "DELETE FROM import_orders o WHERE NOT EXISTS (SELECT FROM import_stage s WHERE s.external_id = "
+                "o.external_id)"
             )
+        )
 
     def _turn_away(self, source: Source) -> None:
         context = self.context
         session, columns = context.session, context.recipe.columns
         customer, product = columns.get("customer", "customer"), columns.get("product", "product")
-        if context.recipe.create_customers:
-            owner = None if context.actor.sees_all else context.actor.user_id
-            context.run(SQL, "create_customers", owner_id=owner)
         reasons: dict[int, dict[str, str]] = {}
-        for line, said in context.run(SQL, "unknown_customers").all():
+        unknown = [] if context.recipe.create_customers else context.run(SQL, "unknown_customers").all()
+        for line, said in unknown:
             reasons.setdefault(line, {}).update(
                 {customer: f"customer {said!r} of source {context.source!r} is not known; import it first"}
             )
@@ -159,10 +170,9 @@ class Sales:
             for line in context.run(SQL, "foreign_customers", **sight).scalars():
                 reasons.setdefault(line, {}).update({customer: "this customer is not one of your team's"})
         context.run(SQL, "products")
-        if context.recipe.create_products:
-            context.run(SQL, "create_products")
         spoiled: set[str] = set()
-        for line, said, external_id in context.run(SQL, "unknown_products").all():
+        without = [] if context.recipe.create_products else context.run(SQL, "unknown_products").all()
+        for line, said, external_id in without:
             reasons.setdefault(line, {}).update(
                 {product: f"product {said!r} is not known; import it first, or create it with create_products"}
             )
@@ -175,13 +185,5 @@ class Sales:
             reasons.setdefault(
                 line, {columns.get("external_id", "external_id"): f"another line of sale {external_id!r} was rejected"}
             )
-        if not reasons:
-            return
-        context.rejected.add_lines(source, reasons)
-        delete_lines(session, reasons)
-        session.execute(
-            text(
-                "DELETE FROM import_orders o WHERE NOT EXISTS (SELECT FROM import_stage s WHERE s.external_id = "
-                "o.external_id)"
-            )
-        )
+        if reasons:
+            self._reject(source, reasons)

@@ -117,6 +117,45 @@ def test_lines_that_contradict_each_other(shop: Desk) -> None:
     assert "different currencies" in shop.rejected(summary)
 
 
+MADE = ("customers", "customer_sources", "products", "product_sources", "sales", "sale_lines", "sale_sources")
+
+
+def test_rejected_sales_create_nothing(shop: Desk) -> None:
+    before = shop.snapshot()
+    file = SALES.replace("S1,A", "S1,Y").replace("9.90,EUR", "9.90,USD").replace("S2,B", "S2,Z")
+    summary = shop.run(file, "sales", source="s", create_customers=True, create_products=True)
+    assert (summary["counts"]["new"], summary["counts"]["rejected"]) == (1, 2)
+    # Y and the bike are of the rejected sale alone; the helmet was first named there, and is sold to Z too
+    assert shop.rows("SELECT external_id FROM customer_sources ORDER BY 1") == [("A",), ("B",), ("Z",)]
+    assert shop.rows("SELECT external_id FROM product_sources") == [("helmet",)]
+    shop.undo(summary)
+    after = shop.snapshot()
+    assert {table: after[table] for table in MADE} == {table: before[table] for table in MADE}
+
+
+def test_undo_takes_what_the_sales_created(shop: Desk) -> None:
+    before = shop.snapshot()
+    file = SALES.replace("S1,A", "S1,Y").replace("S2,B", "S2,Y")
+    broken = "S0,Y,2026-01-04,bike,Road bike,Bikes,1,5,0,EUR,1\nS0,Y,2026-01-04,helmet,Helmet,Gear,1,5,0,USD,1\n"
+    head, lines = file.split("\n", 1)
+    summary = shop.run(f"{head}\n{broken}{lines}", "sales", source="s", create_customers=True, create_products=True)
+    assert (summary["counts"]["new"], summary["counts"]["rejected"]) == (3, 2)
+    assert shop.one("SELECT count(*) FROM customers") == 3
+    assert shop.one("SELECT count(*) FROM products") == 2
+    shop.undo(summary)
+    after = shop.snapshot()
+    assert {table: after[table] for table in MADE} == {table: before[table] for table in MADE}
+
+
+def test_a_sum_that_is_turned_away_creates_no_customer(shop: Desk) -> None:
+    shop.run(SALES, "sales", source="s", create_products=True)
+    before = shop.snapshot()
+    head = "Order Number,Customer ID,Order Date,Amount,Currency\n"
+    summary = shop.run(head + "S1,Y,2026-01-05 10:00,5,EUR\n", "sales", source="s", create_customers=True)
+    assert summary["counts"]["rejected"] == 1
+    assert shop.snapshot() == before
+
+
 def test_german_sales(shop: Desk) -> None:
     file = "Auftragsnr.;Kundennr.;Datum;Betrag\n1;A;31.01.2026 14:05;1.234,50 €\n2;B;01.02.2026;-12,5\n"
     assert shop.counts(

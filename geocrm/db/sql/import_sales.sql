@@ -18,6 +18,7 @@ ORDER BY g.first_line) AS o
 
 -- name: create_customers
 -- Customers that only the sales know, as active organisations named by their id. Returns nothing.
+-- Runs when every line that is turned away is gone, so that each is kept with a line that is stored.
 WITH wanted AS (
   SELECT o.customer, min(o.first_line) AS line_no, nextval(pg_get_serial_sequence('customers', 'id')) AS id
   FROM import_orders o WHERE o.customer_id IS NULL AND o.customers = 1 GROUP BY o.customer
@@ -50,18 +51,22 @@ WHERE NOT (COALESCE(c.owner_id = ANY (CAST(:owners AS bigint[])), false) OR c.te
 -- name: products
 -- Each product of the file once, by the source's id, else by SKU.
 CREATE TEMP TABLE import_products ON COMMIT DROP AS
-SELECT g.product, g.first_line, COALESCE(ps.product_id, sku.id) AS product_id
-FROM (SELECT COALESCE(product, product_name) AS product, min(line_no) AS first_line FROM import_stage
-      WHERE COALESCE(product, product_name) IS NOT NULL GROUP BY 1) AS g
+SELECT g.product, COALESCE(ps.product_id, sku.id) AS product_id
+FROM (SELECT DISTINCT COALESCE(product, product_name) AS product FROM import_stage
+      WHERE COALESCE(product, product_name) IS NOT NULL) AS g
 LEFT JOIN product_sources ps ON ps.source = CAST(:source AS text) AND ps.external_id = g.product
 LEFT JOIN LATERAL (SELECT p.id FROM products p WHERE p.sku = g.product ORDER BY p.id LIMIT 1) AS sku ON true
 
 -- name: create_products
+-- Products that only the sales know, from the first line of theirs that is stored. Runs after all lines are turned away.
 WITH wanted AS (
   SELECT o.*, nextval(pg_get_serial_sequence('products', 'id')) AS id
-  FROM (SELECT i.product, i.first_line, s.product_name, s.category, s.unit_price, s.unit_cost, s.currency
-        FROM import_products i JOIN import_stage s ON s.line_no = i.first_line WHERE i.product_id IS NULL
-        ORDER BY i.first_line) AS o
+  FROM (SELECT i.product, g.first_line, s.product_name, s.category, s.unit_price, s.unit_cost, s.currency
+        FROM import_products i
+        JOIN (SELECT COALESCE(product, product_name) AS product, min(line_no) AS first_line FROM import_stage GROUP BY 1) AS g
+          ON g.product = i.product
+        JOIN import_stage s ON s.line_no = g.first_line WHERE i.product_id IS NULL
+        ORDER BY g.first_line) AS o
 ), made AS (
   INSERT INTO products (id, sku, name, category, unit_price, unit_cost, currency, batch_id)
   SELECT id, product, COALESCE(product_name, product), category, unit_price, unit_cost, currency, CAST(:batch_id AS bigint)
@@ -119,10 +124,11 @@ LEFT JOIN place_sources ps ON ps.source = CAST(:source AS text) AND ps.external_
 
 -- name: without_lines
 -- Known sales of which the file gives a sum alone that is not the sum of their lines.
-SELECT s.line_no, l.amount FROM import_stage s JOIN import_heads h USING (external_id)
+SELECT s.line_no, l.amount FROM import_stage s JOIN import_orders o USING (external_id)
+JOIN (SELECT external_id, sum(amount) AS amount FROM import_stage GROUP BY external_id) AS t USING (external_id)
 JOIN LATERAL (SELECT sum(sl.amount) AS amount FROM sale_lines sl
-              WHERE sl.customer_id = h.old_customer_id AND sl.sale_id = h.id) AS l ON l.amount <> h.amount
-WHERE NOT h.is_new
+              WHERE sl.customer_id = o.old_customer_id AND sl.sale_id = o.sale_id) AS l ON l.amount <> t.amount
+WHERE NOT o.is_new
 
 -- name: changed_sales
 -- Known sales that differ, with what they were.
