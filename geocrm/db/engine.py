@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
-from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -72,6 +72,21 @@ class Database:
         for name in ("reading_engine", "writing_engine"):
             if name in self.__dict__:
                 self.__dict__.pop(name).dispose()
+
+
+@contextmanager
+def expecting_many_rows(session: Session) -> Iterator[None]:
+    """Within the block joins are hashed: for statements that read much of what a reader sees.
+
+    The planner cannot tell how many rows a policy lets through. It takes them for few and joins them in loops, which
+    takes minutes where an administrator sees everything.
+    """
+    session.execute(text("SET LOCAL enable_nestloop = off"))
+    try:
+        yield
+    finally:
+        if session.is_active:
+            session.execute(text("SET LOCAL enable_nestloop = on"))
 
 
 def open_database(settings: Settings) -> Database:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from geocrm import access
 from geocrm.access import Actor
+from geocrm.db.engine import expecting_many_rows
 from geocrm.db.queries import named
 from geocrm.spatial import layers, publishing
 
@@ -127,7 +128,7 @@ def preview(
         moment = max(plan.effective_from, plan.now)
         counts = session.execute(text(named("territories_reading", "preview_counts")), {"moment": moment}).all()
         session.execute(text("GRANT SELECT ON ledger_moves TO geocrm_api"))
-        with access.as_user(session, actor):
+        with access.as_user(session, actor), expecting_many_rows(session):
             rows = session.execute(text(named("territories_reading", "preview_moves")), {"limit": limit}).all()
             moving = [Move(**row._mapping) for row in rows]
             seen = session.scalar(text(named("territories_reading", "preview_seen"))) or 0

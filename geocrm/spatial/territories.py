@@ -14,6 +14,7 @@ import numpy as np
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from geocrm.db.engine import expecting_many_rows
 from geocrm.db.queries import named
 from geocrm.errors import Invalid, TooLarge
 from geocrm.spatial.ledger import evaluate, evaluate_bulk
@@ -185,7 +186,8 @@ def sales_by_territory(
     query = named("territories_reading", "sales_by_territory").replace("{schema}", schema)
     query = query.replace("{hidden}", "s.site_hidden" if schema == "visible" else "false")
     values = {"layer": layer_id, "start": start, "end": end, "period": period, "moment": moment}
-    return [TerritorySales(**row._mapping) for row in session.execute(text(query), values)]
+    with expecting_many_rows(session):
+        return [TerritorySales(**row._mapping) for row in session.execute(text(query), values)]
 
 
 def facts(session: Session) -> str:
