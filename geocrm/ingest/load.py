@@ -37,7 +37,7 @@ from geocrm.access import SYSTEM, Actor
 from geocrm.db import audit, reach
 from geocrm.db.engine import Database, open_database
 from geocrm.db.models import ImportBatch
-from geocrm.errors import Conflict, GeocrmError, Invalid, NotFound
+from geocrm.errors import Conflict, GeocrmError, Invalid, InvalidFile, NotFound
 from geocrm.ingest import cells, columns, customers, formats, recipes
 from geocrm.ingest.columns import Plan, Prepared
 from geocrm.ingest.formats import Chunk, Source
@@ -185,7 +185,7 @@ def _open(batch: ImportBatch, uploads: Path) -> Source:
     recipe = recipes.from_dict(batch.recipe, kind=batch.kind)
     path = uploads / str(batch.file_path)
     if batch.file_path is None or not path.is_file():
-        raise Conflict("The uploaded file is gone. Upload it again.")
+        raise InvalidFile("The uploaded file is gone; upload it again.")
     return formats.open_file(path, name=batch.file_name, options=recipe.reading)
 
 
@@ -336,6 +336,7 @@ def run(
     """
     database = database or open_database(get_settings())
     progress = Progress(database, batch_id, listener)
+    begun = False
     try:
         with database.writing() as session:
             if not session.scalar(
@@ -349,15 +350,16 @@ def run(
                 return summary(session, batch_id)
             session.expunge(batch)
             progress.begin()
+            begun = True
             _run(session, batch, database, progress, dry_run=dry_run)
             done = summary(session, batch_id)
         if not dry_run and batch.file_path is not None:
             (database.settings.uploads / batch.file_path).unlink(missing_ok=True)
         return done
-    except Conflict:
-        raise
     except GeocrmError as error:
-        progress.fail({"title": error.title, "detail": error.detail, "errors": error.errors})
+        # a conflict before it began is somebody else's run, or one that is over: that is left as it is
+        if begun or not isinstance(error, Conflict):
+            progress.fail({"title": error.title, "detail": error.detail, "errors": error.errors})
         raise
     except Exception as error:
         said = reach.explain(error) if isinstance(error, psycopg.OperationalError | OperationalError) else None
