@@ -125,7 +125,13 @@ class Customers:
         has_parents = "parent" in given
         slots = {"parent": "NULL::bigint", "parent_join": ""}
         if has_parents:
-            context.run(SQL, "parents")
+            context.run(
+                SQL,
+                "parents",
+                sees_all=context.actor.sees_all,
+                owners=list(context.actor.owners),
+                territories=list(context.actor.territories),
+            )
             self._bad_parents()
             slots = {
                 "parent": "up.parent_id",
@@ -181,7 +187,7 @@ class Customers:
             foreign = context.run(
                 SQL, "drop_foreign", owners=list(context.actor.owners), territories=list(context.actor.territories)
             ).scalars()
-            reasons |= {line: {label: "this customer is not one of your team's"} for line in foreign}
+            reasons |= {line: {label: "you cannot import a customer of this id"} for line in foreign}
         self._reject(source, reasons)
 
     def _taken_sites(self, source: Source) -> None:
@@ -346,20 +352,18 @@ def attributes_json(prepared: Prepared, context: Context) -> Any:
 
 
 def owner_ids(prepared: Prepared, context: Context) -> Any:
-    """Owners by e-mail, name or usr_ id → user ids; unknown ones are flagged. A manager's own customers where none is
-    said.
+    """Owners by e-mail, name or usr_ id → user ids; unknown ones are flagged, and for a manager those of other
+    teams. A manager's own customers where none is said or known.
     """
     values, count = prepared.values, len(prepared.chunk.table)
     result: Any = None
     if "owner" in values:
         result, unknown = user_ids(values["owner"], context)
+        if not context.actor.sees_all:  # people of other teams read as people whom nobody knows
+            ours = pc.is_in(result, pa.array(context.actor.owners, pa.int64()))
+            unknown = unknown | mask_of(pc.and_(pc.is_valid(result), pc.invert(ours)))
+            result = pc.if_else(ours, result, pa.scalar(None, pa.int64()))
         prepared.flag(unknown, "owner_unknown")
-        if not context.actor.sees_all:
-            foreign = mask_of(
-                pc.and_(pc.is_valid(result), pc.invert(pc.is_in(result, pa.array(context.actor.owners, pa.int64()))))
-            )
-            label = context.recipe.columns.get("owner", "owner")
-            prepared.reject(foreign, label, "this owner is not one of your team", values["owner"])
     if not context.actor.sees_all and context.actor.user_id is not None:
         own = pa.scalar(context.actor.user_id, pa.int64())
         result = pc.fill_null(result, own) if result is not None else pa.repeat(own, count)

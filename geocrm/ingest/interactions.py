@@ -97,16 +97,19 @@ class Interactions:
         context = self.context
         label = context.recipe.columns.get("customer", "customer")
         reasons = {
-            line: {label: f"customer {said!r} of source {context.source!r} is not known; import it first"}
-            for line, said in context.run(SQL, "interaction_unknown").all()
+            line: {label: context.not_known(said)} for line, said in context.run(SQL, "interaction_unknown").all()
         }
         if not context.actor.sees_all:
             sight: dict[str, Any] = {
                 "owners": list(context.actor.owners),
                 "territories": list(context.actor.territories),
             }
-            for line in context.run(SQL, "interaction_foreign", **sight).scalars():
-                reasons[line] = {label: "this customer is not one of your team's"}
+            own_label = context.recipe.columns.get("external_id", "external_id")
+            for line, said, theirs in context.run(SQL, "interaction_foreign", **sight).all():
+                if theirs:
+                    reasons[line] = {label: context.not_known(said)}
+                else:
+                    reasons.setdefault(line, {own_label: "you cannot import an interaction of this id"})
         if reasons:
             context.rejected.add_lines(source, reasons)
             delete_lines(context.session, reasons)

@@ -151,24 +151,26 @@ class Sales:
         session, columns = context.session, context.recipe.columns
         customer, product = columns.get("customer", "customer"), columns.get("product", "product")
         reasons: dict[int, dict[str, str]] = {}
-        unknown = [] if context.recipe.create_customers else context.run(SQL, "unknown_customers").all()
-        for line, said in unknown:
-            reasons.setdefault(line, {}).update(
-                {customer: f"customer {said!r} of source {context.source!r} is not known; import it first"}
-            )
+        for line, said in context.run(SQL, "unknown_customers", creating=context.recipe.create_customers).all():
+            reasons[line] = {customer: context.not_known(said)}
+        if not context.actor.sees_all:
+            sight: dict[str, Any] = {
+                "owners": list(context.actor.owners),
+                "territories": list(context.actor.territories),
+            }
+            for line, said, theirs in context.run(SQL, "foreign_customers", **sight).all():
+                if theirs:
+                    reasons[line] = {customer: context.not_known(said)}
+                else:
+                    reasons.setdefault(
+                        line, {columns.get("external_id", "external_id"): "you cannot import a sale of this id"}
+                    )
         for line in context.run(SQL, "two_customers").scalars():
             reasons.setdefault(line, {}).update({customer: "the lines of this sale name different customers"})
         for line in context.run(SQL, "two_headers").scalars():
             reasons.setdefault(line, {}).update(
                 {columns.get("currency", "currency"): "the lines of this sale state different currencies"}
             )
-        if not context.actor.sees_all:
-            sight: dict[str, Any] = {
-                "owners": list(context.actor.owners),
-                "territories": list(context.actor.territories),
-            }
-            for line in context.run(SQL, "foreign_customers", **sight).scalars():
-                reasons.setdefault(line, {}).update({customer: "this customer is not one of your team's"})
         context.run(SQL, "products")
         spoiled: set[str] = set()
         without = [] if context.recipe.create_products else context.run(SQL, "unknown_products").all()

@@ -46,6 +46,10 @@ class Context:
     users: dict[str, int] = field(default_factory=dict)
     counts: dict[str, Any] = field(default_factory=dict)
 
+    def not_known(self, customer: str) -> str:
+        """Why a line of this customer is turned away. One the actor does not see reads as one that nobody knows."""
+        return f"customer {customer!r} of source {self.source!r} is not known; import it first"
+
     def run(self, file: str, name: str, slots: Mapping[str, str] | None = None, **values: Any) -> Any:
         """Run a named query, its slots filled with our own SQL fragments, its values bound."""
         statement = named(file, name)

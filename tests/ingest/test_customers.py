@@ -7,8 +7,9 @@ import io
 import random
 
 import pytest
+from sqlalchemy import text
 
-from geocrm.errors import Conflict, Forbidden, Invalid
+from geocrm.errors import Conflict, Forbidden, Invalid, InvalidFile
 from geocrm.ingest import load, undo
 from tests import makers
 from tests.ingest.conftest import Desk
@@ -282,11 +283,66 @@ def test_managers_import_their_team_only(desk: Desk) -> None:
         actor,
         source="s",
     )
-    assert (summary["counts"]["new"], summary["counts"]["rejected"]) == (2, 2)
-    assert desk.rows("SELECT name FROM customers ORDER BY id") == [("Theirs",), ("Ours",), ("Nobody's",)]
+    assert (summary["counts"]["new"], summary["counts"]["rejected"]) == (3, 1)
+    assert desk.rows("SELECT name FROM customers ORDER BY id") == [("Theirs",), ("Ours",), ("Not ours",), ("Nobody's",)]
     assert desk.one("SELECT owner_id FROM customers WHERE name = 'Nobody''s'") == boss_id
+    assert desk.one("SELECT owner_id FROM customers WHERE name = 'Not ours'") == boss_id
+    assert summary["counts"]["flags"] == {"owner_unknown": 1}
     with pytest.raises(Forbidden):
         desk.run("id,name\n1,x\n", "customers", marketer)
+
+
+def test_a_manager_reads_of_other_teams_customers_what_is_said_of_unknown_ones(desk: Desk) -> None:
+    with desk.database.writing() as session:
+        boss = makers.make_user(session, "manager", team_id=makers.make_team(session, "West").id)
+        actor = makers.actor_of(session, boss)
+        email = boss.email
+    desk.run(f"id,name,owner\n1,Theirs,\n2,Ours,{email}\n", "customers", source="s")
+    theirs = desk.one("SELECT id FROM customers WHERE name = 'Theirs'")
+
+    def reasons(kind: str, file: str, **recipe: bool) -> list[str]:
+        summary = desk.run(file, kind, actor, source="s", **recipe)  # type: ignore[arg-type]
+        rows = list(csv.DictReader(io.StringIO(desk.rejected(summary))))
+        return [f"{row['_column']}: {row['_reason'].replace(row['customer'], 'X')}" for row in rows]
+
+    names = ("1", "nobody", f"cus_{theirs}", f"cus_{theirs + 100000}")
+    sales = "id,customer,date,amount,currency\n" + "".join(f"{name},{name},2026-01-01,5,EUR\n" for name in names)
+    calls = "id,customer,date,kind\n" + "".join(f"{name},{name},2026-01-01,call\n" for name in names)
+    for kind, file in (("sales", sales), ("interactions", calls)):
+        said = reasons(kind, file)
+        assert len(said) == 4, said
+        assert len(set(said)) == 1, said
+    # our own ids are never created, whether anybody has them or not
+    said = reasons("sales", sales, create_customers=True)
+    assert len(said) == 3
+    assert len(set(said)) == 1, said
+    assert desk.rows("SELECT name FROM customers ORDER BY id") == [("Theirs",), ("Ours",), ("nobody",)]
+    parents = desk.run("id,name,parent\n5,A,1\n6,B,none\n7,C,2\n", "customers", actor, source="s")
+    assert parents["counts"]["flags"] == {"parent_unknown": 2}
+    # a sale of another team's customer stays there
+    desk.run("id,customer,date,amount,currency\nS,1,2026-01-01,5,EUR\n", "sales", source="s")
+    assert reasons("sales", "id,customer,date,amount,currency\nS,2,2026-01-01,5,EUR\n") == [
+        "id: you cannot import a sale of this id"
+    ]
+
+
+def test_an_import_whose_file_is_gone_fails_and_says_so(desk: Desk) -> None:
+    number = desk.begin(desk.file(SHOP), "customers", source="shop")
+    kept = desk.database.settings.uploads / desk.one("SELECT file_path FROM import_batches")
+    kept.unlink()
+    with pytest.raises(InvalidFile, match="file is gone; upload it again"):
+        load.run(number, database=desk.database)
+    ((status, error),) = desk.rows("SELECT status, error FROM import_batches")
+    assert status == "failed"
+    assert error["detail"] == "The uploaded file is gone; upload it again."
+    # one that runs is left alone
+    with desk.database.writing() as session:
+        session.execute(text("UPDATE import_batches SET status = 'running'"))
+    with desk.database.writing() as session:
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": load._LOCK + number})
+        with pytest.raises(Conflict, match="running already"):
+            load.run(number, database=desk.database)
+    assert desk.one("SELECT status FROM import_batches") == "running"
 
 
 def test_undo_restores_every_current_row(desk: Desk) -> None:

@@ -24,12 +24,15 @@ WHERE NOT k.is_new AND NOT (COALESCE(c.owner_id = ANY (CAST(:owners AS bigint[])
                             OR c.territory_ids && CAST(:territories AS bigint[]))
 
 -- name: parents
--- The customer above each customer of the file, where it is known; {parent} is the staged external id.
+-- The customer above each customer of the file, where the actor sees it.
 CREATE TEMP TABLE import_parents ON COMMIT DROP AS
-SELECT k.customer_id, COALESCE(above.customer_id, known.customer_id) AS parent_id, s.line_no
+SELECT k.customer_id, COALESCE(above.customer_id, seen.id) AS parent_id, s.line_no
 FROM import_keys k JOIN import_stage s ON s.line_no = k.first_line
 LEFT JOIN import_keys above ON above.external_id = s.parent
 LEFT JOIN customer_sources known ON known.source = CAST(:source AS text) AND known.external_id = s.parent
+LEFT JOIN customers seen ON seen.id = known.customer_id
+  AND (CAST(:sees_all AS boolean) OR COALESCE(seen.owner_id = ANY (CAST(:owners AS bigint[])), false)
+       OR seen.territory_ids && CAST(:territories AS bigint[]))
 WHERE s.parent IS NOT NULL
 
 -- name: bad_parents

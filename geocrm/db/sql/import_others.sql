@@ -67,8 +67,11 @@ LEFT JOIN interaction_sources known ON known.source = CAST(:source AS text) AND 
 SELECT s.line_no, s.customer FROM import_stage s JOIN import_keys k USING (external_id) WHERE k.customer_id IS NULL
 
 -- name: interaction_foreign
-SELECT s.line_no FROM import_stage s JOIN import_keys k USING (external_id) JOIN customers c ON c.id IN (k.customer_id, k.old_customer_id)
+-- Lines of customers that the actor does not see, and (theirs: false) lines of what is such a customer's so far.
+SELECT s.line_no, s.customer, COALESCE(bool_or(c.id = k.customer_id), false) AS theirs
+FROM import_stage s JOIN import_keys k USING (external_id) JOIN customers c ON c.id IN (k.customer_id, k.old_customer_id)
 WHERE NOT (COALESCE(c.owner_id = ANY (CAST(:owners AS bigint[])), false) OR c.territory_ids && CAST(:territories AS bigint[]))
+GROUP BY s.line_no, s.customer
 
 -- name: interaction_changed
 -- Known interactions that differ, with what they were; they are written anew under their own id.

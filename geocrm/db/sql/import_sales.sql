@@ -33,8 +33,10 @@ WITH wanted AS (
 UPDATE import_orders o SET customer_id = w.id FROM wanted w WHERE w.customer = o.customer AND o.customer_id IS NULL
 
 -- name: unknown_customers
+-- Where unknown customers are created: those alone that are named by an id of ours, which nobody can give away.
 SELECT s.line_no, s.customer FROM import_stage s JOIN import_orders o USING (external_id)
 WHERE o.customer_id IS NULL AND o.customers = 1
+  AND (NOT CAST(:creating AS boolean) OR s.customer ~ '^cus_[1-9][0-9]{0,17}$')
 
 -- name: two_customers
 SELECT s.line_no FROM import_stage s JOIN import_orders o USING (external_id) WHERE o.customers > 1
@@ -45,8 +47,12 @@ SELECT s.line_no FROM import_stage s
 WHERE s.external_id IN (SELECT external_id FROM import_stage GROUP BY external_id HAVING count(DISTINCT currency) > 1)
 
 -- name: foreign_customers
-SELECT s.line_no FROM import_stage s JOIN import_orders o USING (external_id) JOIN customers c ON c.id IN (o.customer_id, o.old_customer_id)
-WHERE NOT (COALESCE(c.owner_id = ANY (CAST(:owners AS bigint[])), false) OR c.territory_ids && CAST(:territories AS bigint[]))
+-- Lines of customers that the actor does not see, and (theirs: false) lines of sales that are such a customer's so far.
+SELECT s.line_no, s.customer, bool_or(c.id = o.customer_id) AS theirs
+FROM import_stage s JOIN import_orders o USING (external_id) JOIN customers c ON c.id IN (o.customer_id, o.old_customer_id)
+WHERE o.customers = 1
+  AND NOT (COALESCE(c.owner_id = ANY (CAST(:owners AS bigint[])), false) OR c.territory_ids && CAST(:territories AS bigint[]))
+GROUP BY s.line_no, s.customer
 
 -- name: products
 -- Each product of the file once, by the source's id, else by SKU.
