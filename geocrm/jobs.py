@@ -38,6 +38,7 @@ log = structlog.get_logger("geocrm.jobs")
 
 _ALONE = 7_305_417_220  # advisory lock that a worker holds while it lives
 KEEP_JOBS_DAYS = 30
+KEEP_UPLOADS_DAYS = 7
 IDEMPOTENCY_HOURS = 48
 CONCURRENCY = 2
 
@@ -283,10 +284,21 @@ def seal_audit(session: Session, args: Mapping[str, Any]) -> Any:
     return {"sealed": sealed}
 
 
-@handler("clean", cron="17 * * * *")
-def clean(session: Session, args: Mapping[str, Any]) -> Any:
-    """Delete what has expired: sessions, failed logins, answers kept for repeats, old jobs."""
-    counts = {}
+@long_handler("clean", cron="17 * * * *")
+def clean(database: Database, args: Mapping[str, Any]) -> Any:
+    """Delete what has expired: sessions, failed logins, answers kept for repeats, old jobs, uploaded files."""
+    from geocrm.ingest import load
+
+    with database.writing() as session:
+        counts = _clean_rows(session)
+        unwanted = load.find_old_uploads(session, database.settings.uploads, days=KEEP_UPLOADS_DAYS)
+    for path in unwanted:
+        path.unlink(missing_ok=True)
+    return counts | {"uploads": len(unwanted)}
+
+
+def _clean_rows(session: Session) -> dict[str, int]:
+    counts: dict[str, int] = {}
     for what, sql in (
         ("sessions", "DELETE FROM user_sessions WHERE expires_at < now()"),
         ("attempts", "DELETE FROM login_attempts WHERE at < now() - interval '1 day'"),

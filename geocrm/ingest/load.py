@@ -189,6 +189,31 @@ def _open(batch: ImportBatch, uploads: Path) -> Source:
     return formats.open_file(path, name=batch.file_name, options=recipe.reading)
 
 
+def find_old_uploads(session: Session, uploads: Path, *, days: int) -> list[Path]:
+    """Files of imports that neither wait nor run, and files that no import knows (a crash left them), untouched for so
+    many days. Undo and the rejected rows need no file; a run does, and asks for the upload again.
+    """
+    before = time.time() - days * 86_400
+    old = [
+        path
+        for pattern in ("import-*", "upload-*")
+        for path in uploads.glob(pattern)
+        if path.is_file() and path.stat().st_mtime < before
+    ]
+    # asked after looking: a file that was written since is no old one
+    kept = set(
+        session.scalars(
+            text(
+                "SELECT file_path FROM import_batches WHERE file_path = ANY (CAST(:names AS text[]))"
+                " AND (status IN ('queued', 'running', 'undoing')"
+                " OR COALESCE(finished_at, started_at, created_at) > now() - make_interval(days => CAST(:days AS int)))"
+            ),
+            {"names": [path.name for path in old], "days": days},
+        )
+    )
+    return sorted(path for path in old if path.name not in kept)
+
+
 def preview(session: Session, batch_id: int, *, uploads: Path | None = None) -> dict[str, Any]:
     """What the file holds and how it would be read: columns with field, type and samples, the settled recipe, what is
     missing, the first rows as they would be stored, and the first rows that would be rejected. Writes nothing."""
