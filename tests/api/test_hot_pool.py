@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -42,7 +43,9 @@ def run(place: tuple[Database, bytes], work: Callable[[hot.Pool, tuple[Any, ...]
         await pool.close()
         assert pool.opened == 0
 
-    asyncio.run(main())
+    # a thread of its own: a browser test in the same process leaves this one with a running loop
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, main()).result()
 
 
 def test_many_at_once(place: tuple[Database, bytes]) -> None:
