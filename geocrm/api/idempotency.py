@@ -27,6 +27,10 @@ class Once:
         self.key = key
         self.digest = digest
 
+    def including(self, *parts: bytes) -> "Once":
+        """The same with more of the request: of a form, whose body is not read here, what its fields and files say."""
+        return Once(self.key, digest_of(self.digest, *parts))
+
     def answer(
         self,
         session: Session,

@@ -23,6 +23,7 @@ from geocrm.access import Actor
 from geocrm.api import pages
 from geocrm.api.dependencies import CanImport, Writing, as_actor, in_transaction, router, settings_of
 from geocrm.api.downloads import attachment
+from geocrm.api.idempotency import Idempotent
 from geocrm.api.shapes import Body, Flag, ImportId, Page, Shown, Text
 from geocrm.db import queue
 from geocrm.errors import Conflict, Invalid, NotFound
@@ -139,9 +140,9 @@ def list_imports(
 )
 def create_import(
     request: Request,
-    response: Response,
     session: Writing,
     actor: CanImport,
+    once: Idempotent,
     file: Annotated[UploadFile, File(description="CSV, XLSX, GeoJSON, GeoPackage, zipped Shapefile or Parquet.")],
     kind: Annotated[Kind, Form(description="What the file holds.", examples=["customers"])],
     source: Annotated[
@@ -150,27 +151,35 @@ def create_import(
     recipe: Annotated[
         Text | None, Form(max_length=200_000, description="How to read it, as JSON or YAML; left out: found by itself.")
     ] = None,
-) -> object:
+) -> Response:
     """The file is kept and looked into; nothing is imported before it is run. Answers with the preview."""
     access.require(actor, load.PERMISSION[kind])
     given = None if recipe is None or not recipe.strip() else recipes.from_yaml(recipe, kind=kind)
     uploads = settings_of(request).uploads
-    path = _keep(file, uploads)
-    try:
-        batch = load.create_batch(
-            session, path, kind, source, given, actor, name=file.filename or "file", uploads=uploads, move=True
-        )
-    finally:
-        path.unlink(missing_ok=True)
-    try:
-        preview = load.preview(session, batch.id, uploads=uploads)
-    except BaseException:
-        if batch.file_path is not None:
-            (uploads / batch.file_path).unlink(missing_ok=True)
-        raise
-    summary = load.summary(session, batch.id)
-    response.headers["Location"] = f"/v1/imports/{summary['id']}"
-    return summary | {"preview": preview}
+
+    def produce() -> tuple[Any, dict[str, str]]:
+        path = _keep(file, uploads)
+        try:
+            batch = load.create_batch(
+                session, path, kind, source, given, actor, name=file.filename or "file", uploads=uploads, move=True
+            )
+        finally:
+            path.unlink(missing_ok=True)
+        try:
+            preview = load.preview(session, batch.id, uploads=uploads)
+        except BaseException:
+            if batch.file_path is not None:
+                (uploads / batch.file_path).unlink(missing_ok=True)
+            raise
+        summary = load.summary(session, batch.id)
+        return summary | {"preview": preview}, {"Location": f"/v1/imports/{summary['id']}"}
+
+    if once.key is not None:
+        content = hashlib.file_digest(file.file, "sha256").digest()  # type: ignore[arg-type]
+        file.file.seek(0)
+        fields = json.dumps([kind, source, recipe, file.filename, actor.key_id])
+        once = once.including(content, fields.encode())
+    return once.answer(session, actor, produce, shape=NewImport, status=202)
 
 
 def _keep(file: UploadFile, uploads: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 from fastapi.testclient import TestClient
 
@@ -112,6 +113,31 @@ def test_others_imports_are_not_there(client: Clients) -> None:
     ):
         assert call.status_code == 404
     assert path.rpartition("/")[2] not in {row["id"] for row in manager.get("/v1/imports").json()["data"]}
+
+
+def test_an_upload_sent_again_is_one_import(client: Clients, world: World) -> None:
+    admin = client("administrator")
+    uploads = world.database.settings.uploads
+
+    def send(content: str = FILE, kind: str = "customers", key: str = "once-only") -> Any:
+        files, data = {"file": ("people.csv", content, "text/csv")}, {"kind": kind, "source": "again"}
+        return admin.post("/v1/imports", files=files, data=data, headers={"Idempotency-Key": key})
+
+    first = send()
+    assert first.status_code == 202, first.text
+    kept = set(uploads.iterdir())
+    second = send()
+    assert (second.status_code, second.headers["Idempotent-Replayed"]) == (202, "true")
+    assert second.json() == first.json()
+    assert second.headers["Location"] == first.headers["Location"]
+    assert set(uploads.iterdir()) == kept
+    for other in (send(FILE + "A5;Eve;;;Boulder\n"), send(kind="places")):
+        assert other.status_code == 422
+        assert "used for another request" in other.text
+    # what was refused may be sent again with its key
+    assert send("", key="refused").status_code == 422
+    assert send(key="refused").json()["id"] != first.json()["id"]
+    assert sum(row["source"] == "again" for row in admin.get("/v1/imports").json()["data"]) == 2
 
 
 def test_what_is_no_file_to_import_is_said_and_nothing_is_kept(client: Clients, world: World) -> None:
