@@ -6,13 +6,14 @@ Row visibility is decided in the database (`db/sql/security.sql`); this module t
 import hashlib
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from geocrm.errors import Forbidden, Invalid, NotFound, Unauthenticated
@@ -186,9 +187,19 @@ def as_user(session: Session, actor: Actor) -> Iterator[Session]:
     enter(session, actor)
     try:
         yield session
-    finally:
-        if session.get_transaction() is not None and session.is_active:
-            session.execute(text("SET LOCAL ROLE geocrm_worker"))
+    except BaseException:
+        with suppress(
+            DBAPIError
+        ):  # a statement failed: the transaction, or the savepoint, is rolled back and the role with it
+            _leave(session)
+        raise
+    else:
+        _leave(session)
+
+
+def _leave(session: Session) -> None:
+    if session.get_transaction() is not None and session.is_active:
+        session.execute(text("SET LOCAL ROLE geocrm_worker"))
 
 
 _HASHER = PasswordHasher()

@@ -160,6 +160,10 @@ def _add_import_command(kind: str, about: str) -> None:
         sheet: Annotated[str | None, typer.Option(help="Sheet of a workbook.")] = None,
         layer: Annotated[str | None, typer.Option(help="Layer of the file.")] = None,
         target_layer: Annotated[str | None, typer.Option(help="Key of the layer that areas go to.")] = None,
+        layer_kind: Annotated[
+            str | None,
+            typer.Option(help="Kind of that layer where it is new: territories, trading_areas or reference."),
+        ] = None,
     ) -> None:
         from geocrm.ingest import console
 
@@ -169,6 +173,7 @@ def _add_import_command(kind: str, about: str) -> None:
             "sheet": sheet,
             "layer": layer,
             "target_layer": target_layer,
+            "layer_kind": layer_kind,
             "create_products": create_products or None,
             "create_customers": create_customers or None,
         }

@@ -2,6 +2,7 @@
 
 import pytest
 from sqlalchemy import select, text
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from geocrm import access
@@ -141,3 +142,16 @@ def test_the_schema_is_the_models(database: Database) -> None:
             "row_security": "row security with spatial index",
         }
     engine.dispose()
+
+
+def test_an_error_as_user_is_the_error_that_is_told(session: Session) -> None:
+    actor = actor_of(session, make_user(session, "rep"))
+    with pytest.raises(ProgrammingError, match="no_such_table"), access.as_user(session, actor):
+        session.execute(text("SELECT * FROM no_such_table"))
+
+
+def test_after_a_refusal_as_user_the_session_is_the_workers_again(session: Session) -> None:
+    actor = actor_of(session, make_user(session, "rep"))
+    with pytest.raises(Forbidden), access.as_user(session, actor):
+        raise Forbidden
+    assert session.scalar(text("SELECT current_user")) == "geocrm_worker"

@@ -82,11 +82,8 @@ def expecting_many_rows(session: Session) -> Iterator[None]:
     takes minutes where an administrator sees everything.
     """
     session.execute(text("SET LOCAL enable_nestloop = off"))
-    try:
-        yield
-    finally:
-        if session.is_active:
-            session.execute(text("SET LOCAL enable_nestloop = on"))
+    yield
+    session.execute(text("SET LOCAL enable_nestloop = on"))  # after an error the roll-back takes it back
 
 
 def open_database(settings: Settings) -> Database:

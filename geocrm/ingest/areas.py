@@ -69,7 +69,12 @@ class Areas:
             has_primary = session.scalar(text("SELECT EXISTS (SELECT FROM layers WHERE is_primary)"))
             primary = recipe.layer_kind == "territories" and not has_primary
             layer = layers.create_layer(
-                session, actor=actor, key=key, name=key.capitalize(), kind=recipe.layer_kind, is_primary=primary
+                session,
+                actor=actor,
+                key=key,
+                name=key.replace("-", " ").capitalize(),
+                kind=recipe.layer_kind,
+                is_primary=primary,
             )
         known = self._known(layer.id)
         version, before, done = self._into_open_draft(layer)
