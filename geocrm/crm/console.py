@@ -4,15 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from geocrm import access, ids
 from geocrm.access import ROLES, SCOPES, SYSTEM
 from geocrm.crm import people
-from geocrm.db.engine import open_database
+from geocrm.db.engine import command_session
 from geocrm.db.models import Team, User
 from geocrm.errors import Invalid, NotFound
-from geocrm.settings import get_settings
 
 Echo = Callable[[str], Any]
 
@@ -25,7 +23,7 @@ def add_user(email: str, name: str, role: str, team: str | None, password: str, 
         raise Invalid(f"{email!r} is no e-mail address.")
     hashed = access.hash_password(password)
 
-    def work(session: Session) -> None:
+    with command_session() as session:
         team_id = None
         if team is not None:
             team_id = session.scalar(select(Team.id).where(Team.name == team))
@@ -36,21 +34,17 @@ def add_user(email: str, name: str, role: str, team: str | None, password: str, 
         )
         echo(f"{ids.show('usr', user_id)} {email} signs in as {role}.")
 
-    _work(work)
-
 
 def list_users(*, echo: Echo) -> None:
     """One line a user."""
 
-    def work(session: Session) -> None:
+    with command_session() as session:
         rows = session.execute(select(User, Team.name).outerjoin(Team, Team.id == User.team_id).order_by(User.id)).all()
         if not rows:
             echo("Nobody yet: `geocrm users add ada@example.com --name 'Ada' --role administrator`.")
         for user, team in rows:
             left = "" if user.active else " (left)"
             echo(f"{ids.show('usr', user.id):<10} {user.email:<36} {user.role:<14} {team or ''}{left}")
-
-    _work(work)
 
 
 def make_key(email: str, name: str, scopes: Sequence[str], *, echo: Echo) -> None:
@@ -59,19 +53,8 @@ def make_key(email: str, name: str, scopes: Sequence[str], *, echo: Echo) -> Non
     if unknown:
         raise Invalid(f"{unknown[0]!r} is no scope; choose from {', '.join(SCOPES)}.")
 
-    def work(session: Session) -> None:
+    with command_session() as session:
         user_id = session.scalar(select(User.id).where(func.lower(User.email) == email.lower(), User.active))
         if user_id is None:
             raise NotFound(f"There is no active user {email}.")
         echo(people.create_key(session, SYSTEM, user_id, name, scopes, None)["secret"])
-
-    _work(work)
-
-
-def _work(work: Callable[[Session], None]) -> None:
-    database = open_database(get_settings())
-    try:
-        with database.writing() as session:
-            work(session)
-    finally:
-        database.dispose()

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from geocrm.db import local, reach
 from geocrm.errors import SetupError
-from geocrm.settings import Settings
+from geocrm.settings import Settings, get_settings
 
 DATABASE_NAME = "geocrm"
 API_LOGIN = "geocrm_api"
@@ -111,6 +111,17 @@ def open_database(settings: Settings) -> Database:
         _login(admin, WORKER_LOGIN, settings.worker_database_url, settings),
         settings=settings,
     )
+
+
+@contextmanager
+def command_session() -> Iterator[Session]:
+    """One writing transaction on the database of this process's settings, which is closed after it: for a command."""
+    database = open_database(get_settings())
+    try:
+        with database.writing() as session:
+            yield session
+    finally:
+        database.dispose()
 
 
 def _login(admin: URL, login: str, given: str | None, settings: Settings) -> URL:

@@ -8,9 +8,8 @@ from sqlalchemy.orm import Session
 
 from geocrm import ids
 from geocrm.access import SYSTEM
-from geocrm.db.engine import open_database
+from geocrm.db.engine import command_session
 from geocrm.errors import Conflict
-from geocrm.settings import get_settings
 from geocrm.spatial import layers, preview, publishing
 
 Echo = Callable[[str], Any]
@@ -20,7 +19,7 @@ _LISTED = 10
 def show_layers(*, echo: Echo) -> None:
     """One line a layer: its key, its version in force, its drafts."""
 
-    def work(session: Session) -> None:
+    with command_session() as session:
         found = layers.find_layers(session)
         if not found:
             echo("No layers yet: `geocrm import areas FILE` makes one.")
@@ -30,13 +29,11 @@ def show_layers(*, echo: Echo) -> None:
             waiting = f"; waiting: {', '.join(map(str, drafts))}" if drafts else ""
             echo(f"{layer.key:<20} {layer.name}: {force}{waiting}{' (primary)' if layer.is_primary else ''}")
 
-    _work(work)
-
 
 def show_preview(layer: str, version: int | None, effective_from: datetime | None, *, echo: Echo) -> None:
     """Who would move if the draft were published; nothing is changed."""
 
-    def work(session: Session) -> None:
+    with command_session() as session:
         found = layers.get_layer(session, layer)
         number = _draft(session, found.id, found.key, version)
         seen = preview.preview(session, found.id, number, actor=SYSTEM, effective_from=effective_from)
@@ -56,51 +53,34 @@ def show_preview(layer: str, version: int | None, effective_from: datetime | Non
         if seen.coverage is not None:
             echo(f"{seen.coverage.overlap_count} overlaps and {seen.coverage.gap_count} gaps between its areas.")
 
-    _work(work)
-
 
 def publish(layer: str, version: int | None, reason: str, effective_from: datetime | None, *, echo: Echo) -> None:
     """Put a draft in force, now or from the given day on."""
 
-    def work(session: Session) -> None:
+    with command_session() as session:
         found = layers.get_layer(session, layer)
         number = _draft(session, found.id, found.key, version)
         done = publishing.publish(session, found.id, number, actor=SYSTEM, reason=reason, effective_from=effective_from)
         when = f"in force from {done.effective_from:%Y-%m-%d %H:%M} UTC" if done.status == "published" else done.status
         echo(f"Version {done.version} of {found.key} is {when}: {done.moved} sites moved, {done.concerned} looked at.")
 
-    _work(work)
-
 
 def undo(layer: str, reason: str, version: int | None, *, echo: Echo) -> None:
     """Publish the version before again (or the given one)."""
 
-    def work(session: Session) -> None:
+    with command_session() as session:
         found = layers.get_layer(session, layer)
         done = publishing.undo(session, found.id, actor=SYSTEM, reason=reason, version=version)
         echo(f"Version {done.version} of {found.key} says what held before: {done.moved} sites moved back.")
-
-    _work(work)
 
 
 def discard(layer: str, version: int, *, echo: Echo) -> None:
     """Throw a draft away."""
 
-    def work(session: Session) -> None:
+    with command_session() as session:
         found = layers.get_layer(session, layer)
         layers.discard_draft(session, found.id, version, actor=SYSTEM)
         echo(f"Draft {version} of {found.key} is gone.")
-
-    _work(work)
-
-
-def _work(work: Callable[[Session], None]) -> None:
-    database = open_database(get_settings())
-    try:
-        with database.writing() as session:
-            work(session)
-    finally:
-        database.dispose()
 
 
 def _draft(session: Session, layer_id: int, key: str, version: int | None) -> int:
