@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
 import anyio
+import anyio.to_thread
 from fastapi import Depends, Header, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, APIRouter
@@ -43,6 +44,7 @@ class Gate:
         self.reading = anyio.CapacityLimiter(database.settings.read_pool_size)
         self.writing = anyio.CapacityLimiter(database.settings.write_pool_size)
         self.hashing = anyio.CapacityLimiter(2)  # argon2 takes 64 MB each
+        self.files = anyio.CapacityLimiter(2)  # so is the memory that parsing takes bounded
         self.touched: dict[bytes, float] = {}
 
 
@@ -264,6 +266,12 @@ async def as_actor(request: Request, actor: Actor, work: Callable[[Session], T])
 
     async with gate.reading:
         return await run_in_threadpool(run)
+
+
+async def on_files(request: Request, work: Callable[[], T]) -> T:
+    """Run `work`, which copies or parses files and asks no database, in a thread: however long it takes, it holds no
+    connection and no thread of those who do."""
+    return await anyio.to_thread.run_sync(work, limiter=gate_of(request).files)
 
 
 # ---------------------------------------------------------------- optimistic locking

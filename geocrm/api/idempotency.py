@@ -18,6 +18,7 @@ from geocrm.api.dependencies import digest_of
 from geocrm.errors import Invalid
 
 HEADER = "Idempotency-Key"
+REPLAYED = "Idempotent-Replayed"  # on an answer that was given before
 
 
 class Once:
@@ -80,7 +81,7 @@ class Once:
         if bytes(row.request_digest) != self.digest:
             fault = "this key was used for another request; send a new one"
             raise Invalid(f"{HEADER}: {fault}", errors=[{"pointer": f"/{HEADER}", "detail": fault}])
-        headers = dict(row.headers or {}) | {"Idempotent-Replayed": "true"}
+        headers = dict(row.headers or {}) | {REPLAYED: "true"}
         return Response(bytes(row.body or b""), row.status or 200, headers=headers, media_type="application/json")
 
 

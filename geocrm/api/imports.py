@@ -7,6 +7,7 @@ import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,11 +22,12 @@ from starlette.responses import StreamingResponse
 from geocrm import access, ids
 from geocrm.access import Actor
 from geocrm.api import pages
-from geocrm.api.dependencies import CanImport, Writing, as_actor, in_transaction, router, settings_of
+from geocrm.api.dependencies import CanImport, Writing, as_actor, in_transaction, on_files, router, settings_of
 from geocrm.api.downloads import attachment
-from geocrm.api.idempotency import Idempotent
+from geocrm.api.idempotency import REPLAYED, Idempotent
 from geocrm.api.shapes import Body, Flag, ImportId, Page, Shown, Text
 from geocrm.db import queue
+from geocrm.db.models import ImportBatch
 from geocrm.errors import Conflict, Invalid, NotFound
 from geocrm.ingest import load, recipes
 
@@ -102,12 +104,18 @@ def seen(session: Session, actor: Actor, batch_id: int) -> None:
         raise NotFound()
 
 
-def open_batch(session: Session, actor: Actor, batch_id: int) -> Any:
-    """The batch, locked, where the actor sees it and may import its kind."""
+def importable(session: Session, actor: Actor, batch_id: int) -> ImportBatch:
+    """The batch, where the actor sees it and may import its kind."""
     seen(session, actor, batch_id)
     batch = load.find_batch(session, batch_id)
-    session.refresh(batch, with_for_update=True)
     access.require(actor, load.PERMISSION[batch.kind])
+    return batch
+
+
+def open_batch(session: Session, actor: Actor, batch_id: int) -> ImportBatch:
+    """The same, locked."""
+    batch = importable(session, actor, batch_id)
+    session.refresh(batch, with_for_update=True)
     return batch
 
 
@@ -138,9 +146,8 @@ def list_imports(
 @routes.post(
     "/imports", status_code=202, operation_id="create_import", response_model=NewImport, summary="Upload a file"
 )
-def create_import(
+async def create_import(
     request: Request,
-    session: Writing,
     actor: CanImport,
     once: Idempotent,
     file: Annotated[UploadFile, File(description="CSV, XLSX, GeoJSON, GeoPackage, zipped Shapefile or Parquet.")],
@@ -154,32 +161,44 @@ def create_import(
 ) -> Response:
     """The file is kept and looked into; nothing is imported before it is run. Answers with the preview."""
     access.require(actor, load.PERMISSION[kind])
-    given = None if recipe is None or not recipe.strip() else recipes.from_yaml(recipe, kind=kind)
     uploads = settings_of(request).uploads
 
-    def produce() -> tuple[Any, dict[str, str]]:
+    def receive() -> tuple[load.KeptFile, dict[str, Any]]:
+        given = None if recipe is None or not recipe.strip() else recipes.from_yaml(recipe, kind=kind)
         path = _keep(file, uploads)
         try:
-            batch = load.create_batch(
-                session, path, kind, source, given, actor, name=file.filename or "file", uploads=uploads, move=True
+            kept = load.keep_file(
+                path, kind, source, given, actor, name=file.filename or "file", uploads=uploads, move=True
             )
         finally:
             path.unlink(missing_ok=True)
         try:
-            preview = load.preview(session, batch.id, uploads=uploads)
+            return kept, load.look(kept)
         except BaseException:
-            if batch.file_path is not None:
-                (uploads / batch.file_path).unlink(missing_ok=True)
+            kept.path.unlink(missing_ok=True)
             raise
-        summary = load.summary(session, batch.id)
-        return summary | {"preview": preview}, {"Location": f"/v1/imports/{summary['id']}"}
 
-    if once.key is not None:
-        content = hashlib.file_digest(file.file, "sha256").digest()  # type: ignore[arg-type]
-        file.file.seek(0)
-        fields = json.dumps([kind, source, recipe, file.filename, actor.key_id])
-        once = once.including(content, fields.encode())
-    return once.answer(session, actor, produce, shape=NewImport, status=202)
+    # a connection is taken only when nothing slow is left to do
+    kept, preview = await on_files(request, receive)
+    fields = json.dumps([kind, source, recipe, file.filename, kept.digest, actor.key_id])
+
+    def add(session: Session) -> Response:
+        def produce() -> tuple[Any, dict[str, str]]:
+            batch = load.add_batch(session, kept, actor)
+            summary = load.summary(session, batch.id)
+            made = summary | {"preview": preview | {"id": summary["id"]}}
+            return made, {"Location": f"/v1/imports/{summary['id']}"}
+
+        return once.including(fields.encode()).answer(session, actor, produce, shape=NewImport, status=202)
+
+    try:
+        answer = await in_transaction(request, add)
+    except Exception:
+        kept.path.unlink(missing_ok=True)
+        raise
+    if REPLAYED in answer.headers:
+        kept.path.unlink(missing_ok=True)
+    return answer
 
 
 def _keep(file: UploadFile, uploads: Path) -> Path:
@@ -210,11 +229,12 @@ def get_import(session: Writing, actor: CanImport, import_id: ImportId) -> objec
     response_model=dict[str, Any],
     summary="What an import's file holds",
 )
-def preview_import(request: Request, session: Writing, actor: CanImport, import_id: ImportId) -> object:
+async def preview_import(request: Request, actor: CanImport, import_id: ImportId) -> object:
     """Columns with field, type and sample values, the first rows as they would be stored, the first that would be
     rejected."""
-    open_batch(session, actor, import_id)
-    return load.preview(session, import_id, uploads=settings_of(request).uploads)
+    uploads = settings_of(request).uploads
+    kept = await in_transaction(request, lambda session: load.kept_file(importable(session, actor, import_id), uploads))
+    return await on_files(request, lambda: load.look(kept, import_id))
 
 
 @routes.put(
@@ -223,14 +243,23 @@ def preview_import(request: Request, session: Writing, actor: CanImport, import_
     response_model=NewImport,
     summary="Correct how an import is read",
 )
-def change_import_recipe(
-    request: Request, session: Writing, actor: CanImport, import_id: ImportId, changed: Recipe
-) -> object:
+async def change_import_recipe(request: Request, actor: CanImport, import_id: ImportId, changed: Recipe) -> object:
     """Possible until it has run; answers with the new preview."""
-    open_batch(session, actor, import_id)
-    load.change_recipe(session, import_id, changed.recipe)
-    preview = load.preview(session, import_id, uploads=settings_of(request).uploads)
-    return load.summary(session, import_id) | {"preview": preview}
+    uploads = settings_of(request).uploads
+
+    def as_changed(session: Session) -> load.KeptFile:
+        batch = importable(session, actor, import_id)
+        recipe = load.changed_recipe(batch, changed.recipe)
+        return replace(load.kept_file(batch, uploads), recipe=recipe)
+
+    def change(session: Session) -> dict[str, Any]:
+        open_batch(session, actor, import_id)
+        load.change_recipe(session, import_id, changed.recipe)
+        return load.summary(session, import_id)
+
+    kept = await in_transaction(request, as_changed)
+    preview = await on_files(request, lambda: load.look(kept, import_id))
+    return await in_transaction(request, change) | {"preview": preview}
 
 
 @routes.post(

@@ -22,6 +22,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -56,6 +57,7 @@ PERMISSION = {
 }
 _LOCK = 7_305_417_300
 _PREVIEW_ROWS = 20
+_GONE = "The uploaded file is gone; upload it again."
 _RAN = ("done", "undoing", "undone")
 T = TypeVar("T")
 
@@ -94,8 +96,24 @@ def _loader(context: Context) -> Loader:
 # -- creating and previewing ------------------------------------------------------------------------------------------
 
 
-def create_batch(
-    session: Session,
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """A file below GEOCRM_HOME/uploads and how it is read: an import without its batch, so without the database."""
+
+    kind: str
+    name: str
+    path: Path
+    digest: str | None
+    recipe: Recipe
+
+    def open(self) -> Source:
+        """The file, opened; raises InvalidFile where it is gone or cannot be read."""
+        if not self.path.is_file():
+            raise InvalidFile(_GONE)
+        return formats.open_file(self.path, name=self.name, options=self.recipe.reading)
+
+
+def keep_file(
     path: Path,
     kind: str,
     source: str | None,
@@ -105,8 +123,8 @@ def create_batch(
     name: str | None = None,
     uploads: Path | None = None,
     move: bool = False,
-) -> ImportBatch:
-    """A batch in status preview for a file, which is copied (or moved) below GEOCRM_HOME/uploads.
+) -> KeptFile:
+    """Copy (or move) a file below GEOCRM_HOME/uploads, where it can be imported.
 
     `name`: what the client calls the file. Raises Forbidden, Invalid for a wrong recipe, InvalidFile for what is no
     readable file.
@@ -127,13 +145,18 @@ def create_batch(
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / f"import-{uuid.uuid4().hex}"
     digest = _keep(path, kept, move=move)
+    return KeptFile(kind, shown, kept, digest, given)
+
+
+def add_batch(session: Session, kept: KeptFile, actor: Actor) -> ImportBatch:
+    """A batch in status preview for a kept file."""
     batch = ImportBatch(
-        kind=kind,
-        source=given.source,
-        file_name=shown,
-        file_path=kept.name,
-        file_digest=digest,
-        recipe=given.to_dict(),
+        kind=kept.kind,
+        source=kept.recipe.source,
+        file_name=kept.name,
+        file_path=kept.path.name,
+        file_digest=kept.digest,
+        recipe=kept.recipe.to_dict(),
         status="preview",
         user_id=actor.user_id,
         key_id=actor.key_id,
@@ -142,6 +165,24 @@ def create_batch(
     session.add(batch)
     session.flush()
     return batch
+
+
+def create_batch(
+    session: Session,
+    path: Path,
+    kind: str,
+    source: str | None,
+    recipe: Recipe | dict[str, Any] | None,
+    actor: Actor,
+    *,
+    name: str | None = None,
+    uploads: Path | None = None,
+    move: bool = False,
+) -> ImportBatch:
+    """A batch in status preview for a file: `keep_file` and `add_batch` in one."""
+    return add_batch(
+        session, keep_file(path, kind, source, recipe, actor, name=name, uploads=uploads, move=move), actor
+    )
 
 
 def _keep(path: Path, kept: Path, *, move: bool) -> str:
@@ -168,25 +209,34 @@ def find_batch(session: Session, batch_id: int) -> ImportBatch:
     return batch
 
 
+def changed_recipe(batch: ImportBatch, recipe: Recipe | dict[str, Any]) -> Recipe:
+    """The recipe that a batch would have. Raises Conflict once the batch has run, Invalid for a wrong recipe."""
+    if batch.status not in ("preview", "failed"):
+        raise Conflict(f"This import is {batch.status}; only one that has not run can be changed.")
+    if isinstance(recipe, Recipe):
+        return recipe
+    return recipes.from_dict({"source": batch.source} | recipe, kind=batch.kind)
+
+
 def change_recipe(session: Session, batch_id: int, recipe: Recipe | dict[str, Any]) -> ImportBatch:
     """Correct the recipe of a batch that has not run. Raises Conflict once it has, Invalid for a wrong recipe."""
     batch = find_batch(session, batch_id)
-    if batch.status not in ("preview", "failed"):
-        raise Conflict(f"This import is {batch.status}; only one that has not run can be changed.")
-    given = (
-        recipe if isinstance(recipe, Recipe) else recipes.from_dict({"source": batch.source} | recipe, kind=batch.kind)
-    )
+    given = changed_recipe(batch, recipe)
     batch.recipe, batch.source, batch.status = given.to_dict(), given.source, "preview"
     session.flush()
     return batch
 
 
-def _open(batch: ImportBatch, uploads: Path) -> Source:
+def kept_file(batch: ImportBatch, uploads: Path) -> KeptFile:
+    """The file of a batch; raises InvalidFile where none is kept any more."""
+    if batch.file_path is None:
+        raise InvalidFile(_GONE)
     recipe = recipes.from_dict(batch.recipe, kind=batch.kind)
-    path = uploads / str(batch.file_path)
-    if batch.file_path is None or not path.is_file():
-        raise InvalidFile("The uploaded file is gone; upload it again.")
-    return formats.open_file(path, name=batch.file_name, options=recipe.reading)
+    return KeptFile(batch.kind, batch.file_name, uploads / batch.file_path, batch.file_digest, recipe)
+
+
+def _open(batch: ImportBatch, uploads: Path) -> Source:
+    return kept_file(batch, uploads).open()
 
 
 def find_old_uploads(session: Session, uploads: Path, *, days: int) -> list[Path]:
@@ -215,11 +265,29 @@ def find_old_uploads(session: Session, uploads: Path, *, days: int) -> list[Path
 
 
 def preview(session: Session, batch_id: int, *, uploads: Path | None = None) -> dict[str, Any]:
-    """What the file holds and how it would be read: columns with field, type and samples, the settled recipe, what is
-    missing, the first rows as they would be stored, and the first rows that would be rejected. Writes nothing."""
-    batch = find_batch(session, batch_id)
-    source = _open(batch, uploads or get_settings().uploads)
-    settled = columns.plan(source, recipes.from_dict(batch.recipe, kind=batch.kind))
+    """What the file of a batch holds and how it would be read (see `look`). Writes nothing."""
+    return look(kept_file(find_batch(session, batch_id), uploads or get_settings().uploads), batch_id)
+
+
+def look(kept: KeptFile, batch_id: int | None = None) -> dict[str, Any]:
+    """What a file holds and how it would be read: columns with field, type and samples, the settled recipe, what is
+    missing, the first rows as they would be stored, and the first rows that would be rejected.
+
+    Asks no database. Raises InvalidFile for what cannot be read, Invalid for a recipe that does not fit the file.
+    """
+    try:
+        return {"id": ids.show("imp", batch_id)} | _look(kept)
+    except GeocrmError:
+        raise
+    except Exception as error:
+        if kept.path.exists():
+            raise
+        raise InvalidFile(_GONE) from error  # meanwhile the import has run
+
+
+def _look(kept: KeptFile) -> dict[str, Any]:
+    source = kept.open()
+    settled = columns.plan(source, kept.recipe)
     chunk = next(source.chunks(), None)
     rows: list[dict[str, Any]] = []
     rejected: list[dict[str, Any]] = []
@@ -238,10 +306,9 @@ def preview(session: Session, batch_id: int, *, uploads: Path | None = None) -> 
         ]
         rejected += [{"line": row.line, "column": "", "reason": row.reason} for row in chunk.unreadable[:_PREVIEW_ROWS]]
     return {
-        "id": ids.show("imp", batch.id),
-        "kind": batch.kind,
+        "kind": kept.kind,
         "source": settled.recipe.source,
-        "file_name": batch.file_name,
+        "file_name": kept.name,
         "format": source.format,
         "details": source.details,
         "columns": [vars(column) for column in settled.columns],

@@ -4,9 +4,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
+from starlette.types import Message
 
 from geocrm import jobs
+from geocrm.errors import InvalidFile
+from geocrm.ingest import columns, load
 from tests.api.conftest import World
 
 Clients = Callable[[str | None], TestClient]
@@ -159,3 +163,83 @@ def test_what_is_no_file_to_import_is_said_and_nothing_is_kept(client: Clients, 
     )
     assert traversal.status_code == 202
     assert "/" not in traversal.json()["file_name"]
+
+
+def connections_in_use(world: World) -> int:
+    return world.database.reading_engine.pool.checkedout() + world.database.writing_engine.pool.checkedout()  # type: ignore[attr-defined]
+
+
+def test_a_file_that_arrives_and_is_parsed_holds_no_connection(
+    client: Clients, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = client("administrator")
+    parsed: list[int] = []
+    plan, keep = columns.plan, load._keep
+    monkeypatch.setattr(columns, "plan", lambda *given: (parsed.append(connections_in_use(world)), plan(*given))[1])
+    monkeypatch.setattr(
+        load, "_keep", lambda *given, **how: (parsed.append(connections_in_use(world)), keep(*given, **how))[1]
+    )
+    request = admin.build_request(
+        "POST",
+        "/v1/imports",
+        files={"file": ("slow.csv", FILE)},
+        data={"kind": "customers", "source": "slow"},
+        headers={"Idempotency-Key": "slow-one"},
+    )
+    body, received, sent = request.read(), [], []
+    parts = [body[start : start + 100] for start in range(0, len(body), 100)]
+
+    async def receive() -> Message:
+        received.append(connections_in_use(world))
+        part = parts.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(parts)}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(name.lower(), value) for name, value in request.headers.raw]
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+        "path": "/v1/imports", "raw_path": b"/v1/imports", "query_string": b"", "root_path": "",
+        "headers": headers, "client": ("127.0.0.1", 1), "server": ("testserver", 80),
+    }  # fmt: skip
+    assert admin.portal is not None
+    admin.portal.call(world.app, scope, receive, send)
+    assert sent[0]["status"] == 202, sent
+    made = json.loads(b"".join(message.get("body", b"") for message in sent))
+    path = f"/v1/imports/{made['id']}"
+    assert admin.get(f"{path}/preview").json() == made["preview"]
+    corrected = admin.put(f"{path}/recipe", json={"recipe": {"columns": {"name": "city"}}})
+    assert corrected.status_code == 200, corrected.text
+    assert corrected.json()["preview"]["rows"][0]["values"]["name"] == "Denver"
+    assert len(received) > 3
+    assert len(parsed) == 4  # kept; looked into when it came, when asked, and when the recipe was changed
+    assert set(received) | set(parsed) == {0}
+
+
+def test_a_recipe_that_does_not_fit_the_file_changes_nothing(client: Clients) -> None:
+    admin = client("administrator")
+    path = f"/v1/imports/{upload(admin)['id']}"
+    before = admin.get(path).json()
+    refused = admin.put(f"{path}/recipe", json={"recipe": {"columns": {"name": "no such column"}}})
+    assert refused.status_code == 422, refused.text
+    assert admin.get(path).json() == before
+
+
+def test_a_file_that_goes_while_it_is_looked_into(
+    client: Clients, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = client("administrator")
+    made = upload(admin)
+    with world.database.writing() as session:
+        kept = load.kept_file(load.find_batch(session, int(str(made["id"])[4:])), world.database.settings.uploads)
+
+    def run_meanwhile(*given: object) -> None:
+        kept.path.unlink()
+        raise FileNotFoundError(kept.path)
+
+    monkeypatch.setattr(columns, "plan", run_meanwhile)
+    with pytest.raises(InvalidFile, match="upload it again"):
+        load.look(kept)
+    answer = admin.get(f"/v1/imports/{made['id']}/preview")
+    assert (answer.status_code, answer.json()["detail"]) == (422, "The uploaded file is gone; upload it again.")
