@@ -8,6 +8,7 @@ which points it sees depend on that.
 
 import asyncio
 import datetime as dt
+import json
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -392,9 +393,15 @@ async def get_area_tile(scope: Scope) -> Answer:
 async def get_customer_tilejson(scope: Scope) -> Answer:
     """GET /tiles/customers.json."""
     asked = Asked(scope, ())
-    west, south, east, north, sites, outside = await asked.ask(_CUSTOMER_TILEJSON, (asked.digest,))
+    west, south, east, north, sites, outside, keys = await asked.ask(_CUSTOMER_TILEJSON, (asked.digest,))
     bounds = _bounds(west, south, east, north)
-    body = tiles.customer_tilejson(_origin(scope), bounds=bounds, sites=int(sites or 0), outside=int(outside or 0))
+    body = tiles.customer_tilejson(
+        _origin(scope),
+        bounds=bounds,
+        sites=int(sites or 0),
+        outside=int(outside or 0),
+        keys=json.loads(keys or b"null"),
+    )
     return 200, [(b"content-type", _JSON.encode())], body
 
 

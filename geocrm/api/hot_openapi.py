@@ -58,7 +58,7 @@ def openapi_paths() -> dict[str, Any]:
         )},
         "/tiles/customers.json": {"get": _operation(
             "get_customer_tilejson", "TileJSON of the customers you see", "tiles", [],
-            {"200": _json("TileJSON 3.0.0.", _TILEJSON_SCHEMA, _tilejson_example("Customers", "customers"))}, set(),
+            {"200": _json("TileJSON 3.0.0.", _CUSTOMER_TILEJSON_SCHEMA, _CUSTOMER_TILEJSON_EXAMPLE)}, set(),
         )},
         "/tiles/customers/{z}/{x}/{y}.mvt": {"get": _operation(
             "get_customer_tile", "Customers as cells (to zoom 11) or points", "tiles",
@@ -121,6 +121,22 @@ _TILEJSON_SCHEMA: Final = {
                    "description": "West, south, east, north; absent where nothing is visible."},
     },
 }  # fmt: skip
+_COUNTS: Final = {"type": "object", "additionalProperties": {"type": "integer"}}
+_CUSTOMER_TILEJSON_SCHEMA: Final = {
+    **_TILEJSON_SCHEMA,
+    "required": ["tilejson", "tiles", "sites"],
+    "properties": {
+        **_TILEJSON_SCHEMA["properties"],
+        "sites": {"type": "integer", "description": "Placed sites that you see."},
+        "sites_beyond_85": {"type": "integer", "description": "Those beyond ±85.05°, which are in no tile."},
+        "keys": {
+            "type": "object", "required": ["stage", "owner", "territory"],
+            "properties": {"stage": _COUNTS, "owner": _COUNTS, "territory": _COUNTS},
+            "description": "The sites in tiles by stage, owner and territory, an empty key for none; absent where you "
+                           "see snapped places only.",
+        },
+    },
+}  # fmt: skip
 
 
 def _tilejson_example(name: str, path: str) -> dict[str, Any]:
@@ -128,6 +144,11 @@ def _tilejson_example(name: str, path: str) -> dict[str, Any]:
     return {"tilejson": "3.0.0", "name": name, "tiles": [tiles_at], "bounds": [-114.1, 31.3, -102.0, 45.0]}
 
 
+_CUSTOMER_TILEJSON_EXAMPLE: Final = {
+    **_tilejson_example("Customers", "customers"),
+    "sites": 3, "sites_beyond_85": 0,
+    "keys": {"stage": {"active": 2, "lead": 1}, "owner": {"": 1, "usr_7": 2}, "territory": {"ter_3": 3}},
+}  # fmt: skip
 _NEAR_EXAMPLE: Final = {
     "data": [{
         "id": "cus_1042", "site_id": "sit_1042", "name": "Alpine Outfitters", "kind": "organisation", "stage": "active",

@@ -74,9 +74,15 @@ def area_tile(session: Session, layer_id: int, z: int, x: int, y: int) -> bytes:
 
 
 def customer_tilejson(
-    origin: str, *, bounds: tuple[float, float, float, float] | None, sites: int, outside: int
+    origin: str,
+    *,
+    bounds: tuple[float, float, float, float] | None,
+    sites: int,
+    outside: int,
+    keys: dict[str, dict[str, int] | None] | None,
 ) -> bytes:
-    """TileJSON 3.0.0 of the customers a reader sees; `outside` of `sites` lie beyond ±85.05° and are in no tile."""
+    """TileJSON 3.0.0 of the customers a reader sees; `outside` of `sites` lie beyond ±85.05° and are in no tile. `keys`
+    counts the others by stage, owner and territory, '' for none; None for readers of snapped places."""
     fields = {
         "id": "cus_…, on points only",
         "site_id": "sit_…",
@@ -91,7 +97,9 @@ def customer_tilejson(
         "key": "the most frequent value of the colour's dimension",
         "counts": "JSON: sites for each of the four most frequent values",
     }
-    extra = {"sites": sites, "sites_beyond_85": outside}
+    extra: dict[str, Any] = {"sites": sites, "sites_beyond_85": outside}
+    if keys is not None:
+        extra["keys"] = {dimension: counts or {} for dimension, counts in keys.items()}
     return _tilejson(
         "Customers",
         f"{origin}/tiles/customers/{{z}}/{{x}}/{{y}}.mvt",

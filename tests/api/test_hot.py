@@ -149,7 +149,7 @@ def test_tiles_are_private_and_kept(client: Client, world: World) -> None:
     assert client("rep").get("/tiles/customers/5/0/0.mvt").status_code == 204
 
 
-def test_tilejson(client: Client) -> None:
+def test_tilejson(client: Client, world: World) -> None:
     """Where the reader's customers are, how many, and the address of the tiles."""
     made = client("administrator").get("/tiles/customers.json").json()
     assert made["tiles"] == ["http://testserver/tiles/customers/{z}/{x}/{y}.mvt"]
@@ -157,7 +157,14 @@ def test_tilejson(client: Client) -> None:
     west, south, east, north = made["bounds"]
     assert west <= -118.24 <= -74.0 <= east
     assert south <= 34.05 <= 45.0 <= north
-    assert client("rep").get("/tiles/customers.json").json()["sites"] == 2
+    assert {key: sum(counts.values()) for key, counts in made["keys"].items()} == dict.fromkeys(
+        ("stage", "owner", "territory"), 5
+    )
+    seen = client("rep").get("/tiles/customers.json").json()
+    assert seen["sites"] == 2
+    assert all(sum(counts.values()) == 2 for counts in seen["keys"].values())
+    assert f"ter_{world.ids['front']}" in seen["keys"]["territory"]
+    assert "keys" not in client("key:reader").get("/tiles/customers.json").json()
 
 
 def test_they_stand_in_openapi(client: Client) -> None:

@@ -221,11 +221,12 @@ END
 $$;
 
 -- What the TileJSON of customers says of the reader's rows: bounds by the coarsest cells, how many there are, how many
--- lie beyond ±85.05° and are in no tile.
+-- lie beyond ±85.05° and are in no tile, and how many of each stage, owner and territory are in tiles (null for readers
+-- of snapped places: the snapped points may lie in other territories).
 DROP FUNCTION IF EXISTS geocrm_hot_customer_tilejson;
 CREATE FUNCTION geocrm_hot_customer_tilejson(
   p_digest bytea, OUT west double precision, OUT south double precision, OUT east double precision,
-  OUT north double precision, OUT sites bigint, OUT outside bigint)
+  OUT north double precision, OUT sites bigint, OUT outside bigint, OUT keys text)
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
   PERFORM geocrm_enter(p_digest);
@@ -237,6 +238,21 @@ BEGIN
          degrees(atan(sinh(pi() * (1 - 2.0 * (max(geocrm_unweave(cell >> 1)) + 1) / 256)))),
          degrees(atan(sinh(pi() * (1 - 2.0 * min(geocrm_unweave(cell >> 1)) / 256)))), sum(n)
   INTO west, east, south, north, sites FROM cells;
+  IF geocrm_exact() THEN
+    WITH counted AS (
+      SELECT c.stage, c.owner_id, c.territory_id, sum(c.n) AS n FROM (
+        SELECT stage, owner_id, territory_id, n FROM site_cells WHERE level = 8 UNION ALL
+        SELECT stage, owner_id, territory_id, n FROM site_cell_deltas WHERE level = 8) AS c
+      GROUP BY 1, 2, 3)
+    SELECT json_build_object(
+      'stage', (SELECT json_object_agg(k.key, k.n) FROM (
+        SELECT stage AS key, CAST(sum(n) AS bigint) AS n FROM counted GROUP BY 1 HAVING sum(n) > 0 ORDER BY 1) AS k),
+      'owner', (SELECT json_object_agg(k.key, k.n) FROM (
+        SELECT coalesce('usr_' || owner_id, '') AS key, CAST(sum(n) AS bigint) AS n FROM counted GROUP BY 1 HAVING sum(n) > 0 ORDER BY 1) AS k),
+      'territory', (SELECT json_object_agg(k.key, k.n) FROM (
+        SELECT coalesce('ter_' || territory_id, '') AS key, CAST(sum(n) AS bigint) AS n FROM counted GROUP BY 1 HAVING sum(n) > 0 ORDER BY 1) AS k))
+    INTO keys;
+  END IF;
   SELECT count(*) INTO outside FROM site_lookup l
   WHERE l.location && ANY (ARRAY[ST_MakeEnvelope(-180, 85.0511, 180, 90, 4326), ST_MakeEnvelope(-180, -90, 180, -85.0511, 4326)])
     AND abs(ST_Y(CASE WHEN geocrm_exact() THEN l.location ELSE geocrm_snap(l.location) END)) > 85.0511287798066;
