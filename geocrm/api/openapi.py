@@ -23,8 +23,16 @@ Customers, sales and territories on PostGIS. Coordinates are `lon, lat` (WGS 84)
 money texts with four decimals beside an ISO currency. Sign in with `POST /v1/sessions` (cookie, and `X-CSRF-Token` on
 writes) or send an API key as `Authorization: Bearer gk_…`. Errors are `application/problem+json` (RFC 9457).
 """
+_UNREADABLE: dict[str, Any] = {
+    "description": "The request cannot be read. What is no HTTP, or has an address over 65,535 bytes, is refused as "
+    "plain text by the server in front of the application.",
+    "content": {
+        PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}},
+        "text/plain": {"schema": {"type": "string"}, "example": "Invalid HTTP request received."},
+    },
+}
+_REFUSED = {"$ref": "#/components/responses/Unreadable"}
 _TITLES = {
-    400: "The request cannot be read",
     401: "Not signed in",
     403: "Not allowed",
     404: "No such object, or not yours to see",
@@ -50,6 +58,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
             schemas[model.__name__].pop("$defs", None)
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
+        document["components"]["responses"] = {"Unreadable": _UNREADABLE}
         document["components"]["securitySchemes"] = {
             "session": {"type": "apiKey", "in": "cookie", "name": "geocrm_session"},
             "key": {"type": "http", "scheme": "bearer", "bearerFormat": "gk_…"},
@@ -60,6 +69,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
                     _complete(document, route, document["paths"][route.path_format][method.lower()])
         for path, operations in hot_openapi.openapi_paths().items():
             document["paths"].setdefault(path, {}).update(operations)
+        for item in document["paths"].values():
+            for operation in item.values():
+                operation["responses"] = dict(sorted({**operation["responses"], "400": _REFUSED}.items()))
         _illustrate(document)
         app.openapi_schema = document
     return app.openapi_schema
@@ -87,7 +99,7 @@ def _complete(document: dict[str, Any], route: RouteContext, operation: dict[str
     if "path" in places:
         statuses.add(404)
     if "requestBody" in operation:
-        statuses |= {400, 413, 422}
+        statuses |= {413, 422}
         if not open_to_all:  # a body may name what is not there
             statuses.add(404)
     if set(route.methods or ()) & {"POST", "PUT", "PATCH", "DELETE"} and not open_to_all:

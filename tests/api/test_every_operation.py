@@ -367,6 +367,7 @@ def test_every_operation_is_described_with_examples() -> None:
         if "requestBody" in operation and "application/json" in operation["requestBody"]["content"]:
             content = operation["requestBody"]["content"]["application/json"]
             assert "example" in content or "examples" in content, f"{name}: no example of a request"
+        assert operation["responses"]["400"] == {"$ref": "#/components/responses/Unreadable"}
         for status, answer in operation["responses"].items():
             for kind, content in answer.get("content", {}).items():
                 if int(status) >= 400:

@@ -4,6 +4,7 @@
 left out (it would end the session that asks), and so is the event stream (it is made to stay open).
 """
 
+import http.client
 import os
 import random
 import socket
@@ -157,6 +158,19 @@ def ask(
     except Exception as error:
         return calls, [] if "Unsatisfiable" in type(error).__name__ else [f"{type(error).__name__}: {error}"]
     return calls, []
+
+
+@pytest.mark.parametrize("path", ["/v1/customers", "/v1/customers/nearby", "/health"])
+def test_what_the_http_server_itself_refuses_is_documented(live: Live, path: str) -> None:
+    connection = http.client.HTTPConnection(live.url.removeprefix("http://"), timeout=60)
+    connection.request("GET", f"{path}?filter={'x' * 66_000}")
+    answer = connection.getresponse()
+    connection.close()
+    document = live.world.app.openapi()
+    assert answer.status == 400
+    assert document["paths"][path]["get"]["responses"]["400"] == {"$ref": "#/components/responses/Unreadable"}
+    documented = document["components"]["responses"]["Unreadable"]["content"]
+    assert str(answer.headers["content-type"]).partition(";")[0] in documented
 
 
 @pytest.mark.timeout(300)

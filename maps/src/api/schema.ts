@@ -4588,7 +4588,19 @@ export interface components {
             instance: string;
         };
     };
-    responses: never;
+    responses: {
+        /** @description The request cannot be read. What is no HTTP, or has an address over 65,535 bytes, is refused as plain text by the server in front of the application. */
+        Unreadable: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+                /** @example Invalid HTTP request received. */
+                "text/plain": string;
+            };
+        };
+    };
     parameters: never;
     requestBodies: never;
     headers: never;
@@ -4619,6 +4631,7 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            400: components["responses"]["Unreadable"];
         };
     };
     get_ready: {
@@ -4647,6 +4660,7 @@ export interface operations {
                     "application/json": components["schemas"]["Readiness"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Cannot be done right now */
             503: {
                 headers: {
@@ -4722,25 +4736,7 @@ export interface operations {
                     "application/json": components["schemas"]["Me"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -4854,6 +4850,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -4995,6 +4992,7 @@ export interface operations {
                     "application/json": components["schemas"]["Me"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -5203,6 +5201,7 @@ export interface operations {
                     };
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -5461,25 +5460,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -5692,6 +5673,7 @@ export interface operations {
                     "application/json": components["schemas"]["Counts"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -5901,6 +5883,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -6159,25 +6142,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -6507,25 +6472,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -6804,6 +6751,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -7123,25 +7071,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -7462,25 +7392,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -7751,6 +7663,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -8053,25 +7966,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -8391,25 +8286,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -8686,25 +8563,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownCustomer"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -8910,6 +8769,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_HistoryEntry_"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -9076,6 +8936,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ShownSale_"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -9227,6 +9088,7 @@ export interface operations {
                     "application/json": components["schemas"]["Months"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -9397,6 +9259,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownSaleWithLines"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -9598,25 +9461,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownSaleWithLines"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -9828,6 +9673,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ShownInteraction_"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -9991,6 +9837,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownInteraction"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -10173,25 +10020,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownInteraction"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -10455,25 +10284,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownInteraction"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -10719,6 +10530,7 @@ export interface operations {
                     };
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -10890,25 +10702,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownPlace"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -11111,6 +10905,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownPlace"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -11248,6 +11043,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -11497,25 +11293,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownPlace"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -11752,6 +11530,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ShownProduct_"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -11882,6 +11661,7 @@ export interface operations {
                     "application/json": components["schemas"]["Layers"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -12004,25 +11784,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownLayer"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -12209,6 +11971,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownLayer"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -12364,6 +12127,7 @@ export interface operations {
                     "application/json": components["schemas"]["Versions"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -12565,6 +12329,7 @@ export interface operations {
                     };
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -12725,6 +12490,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownArea"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -12888,25 +12654,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownVersion"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -13081,6 +12829,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -13313,25 +13062,7 @@ export interface operations {
                     "application/json": components["schemas"]["ChangedArea"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -13584,25 +13315,7 @@ export interface operations {
                     "application/json": components["schemas"]["ChangedArea"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -13819,6 +13532,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -14034,6 +13748,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ShownNamedAccount_"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -14187,25 +13902,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -14396,25 +14093,7 @@ export interface operations {
                     "application/json": components["schemas"]["StartedJob"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -14607,25 +14286,7 @@ export interface operations {
                     "application/json": components["schemas"]["StartedJob"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -14816,25 +14477,7 @@ export interface operations {
                     "application/json": components["schemas"]["StartedJob"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -15062,6 +14705,7 @@ export interface operations {
                     };
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -15211,25 +14855,7 @@ export interface operations {
                     "application/json": components["schemas"]["TerritoriesAt"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -15444,6 +15070,7 @@ export interface operations {
                     "application/json": components["schemas"]["Ledger"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -15609,25 +15236,7 @@ export interface operations {
                     "application/json": components["schemas"]["Moved"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -15842,6 +15451,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ShownContradiction_"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -15990,6 +15600,7 @@ export interface operations {
                     "application/json": components["schemas"]["ContradictionCounts"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -16149,25 +15760,7 @@ export interface operations {
                     "application/json": components["schemas"]["Resolved"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -16382,6 +15975,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownCoverage"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -16540,25 +16134,7 @@ export interface operations {
                     "application/json": components["schemas"]["HandedOver"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -16752,25 +16328,7 @@ export interface operations {
                     "application/json": components["schemas"]["OwnedArea"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -16972,6 +16530,7 @@ export interface operations {
                     "application/json": components["schemas"]["SalesReport"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -17128,6 +16687,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_Colleague_"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -17269,6 +16829,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ShownUser_"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -17415,25 +16976,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownUser"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -17623,6 +17166,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownUser"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -17791,25 +17335,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownUser"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -18031,6 +17557,7 @@ export interface operations {
                     "application/json": components["schemas"]["Teams"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -18147,25 +17674,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownTeam"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -18357,25 +17866,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownTeam"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -18576,6 +18067,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ShownKey_"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -18723,25 +18215,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownSecret"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -18914,6 +18388,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -19096,6 +18571,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_AuditRow_"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -19250,6 +18726,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ShownImport_"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -19401,25 +18878,7 @@ export interface operations {
                     "application/json": components["schemas"]["NewImport"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -19622,6 +19081,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownImport"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -19761,6 +19221,7 @@ export interface operations {
                     };
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -19940,25 +19401,7 @@ export interface operations {
                     "application/json": components["schemas"]["NewImport"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -20173,25 +19616,7 @@ export interface operations {
                     "application/json": components["schemas"]["StartedImport"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -20406,25 +19831,7 @@ export interface operations {
                     "application/json": components["schemas"]["StartedImport"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -20599,6 +20006,7 @@ export interface operations {
                     "text/csv": string;
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -20746,6 +20154,7 @@ export interface operations {
                     "text/event-stream": string;
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -20916,6 +20325,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_WaitingSite_"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -21042,6 +20452,7 @@ export interface operations {
                     "application/json": components["schemas"]["WaitingCounts"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -21255,25 +20666,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -21589,6 +20982,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -21807,6 +21201,7 @@ export interface operations {
                     "text/csv": string;
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -21925,6 +21320,7 @@ export interface operations {
                     "text/csv": string;
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -22067,6 +21463,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ShownJob_"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -22200,6 +21597,7 @@ export interface operations {
                     "application/json": components["schemas"]["ShownJob"];
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -22443,6 +21841,7 @@ export interface operations {
                     };
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -22581,6 +21980,7 @@ export interface operations {
                     };
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -22744,6 +22144,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -22907,6 +22308,7 @@ export interface operations {
                     };
                 };
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
@@ -23063,6 +22465,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Unreadable"];
             /** @description Not signed in */
             401: {
                 headers: {
