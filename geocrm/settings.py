@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     )
     secure_cookies: bool = Field(False, description="Send the session cookie over HTTPS only (behind a TLS proxy).")
     rate_limit_per_minute: int = Field(6000, description="Requests a minute for one user or key before 429.")
+    event_streams: int = Field(100, description="Imports followed as event streams at once, in one API process.")
+    event_streams_per_user: int = Field(6, description="The same for one user and the user's keys.")
     upload_max_mb: int = Field(2048, description="Largest file that an import takes.")
     max_radius_m: float = Field(1_000_000.0, description="Largest radius of a nearby lookup, metres.")
     map_style_url: str | None = Field(

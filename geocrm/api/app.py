@@ -30,6 +30,7 @@ from geocrm.api import (
     territories,
 )
 from geocrm.api.dependencies import Gate
+from geocrm.api.following import Streams
 from geocrm.api.web import Web
 from geocrm.db.engine import Database, open_database
 from geocrm.settings import Settings, get_settings
@@ -79,6 +80,7 @@ def create_app(database: Database | None = None, settings: Settings | None = Non
         redirect_slashes=False,
     )
     app.state.settings = chosen
+    app.state.streams = Streams(most=chosen.event_streams, most_of_user=chosen.event_streams_per_user)
     errors.install(app)
     app.router.routes.extend(hot.routes)  # before the others: /v1/customers/nearby is no customer's id
     app.include_router(system.routes)

@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,13 +17,13 @@ from fastapi.sse import format_sse_event
 from pydantic import Field
 from sqlalchemy import text
 from sqlalchemy.orm import Session
-from starlette.responses import StreamingResponse
 
 from geocrm import access, ids
 from geocrm.access import Actor
 from geocrm.api import pages
 from geocrm.api.dependencies import CanImport, Writing, as_actor, in_transaction, on_files, router, settings_of
 from geocrm.api.downloads import attachment
+from geocrm.api.following import Stream, Streams
 from geocrm.api.idempotency import REPLAYED, Idempotent
 from geocrm.api.shapes import Body, Flag, ImportId, Page, Shown, Text
 from geocrm.db import queue
@@ -35,7 +35,6 @@ routes = router("Imports")
 
 Kind = Literal["customers", "sales", "interactions", "places", "areas", "products"]
 RUNNING = ("queued", "running", "undoing")
-_EVENT_S = 0.5
 _STREAM_S = 300.0
 
 
@@ -335,7 +334,7 @@ def get_import_rejected(session: Writing, actor: CanImport, import_id: ImportId)
     "/imports/{import_id}/events",
     operation_id="follow_import",
     summary="Follow an import",
-    response_class=StreamingResponse,
+    response_class=Stream,
     responses={
         200: {
             "content": {
@@ -357,15 +356,29 @@ async def follow_import(
     ] = None,
     wait: Annotated[bool, Query(description="False: what there is to say now, and no waiting.")] = True,
 ) -> Response:
-    """Server-sent events `progress` while it runs and `end` when it is over. Where no stream gets through, ask
-    GET /v1/imports/{import_id} instead."""
-    first = await _state(request, actor, import_id)
+    """Server-sent events `progress` while it runs and `end` when it is over. Where no stream gets through, or too many
+    are open (429), ask GET /v1/imports/{import_id} instead."""
+
+    def look(session: Session) -> bool:
+        return bool(
+            session.scalar(
+                text("SELECT true FROM visible.import_batches WHERE id = CAST(:id AS bigint)"), {"id": import_id}
+            )
+        )
+
+    async def read(batch_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+        return await in_transaction(request, lambda session: load.summaries(session, batch_ids))
+
+    if not await as_actor(request, actor, look):
+        raise NotFound()
+    first = (await read([import_id])).get(import_id)
+    streams: Streams = request.app.state.streams
 
     async def events() -> AsyncIterator[bytes]:
         state = first
         last = last_event_id
         until = time.monotonic() + _STREAM_S
-        while True:
+        while state is not None:
             data = json.dumps(state, default=str)
             number = hashlib.sha256(data.encode()).hexdigest()[:12]
             over = state["status"] not in RUNNING
@@ -374,23 +387,7 @@ async def follow_import(
                 last = number
             if over or not wait or time.monotonic() > until or await request.is_disconnected():
                 return
-            await asyncio.sleep(_EVENT_S)
-            try:
-                state = await _state(request, actor, import_id)
-            except NotFound:
-                return
+            await asyncio.sleep(streams.tick_s)
+            state = await streams.state(import_id, read)
 
-    return StreamingResponse(events(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
-
-
-async def _state(request: Request, actor: Actor, import_id: int) -> dict[str, Any]:
-    def look(session: Session) -> bool:
-        return bool(
-            session.scalar(
-                text("SELECT true FROM visible.import_batches WHERE id = CAST(:id AS bigint)"), {"id": import_id}
-            )
-        )
-
-    if not await as_actor(request, actor, look):
-        raise NotFound()
-    return await in_transaction(request, lambda session: load.summary(session, import_id))
+    return Stream(events(), streams, actor.user_id, import_id)

@@ -21,7 +21,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from typing import Any, Protocol, TypeVar
 
 import psycopg
 import pyarrow as pa
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -633,7 +633,16 @@ def summary(session: Session, batch_id: int) -> dict[str, Any]:
     """A batch as people see it: status, progress, counts of new, changed, unchanged, rejected and flagged rows, the
     error if any.
     """
-    batch = find_batch(session, batch_id)
+    return _summary(find_batch(session, batch_id))
+
+
+def summaries(session: Session, batch_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """The same of several batches, by their ids; of those that there are."""
+    found = session.scalars(select(ImportBatch).where(ImportBatch.id.in_(batch_ids)))
+    return {batch.id: _summary(batch) for batch in found}
+
+
+def _summary(batch: ImportBatch) -> dict[str, Any]:
     counts = dict(batch.counts or {})
     running = batch.status in ("running", "undoing")
     return {

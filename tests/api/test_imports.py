@@ -1,14 +1,19 @@
 """Imports over the API: upload, preview, run, follow, rejected rows, undo."""
 
+import asyncio
 import json
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event, text
 from starlette.types import Message
 
 from geocrm import jobs
+from geocrm.api.following import Streams
 from geocrm.errors import InvalidFile
 from geocrm.ingest import columns, load
 from tests.api.conftest import World
@@ -165,6 +170,17 @@ def test_what_is_no_file_to_import_is_said_and_nothing_is_kept(client: Clients, 
     assert "/" not in traversal.json()["file_name"]
 
 
+def scope_of(request: Any) -> dict[str, Any]:
+    """What a server passes on, for tests that play the network themselves."""
+    path = request.url.path
+    return {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1",
+        "method": request.method, "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "root_path": "", "headers": [(name.lower(), value) for name, value in request.headers.raw],
+        "client": ("127.0.0.1", 1), "server": ("testserver", 80),
+    }  # fmt: skip
+
+
 def connections_in_use(world: World) -> int:
     return world.database.reading_engine.pool.checkedout() + world.database.writing_engine.pool.checkedout()  # type: ignore[attr-defined]
 
@@ -197,14 +213,8 @@ def test_a_file_that_arrives_and_is_parsed_holds_no_connection(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    headers = [(name.lower(), value) for name, value in request.headers.raw]
-    scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
-        "path": "/v1/imports", "raw_path": b"/v1/imports", "query_string": b"", "root_path": "",
-        "headers": headers, "client": ("127.0.0.1", 1), "server": ("testserver", 80),
-    }  # fmt: skip
     assert admin.portal is not None
-    admin.portal.call(world.app, scope, receive, send)
+    admin.portal.call(world.app, scope_of(request), receive, send)
     assert sent[0]["status"] == 202, sent
     made = json.loads(b"".join(message.get("body", b"") for message in sent))
     path = f"/v1/imports/{made['id']}"
@@ -243,3 +253,93 @@ def test_a_file_that_goes_while_it_is_looked_into(
         load.look(kept)
     answer = admin.get(f"/v1/imports/{made['id']}/preview")
     assert (answer.status_code, answer.json()["detail"]) == (422, "The uploaded file is gone; upload it again.")
+
+
+class Follower:
+    """Somebody with an event stream, who may hang up."""
+
+    def __init__(self, client: TestClient, world: World, path: str) -> None:
+        self.started: list[Message] = []
+        self.read = b""
+        self.gone = threading.Event()
+        request = client.build_request("GET", f"{path}/events")
+        cookie = f"geocrm_session={client.cookies['geocrm_session']}"
+        self.scope = scope_of(request)
+        self.scope["headers"] = [*self.scope["headers"], (b"cookie", cookie.encode())]
+        assert client.portal is not None
+        self.done = client.portal.start_task_soon(world.app, self.scope, self._receive, self._send)
+
+    async def _receive(self) -> Message:
+        while not self.gone.is_set():
+            await asyncio.sleep(0.02)
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started.append(message)
+        self.read += message.get("body", b"")
+
+    @property
+    def status(self) -> int | None:
+        return self.started[0]["status"] if self.started else None
+
+
+def until(said: Callable[[], bool]) -> None:
+    """Wait for what has to happen soon."""
+    end = time.monotonic() + 10
+    while not said():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def test_many_streams_cost_one_read_a_tick_and_there_are_only_so_many(
+    client: Clients, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = client("administrator")
+    streams: Streams = world.app.state.streams
+    path = f"/v1/imports/{upload(admin)['id']}"
+    number = int(path.rpartition("_")[2])
+
+    def set_status(status: str) -> None:
+        with world.database.writing() as session:
+            session.execute(
+                text("UPDATE import_batches SET status = :status WHERE id = :id"), {"status": status, "id": number}
+            )
+
+    set_status("running")
+    most = world.app.state.settings.event_streams_per_user
+    followers = [Follower(admin, world, path) for _ in range(most)]
+    until(lambda: all(b"event: progress" in follower.read for follower in followers))
+    assert streams.open == most
+
+    begun: list[float] = []
+    for engine in (world.database.reading_engine, world.database.writing_engine):
+        event.listen(engine, "begin", lambda connection: begun.append(time.monotonic()))
+    time.sleep(4 * streams.tick_s)
+    assert 1 <= len(begun) <= 5, "as many transactions as ticks, whatever the number of streams"
+
+    refused = admin.get(f"{path}/events")
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert refused.json()["type"].endswith("too-many-requests")
+    assert admin.get(path).json()["status"] == "running"  # asking goes on
+
+    followers[0].gone.set()
+    until(lambda: streams.open == most - 1)
+    again = Follower(admin, world, path)
+    until(lambda: again.status == 200)
+    monkeypatch.setattr(streams, "_most", most)
+    manager = client("manager")
+    with world.database.writing() as session:
+        session.execute(
+            text("UPDATE import_batches SET user_id = :user WHERE id = :id"),
+            {"user": world.users["manager"], "id": number},
+        )
+    assert manager.get(f"{path}/events").status_code == 429, "none is left for anybody"
+
+    set_status("done")
+    for follower in [*followers[1:], again]:
+        until(lambda follower=follower: follower.done.done())  # type: ignore[misc]
+        assert follower.read.count(b"event: end") == 1
+    assert streams.open == 0
+    assert events(manager.get(f"{path}/events").text)[-1][0] == "end"
