@@ -335,6 +335,7 @@ def get_import_rejected(session: Writing, actor: CanImport, import_id: ImportId)
     operation_id="follow_import",
     summary="Follow an import",
     response_class=Stream,
+    status_code=200,
     responses={
         200: {
             "content": {
