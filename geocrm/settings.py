@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     write_pool_size: int = Field(4, description="Connections of the pool that writes.")
     statement_timeout_s: float = Field(20.0, description="Longest time that one request's statement may take.")
     session_hours: float = Field(12.0, description="Life of a web session since its last use.")
+    session_days: float = Field(
+        30.0, description="Longest life of a web session since its sign-in, however much it is used."
+    )
     login_attempts_per_15_min: int = Field(
         8, description="Failed logins for one account before a pause; for one network address ten times as many."
     )

@@ -23,6 +23,7 @@ from starlette.concurrency import run_in_threadpool
 from geocrm import access
 from geocrm.access import Actor
 from geocrm.api.edge import credential
+from geocrm.crm import people
 from geocrm.db.engine import Database
 from geocrm.errors import Forbidden, PreconditionFailed, PreconditionRequired, Unauthenticated
 from geocrm.settings import Settings
@@ -154,7 +155,7 @@ async def authenticate(request: Request) -> Actor:
 
 
 async def keep_alive(request: Request, gate: Gate, token: str) -> None:
-    """A session lives for some hours since its last use; what is written is every fifth minute of it."""
+    """A session lives for hours since its last use, and for days in all; what is written is every fifth minute of it."""
     digest = access.digest(token)
     now = time.monotonic()
     if now - gate.touched.get(digest, -_TOUCH_S) < _TOUCH_S:
@@ -162,18 +163,10 @@ async def keep_alive(request: Request, gate: Gate, token: str) -> None:
     if len(gate.touched) > 10_000:
         gate.touched.clear()
     gate.touched[digest] = now
-    hours = settings_of(request).session_hours
-
-    def touch(session: Session) -> None:
-        session.execute(
-            text(
-                "UPDATE user_sessions SET expires_at = now() + make_interval(secs => CAST(:seconds AS float8))"
-                " WHERE digest = CAST(:digest AS bytea)"
-            ),
-            {"seconds": hours * 3600, "digest": digest},
-        )
-
-    await in_transaction(request, touch)
+    settings = settings_of(request)
+    await in_transaction(
+        request, lambda session: people.keep_session(session, digest, settings.session_hours, settings.session_days)
+    )
 
 
 # ---------------------------------------------------------------- sessions of the database

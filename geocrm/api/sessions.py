@@ -69,12 +69,15 @@ async def sign_in(request: Request, response: Response, login: Login) -> object:
         raise Unauthenticated("E-mail address or password is wrong.")
     user_id = candidate.user_id
     token, actor = await in_transaction(
-        request, lambda session: people.finish_login(session, user_id, login.email, address, settings.session_hours)
+        request,
+        lambda session: people.finish_login(
+            session, user_id, login.email, address, settings.session_hours, settings.session_days
+        ),
     )
     response.set_cookie(
         COOKIE,
         token,
-        max_age=30 * 86_400,  # what ends a session is its own time in the database
+        max_age=int(settings.session_days * 86_400),  # what ends a session is its own time in the database
         httponly=True,
         samesite="lax",
         secure=settings.secure_cookies,

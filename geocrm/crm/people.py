@@ -59,8 +59,13 @@ def begin_login(session: Session, email: str, address: str, most: int) -> Candid
     return Candidate(None, None) if row is None else Candidate(row.id, row.password_hash)
 
 
-def finish_login(session: Session, user_id: int, email: str, address: str, hours: float) -> tuple[str, Actor]:
-    """A new web session of a user whose password was right: its token, and who it is."""
+def finish_login(
+    session: Session, user_id: int, email: str, address: str, hours: float, days: float
+) -> tuple[str, Actor]:
+    """A new web session of a user whose password was right: its token, and who it is.
+
+    It ends so many hours after its last use and at the latest so many days after now.
+    """
     account, place = _subjects(email, address)
     # of the address only this attempt: who has an account does not wash away tries at others
     session.execute(
@@ -77,10 +82,26 @@ def finish_login(session: Session, user_id: int, email: str, address: str, hours
             "INSERT INTO user_sessions (digest, user_id, csrf_token, expires_at) VALUES (CAST(:digest AS bytea),"
             " CAST(:user_id AS bigint), CAST(:csrf AS text), now() + make_interval(secs => CAST(:seconds AS float8)))"
         ),
-        {"digest": digest, "user_id": user_id, "csrf": csrf_token, "seconds": hours * 3600},
+        {
+            "digest": digest,
+            "user_id": user_id,
+            "csrf": csrf_token,
+            "seconds": min(hours * 3600, days * 86_400),
+        },
     )
     audit.record(session, "session.create", actor_id=user_id, object_id=ids.show("usr", user_id))
     return token, access.authenticate(session, token)
+
+
+def keep_session(session: Session, digest: bytes, hours: float, days: float) -> None:
+    """A web session was used: it goes on for so many hours, but not for longer than so many days since its sign-in."""
+    session.execute(
+        text(
+            "UPDATE user_sessions SET expires_at = LEAST(now() + make_interval(secs => CAST(:idle AS float8)),"
+            " created_at + make_interval(secs => CAST(:whole AS float8))) WHERE digest = CAST(:digest AS bytea)"
+        ),
+        {"idle": hours * 3600, "whole": days * 86_400, "digest": digest},
+    )
 
 
 def end_session(session: Session, actor: Actor, token: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
+from geocrm import access
 from tests.api.conftest import PASSWORD, World
 
 Clients = Callable[[str | None], TestClient]
@@ -133,3 +134,40 @@ def test_a_territory_changes_hands_at_the_next_request(client: Clients, world: W
             {"other": world.users["other"], "area": world.ids["coast"]},
         )
     assert rep.get(boulder).status_code == 404
+
+
+def test_a_session_slides_with_use_but_has_an_end(world: World) -> None:
+    client = world.new_client()
+    answer = client.post("/v1/sessions", json={"email": "analyst@example.com", "password": PASSWORD})
+    settings, gate = world.app.state.settings, world.app.state.gate
+    assert f"max-age={int(settings.session_days * 86_400)};" in answer.headers["set-cookie"].lower()
+    digest = access.digest(client.cookies["geocrm_session"])
+
+    def used_after(days: float) -> tuple[float, float]:
+        """Used so many days after its sign-in, an hour before it would have ended: hours from now, days from then."""
+        gate.touched.clear()
+        with world.database.writing() as session:
+            session.execute(
+                text(
+                    "UPDATE user_sessions SET created_at = now() - make_interval(secs => :s),"
+                    " expires_at = now() + interval '1 hour' WHERE digest = :digest"
+                ),
+                {"s": days * 86_400, "digest": digest},
+            )
+        assert client.get("/v1/me").status_code == 200
+        with world.database.writing() as session:
+            hours, whole = session.execute(
+                text(
+                    "SELECT extract(epoch FROM expires_at - now()) / 3600,"
+                    " extract(epoch FROM expires_at - created_at) / 86400 FROM user_sessions WHERE digest = :digest"
+                ),
+                {"digest": digest},
+            ).one()
+        return float(hours), float(whole)
+
+    assert used_after(1)[0] == pytest.approx(settings.session_hours, abs=0.05)
+    hours, whole = used_after(settings.session_days - 1 / 24)
+    assert hours < 1.01 < settings.session_hours
+    assert whole == pytest.approx(settings.session_days)
+    used_after(settings.session_days + 1)  # made under a longer setting: it ends with its next use
+    assert client.get("/v1/me").status_code == 401
