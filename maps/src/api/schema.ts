@@ -1362,8 +1362,8 @@ export interface paths {
         };
         /**
          * Follow an import
-         * @description Server-sent events `progress` while it runs and `end` when it is over. Where no stream gets through, ask
-         *     GET /v1/imports/{import_id} instead.
+         * @description Server-sent events `progress` while it runs and `end` when it is over. Where no stream gets through, or too many
+         *     are open (429), ask GET /v1/imports/{import_id} instead.
          */
         get: operations["follow_import"];
         put?: never;
@@ -21966,7 +21966,22 @@ export interface operations {
                      *         31.3,
                      *         -102,
                      *         45
-                     *       ]
+                     *       ],
+                     *       "sites": 3,
+                     *       "sites_beyond_85": 0,
+                     *       "keys": {
+                     *         "stage": {
+                     *           "active": 2,
+                     *           "lead": 1
+                     *         },
+                     *         "owner": {
+                     *           "": 1,
+                     *           "usr_7": 2
+                     *         },
+                     *         "territory": {
+                     *           "ter_3": 3
+                     *         }
+                     *       }
                      *     }
                      */
                     "application/json": {
@@ -21977,6 +21992,22 @@ export interface operations {
                         maxzoom?: number;
                         /** @description West, south, east, north; absent where nothing is visible. */
                         bounds?: number[];
+                        /** @description Placed sites that you see. */
+                        sites: number;
+                        /** @description Those beyond ±85.05°, which are in no tile. */
+                        sites_beyond_85?: number;
+                        /** @description The sites in tiles by stage, owner and territory, an empty key for none; absent where you see snapped places only. */
+                        keys?: {
+                            stage: {
+                                [key: string]: number;
+                            };
+                            owner: {
+                                [key: string]: number;
+                            };
+                            territory: {
+                                [key: string]: number;
+                            };
+                        };
                     };
                 };
             };
