@@ -151,9 +151,13 @@ def test_web_lock_carries_hashes_and_no_address() -> None:
 # ---------------------------------------------------------------- containers
 
 
+PASSWORD = "0123456789abcdef"
+
+
 def compose_text() -> str:
-    """The compose file with its variables at their defaults, as compose itself would read it."""
-    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "docker-compose.yml").read_text())
+    """The compose file with its variables at their defaults and the password set, as compose itself would read it."""
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "docker-compose.yml").read_text())
+    return re.sub(r"\$\{GEOCRM_DB_PASSWORD:\?[^}$]+\}", PASSWORD, text)
 
 
 def test_compose_file_is_valid() -> None:
@@ -167,10 +171,12 @@ def test_compose_file_is_valid() -> None:
         )
     )
     if plugin:
-        done = subprocess.run(
-            ["docker", "compose", "config", "-q"], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        command = ["docker", "compose", "--env-file", os.devnull, "config", "-q"]
+        others = {name: value for name, value in os.environ.items() if name != "GEOCRM_DB_PASSWORD"}
+        for given, wanted in (({"GEOCRM_DB_PASSWORD": PASSWORD}, ""), ({}, "choose a password for the database")):
+            done = subprocess.run(command, cwd=ROOT, env=others | given, capture_output=True, text=True, check=False)
+            assert (done.returncode != 0) == bool(wanted), done.stderr
+            assert wanted in done.stderr
         return
     print("no docker compose plugin here: the file is checked against the Compose Specification instead")
     from compose_spec import PyCompose
@@ -188,6 +194,11 @@ def test_compose_runs_the_same_parts() -> None:
     assert "${PORT:-8000}" in (ROOT / "docker-compose.yml").read_text()
     assert services["worker"]["command"] == ["python", "-m", "geocrm.jobs"]
     assert "ports" not in services["db"], "the database is nobody else's business"
+    # nowhere a password that everybody knows
+    assert services["db"]["environment"]["POSTGRES_PASSWORD"] == PASSWORD
+    for name in ("api", "worker"):
+        url = services[name]["environment"]["GEOCRM_DATABASE_URL"]
+        assert url == f"postgresql://geocrm_admin:{PASSWORD}@db:5432/geocrm"
     for source in re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE):
         for name in source.split():
             assert (ROOT / name).exists(), f"Dockerfile copies {name}"

@@ -155,7 +155,7 @@ async def authenticate(request: Request) -> Actor:
 
 
 async def keep_alive(request: Request, gate: Gate, token: str) -> None:
-    """A session lives for hours since its last use, and for days in all; what is written is every fifth minute of it."""
+    """A session lives for hours since its last use, and days in all; what is written is every fifth minute of it."""
     digest = access.digest(token)
     now = time.monotonic()
     if now - gate.touched.get(digest, -_TOUCH_S) < _TOUCH_S:
