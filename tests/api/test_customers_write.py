@@ -312,3 +312,26 @@ def test_the_same_request_again_has_one_effect(client: Clients, world: World) ->
     assert wrong.status_code == 422
     right = rep.post("/v1/customers", json=body | {"name": "Twice"}, headers={"Idempotency-Key": "second"})
     assert right.status_code == 201
+
+
+def test_a_taken_id_of_a_source_system_tells_nothing_of_who_has_it(client: Clients) -> None:
+    rep, other = client("rep"), client("other")
+    words = set()
+    for number, (who, seen) in enumerate(((rep, True), (other, False))):
+        source = {"source": "shop", "external_id": f"taken-{number}"}
+        made = who.post("/v1/customers", json=NEW | {"source": source}).json()
+        assert rep.get(f"/v1/customers/{made['id']}").status_code == (200 if seen else 404)
+        sale = {"occurred_at": "2026-01-05T10:00:00Z", "currency": "USD", "amount": "10.00", "source": source}
+        sold = who.post("/v1/sales", json=sale | {"customer_id": made["id"]})
+        assert sold.status_code == 201, sold.text
+        own = rep.post("/v1/customers", json=NEW).json()["id"]
+        for refused in (
+            rep.post("/v1/customers", json=NEW | {"source": source}),
+            rep.post("/v1/sales", json=sale | {"customer_id": own}),
+        ):
+            assert refused.status_code == 409, refused.text
+            problem = refused.json()
+            problem.pop("instance")
+            assert made["id"] not in refused.text
+            words.add(json.dumps(problem, sort_keys=True))
+    assert len(words) == 1
