@@ -1,7 +1,8 @@
 """`Idempotency-Key`: the same creating request sent again has one effect and gets the same answer.
 
-The key is written in the transaction of the effect, so that either both are there or neither; a second request with
-the key waits for the first one's commit, and then finds the stored answer.
+A key belongs to the web sessions of its user or to one of the user's API keys. It is written in the transaction of the
+effect, so that either both are there or neither; a second request with the key waits for the first one's commit, and
+then finds the stored answer.
 """
 
 import json
@@ -47,12 +48,14 @@ class Once:
         """
         if self.key is None:
             return _render(produce(), shape, status)
-        values = {"user_id": actor.user_id, "key": self.key, "digest": self.digest}
+        # what one key may read, another key of the same user may not
+        whose = {"user_id": actor.user_id, "key_id": actor.key_id or 0, "key": self.key}
+        values = whose | {"digest": self.digest}
         begun = session.execute(
             text(
-                "INSERT INTO idempotency_keys (user_id, key, request_digest) VALUES"
-                " (CAST(:user_id AS bigint), CAST(:key AS text), CAST(:digest AS bytea))"
-                " ON CONFLICT (user_id, key) DO NOTHING RETURNING 1"
+                "INSERT INTO idempotency_keys (user_id, key_id, key, request_digest) VALUES"
+                " (CAST(:user_id AS bigint), CAST(:key_id AS bigint), CAST(:key AS text), CAST(:digest AS bytea))"
+                " ON CONFLICT (user_id, key_id, key) DO NOTHING RETURNING 1"
             ),
             values,
         ).scalar()
@@ -64,9 +67,10 @@ class Once:
         session.execute(
             text(
                 "UPDATE idempotency_keys SET status = CAST(:status AS bigint), headers = CAST(:headers AS jsonb),"
-                " body = CAST(:body AS bytea) WHERE user_id = CAST(:user_id AS bigint) AND key = CAST(:key AS text)"
+                " body = CAST(:body AS bytea) WHERE user_id = CAST(:user_id AS bigint)"
+                " AND key_id = CAST(:key_id AS bigint) AND key = CAST(:key AS text)"
             ),
-            values | {"status": status, "headers": json.dumps(kept), "body": bytes(response.body)},
+            whose | {"status": status, "headers": json.dumps(kept), "body": bytes(response.body)},
         )
         return response
 
@@ -74,7 +78,8 @@ class Once:
         row = session.execute(
             text(
                 "SELECT request_digest, status, headers, body FROM idempotency_keys"
-                " WHERE user_id = CAST(:user_id AS bigint) AND key = CAST(:key AS text)"
+                " WHERE user_id = CAST(:user_id AS bigint) AND key_id = CAST(:key_id AS bigint)"
+                " AND key = CAST(:key AS text)"
             ),
             values,
         ).one()

@@ -179,7 +179,7 @@ async def create_import(
 
     # a connection is taken only when nothing slow is left to do
     kept, preview = await on_files(request, receive)
-    fields = json.dumps([kind, source, recipe, file.filename, kept.digest, actor.key_id])
+    fields = json.dumps([kind, source, recipe, file.filename, kept.digest])
 
     def add(session: Session) -> Response:
         def produce() -> tuple[Any, dict[str, str]]:

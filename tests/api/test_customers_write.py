@@ -314,6 +314,21 @@ def test_the_same_request_again_has_one_effect(client: Clients, world: World) ->
     assert right.status_code == 201
 
 
+def test_a_stored_answer_is_for_the_key_that_asked(client: Clients) -> None:
+    """The rep's session, and two keys of the rep's that read different things."""
+    head, body = {"Idempotency-Key": "mine-alone"}, NEW | {"name": "Three Times"}
+    made = {
+        who: client(who).post("/v1/customers", json=body, headers=head)
+        for who in ("key:writer", "key:everything", "rep")
+    }
+    assert [answer.status_code for answer in made.values()] == [201, 201, 201]
+    assert len({answer.json()["id"] for answer in made.values()}) == 3
+    for who, first in made.items():
+        again = client(who).post("/v1/customers", json=body, headers=head)
+        assert again.headers["Idempotent-Replayed"] == "true"
+        assert again.json()["id"] == first.json()["id"], who
+
+
 def test_a_taken_id_of_a_source_system_tells_nothing_of_who_has_it(client: Clients) -> None:
     rep, other = client("rep"), client("other")
     words = set()

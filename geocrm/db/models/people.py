@@ -91,6 +91,7 @@ class IdempotencyKey(Base):
     __tablename__ = "idempotency_keys"
 
     user_id: Mapped[int] = mapped_column(primary_key=True)
+    key_id: Mapped[int] = mapped_column(primary_key=True)  # of the API key that asked; 0: a web session
     key: Mapped[str] = mapped_column(primary_key=True)
     request_digest: Mapped[bytes] = mapped_column(LargeBinary)
     status: Mapped[int | None]
