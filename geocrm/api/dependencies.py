@@ -1,35 +1,46 @@
 """What routes ask for: who acts and may they, a session in one transaction, If-Match.
 
 Apart from `geocrm.db` this is the only place that commits. A session is committed when the route has returned and
-before the answer is sent, so that a failing commit is never answered with success.
+before the answer is sent, so that a failing commit is never answered with success. Whoever loses a deadlock is rolled
+back and done again from the beginning.
 """
 
 import hashlib
 import hmac
+import itertools
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
 import anyio
 import anyio.to_thread
+import psycopg
+import structlog
 from fastapi import Depends, Header, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, APIRouter
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from geocrm import access
 from geocrm.access import Actor
 from geocrm.api.edge import credential
+from geocrm.api.errors import LOST, sqlstate
 from geocrm.crm import people
 from geocrm.db.engine import Database
 from geocrm.errors import Forbidden, PreconditionFailed, PreconditionRequired, Unauthenticated
 from geocrm.settings import Settings
 
+log = structlog.get_logger("geocrm.api")
+
 CSRF_HEADER = "X-CSRF-Token"
 _TOUCH_S = 300
+_TRIES = 4
+_PATIENCE_S = 12.0  # a little more than the lock timeout
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 T = TypeVar("T")
 
@@ -104,13 +115,24 @@ class Route(APIRoute):
         """The handler: authenticate and check the permission, then go on as every route."""
         handler = super().get_route_handler()
         allowed = allowed_of(self.dependant)
+        writes = _depends_on(self.dependant, _writing)
 
         async def handle(request: Request) -> Response:
             if allowed is not None:
                 actor = await authenticate(request)
                 allowed.check(actor)
                 request.state.actor = actor
-            return await handler(request)
+            return await again_when_lost(lambda: once(request)) if writes else await handler(request)
+
+        async def once(request: Request) -> Response:
+            # the session ends with each try, not with the request: FastAPI puts it on the stack that it finds here
+            outer = request.scope["fastapi_function_astack"]
+            try:
+                async with AsyncExitStack() as stack:
+                    request.scope["fastapi_function_astack"] = stack
+                    return await handler(request)
+            finally:
+                request.scope["fastapi_function_astack"] = outer
 
         return handle
 
@@ -125,6 +147,28 @@ def allowed_of(dependant: Dependant) -> Allowed | None:
     if isinstance(dependant.call, Allowed):
         return dependant.call
     return next((found for part in dependant.dependencies if (found := allowed_of(part))), None)
+
+
+def _depends_on(dependant: Dependant, call: object) -> bool:
+    return dependant.call is call or any(_depends_on(part, call) for part in dependant.dependencies)
+
+
+async def again_when_lost(work: Callable[[], Awaitable[T]]) -> T:
+    """The result of `work`, one transaction, which is begun anew where the database ended it in favour of another one.
+
+    Nothing of it was changed then, so that it may be: some times, as long as the asker has not waited for long.
+    """
+    began = time.monotonic()
+    for tried in itertools.count(1):
+        try:
+            return await work()
+        except (DBAPIError, psycopg.Error) as error:
+            waited = time.monotonic() - began
+            if sqlstate(error) not in LOST or tried >= _TRIES or waited > _PATIENCE_S:
+                raise
+            log.info("again", sqlstate=sqlstate(error), tried=tried)
+        await anyio.sleep(0.05 * 2**tried * (0.5 + random.random()))
+    raise AssertionError("unreachable")
 
 
 async def authenticate(request: Request) -> Actor:
@@ -236,7 +280,7 @@ def _bounded(settings: Settings) -> Callable[[Session], None]:
 
 
 async def in_transaction(request: Request, work: Callable[[Session], T]) -> T:
-    """Run `work` in a writing transaction of its own, for the few routes that need several."""
+    """Run `work` in a writing transaction of its own, for the few routes that need several; anew where it was lost."""
     gate = gate_of(request)
 
     def run() -> T:
@@ -244,8 +288,11 @@ async def in_transaction(request: Request, work: Callable[[Session], T]) -> T:
             _bounded(settings_of(request))(session)
             return work(session)
 
-    async with gate.writing:
-        return await run_in_threadpool(run)
+    async def once() -> T:
+        async with gate.writing:
+            return await run_in_threadpool(run)
+
+    return await again_when_lost(once)
 
 
 async def as_actor(request: Request, actor: Actor, work: Callable[[Session], T]) -> T:

@@ -37,6 +37,11 @@ STATUS: dict[type[errors.GeocrmError], int] = {
     errors.Unavailable: 503,
     errors.GeocrmError: 500,
 }
+LOST = (
+    "40001",
+    "40P01",
+    "55P03",
+)  # serialization failure, deadlock, lock not to be had: the same may succeed next time
 _PLAIN = {
     400: ("bad-request", "The request cannot be read."),
     404: ("not-found", "There is nothing at this address."),
@@ -101,15 +106,20 @@ def pointer(place: Sequence[str | int]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
+def sqlstate(error: BaseException) -> str:
+    """The code of an error of the database; empty where it has none."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+
+
 def translate(error: sqlalchemy.exc.SQLAlchemyError | psycopg.Error) -> errors.GeocrmError | None:
     """What an error of the database means for the one who asked; None where it is a fault of ours."""
     if isinstance(error, sqlalchemy.exc.TimeoutError):
         return errors.Unavailable("Too many requests at once; try again in a moment.")
     origin = getattr(error, "orig", error)
-    state = getattr(origin, "sqlstate", None) or ""
+    state = sqlstate(error)
     if state == "57014":
         return errors.Unavailable("This took too long and was stopped: narrow the filter or the area.")
-    if state in ("40001", "40P01", "55P03"):  # serialization failure, deadlock, lock not to be had
+    if state in LOST:
         return errors.TryAgain()
     if state in ("53100", "53200", "53300"):
         return errors.Unavailable("The database is out of room; reading still works.")
@@ -165,8 +175,7 @@ def handle_database(request: Request, error: Exception) -> Response:
     if known is None:
         return handle_unexpected(request, error)
     if isinstance(known, errors.Unavailable):
-        state = getattr(getattr(error, "orig", error), "sqlstate", None)
-        log.warning("database", request_id=request.scope.get("geocrm.request_id"), sqlstate=state)
+        log.warning("database", request_id=request.scope.get("geocrm.request_id"), sqlstate=sqlstate(error) or None)
     return answer(request, known)
 
 
