@@ -19,10 +19,11 @@ from sqlalchemy.orm import Session
 
 from geocrm import access
 from geocrm.db import audit
+from geocrm.db.copying import points
 from geocrm.db.engine import Database
 from geocrm.demo import company, placing, plan, territories
 from geocrm.demo.company import Chunk, World
-from geocrm.demo.copying import copy, money, points
+from geocrm.demo.copying import copy, money
 from geocrm.demo.placing import SOURCE
 from geocrm.demo.sales import campaign_weeks
 from geocrm.errors import Conflict

@@ -21,9 +21,10 @@ import shapely
 from psycopg import sql
 from sqlalchemy import make_url, text
 
+from geocrm.db.copying import points
 from geocrm.db.engine import API_LOGIN, WORKER_LOGIN, Database
 from geocrm.demo import geography, names
-from geocrm.demo.copying import copy, points
+from geocrm.demo.copying import copy
 from geocrm.demo.geography import FloatArray, IntArray, random
 from geocrm.errors import Conflict
 from geocrm.spatial import lookup

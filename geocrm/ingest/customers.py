@@ -75,10 +75,17 @@ class Customers:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.foresee = Foresight(context)
+        self._foresight: Foresight | None = None
 
     def stage(self, prepared: Prepared) -> pa.Table:
         """The good rows of a chunk as rows of the staging table."""
+        if self._foresight is None:
+            self._foresight = Foresight(self.context)
+        rows = self.rows(prepared)
+        return rows.append_column("territory_id", self._foresight.territories(rows))
+
+    def rows(self, prepared: Prepared) -> pa.Table:
+        """The good rows of a chunk, without territories."""
         values, count = prepared.values, len(prepared.chunk.table)
         owner = owner_ids(prepared, self.context)
         name, kind, contact_name = _names(values, count)
@@ -108,7 +115,6 @@ class Customers:
         if contact_name is not None:
             columns["contact_name"] = contact_name
         columns.update(place_columns(prepared, self.context))
-        columns["territory_id"] = self.foresee.territories(columns, count)
         columns["flags"] = flags_text(prepared.flags, count)
         table = pa.table(columns)
         return table.filter(pa.array(~prepared.bad)) if prepared.bad.any() else table
@@ -457,15 +463,13 @@ class Foresight:
         self._areas = np.array([row.area_id for row in rows], np.int64)
         self._outlines = shapely.from_wkb([bytes(row.outline) for row in rows])
 
-    def territories(self, columns: dict[str, Any], count: int) -> Any:
+    def territories(self, rows: pa.Table) -> Any:
         """The likely territory of each staged row, int64 (n,) or null: higher priority first, then the lowest id."""
+        count = len(rows)
         if not len(self._areas):
             return pa.nulls(count, pa.int64())
-        lon = columns["lon"].to_numpy(zero_copy_only=False)
-        lat = columns["lat"].to_numpy(zero_copy_only=False)
-        placed = np.flatnonzero(
-            np.asarray(pc.equal(columns["placement"], "placed").to_numpy(zero_copy_only=False), bool)
-        )
+        lon, lat = rows["lon"].to_numpy(), rows["lat"].to_numpy()
+        placed = np.flatnonzero(mask_of(pc.equal(rows["placement"], "placed")))
         tree = shapely.STRtree(shapely.points(lon[placed], lat[placed]))
         # outlines come worst first, so that the last one written to a row is the best
         outline, point = tree.query(self._outlines, predicate="intersects")

@@ -36,14 +36,16 @@ from sqlalchemy.orm import Session
 from geocrm import access, ids
 from geocrm.access import SYSTEM, Actor
 from geocrm.db import audit, reach
+from geocrm.db.copying import copy_table, driver
 from geocrm.db.engine import Database, open_database
 from geocrm.db.models import ImportBatch
 from geocrm.errors import Conflict, GeocrmError, Invalid, InvalidFile, NotFound
-from geocrm.ingest import cells, columns, customers, formats, recipes
+from geocrm.ingest import cells, columns, customers, first_load, formats, recipes
 from geocrm.ingest.columns import Plan, Prepared
+from geocrm.ingest.first_load import FirstLoad, Repeated
 from geocrm.ingest.formats import Chunk, Source
 from geocrm.ingest.recipes import Recipe
-from geocrm.ingest.staging import Context, Rejected, copy_table, create_stage, source_has_rows
+from geocrm.ingest.staging import Context, Rejected, create_stage, source_has_rows
 from geocrm.settings import get_settings
 from geocrm.spatial import ledger
 
@@ -57,6 +59,8 @@ PERMISSION = {
 }
 _LOCK = 7_305_417_300
 _PREVIEW_ROWS = 20
+FIRST_LOAD_BYTES = 200_000
+"""From this size of a file on it pays to lock empty tables and set their indexes aside."""
 _GONE = "The uploaded file is gone; upload it again."
 _RAN = ("done", "undoing", "undone")
 T = TypeVar("T")
@@ -490,7 +494,9 @@ def _run(session: Session, batch: ImportBatch, database: Database, progress: Pro
     )
     trial = session.begin_nested() if dry_run else None
     try:
-        processed = _stage_and_apply(context, source, progress)
+        size = (database.settings.uploads / str(batch.file_path)).stat().st_size
+        first = batch.kind == "customers" and trial is None and size >= FIRST_LOAD_BYTES
+        processed = _write(context, source, progress, database if first else None)
         counts = _counts(session, batch.id) | {"rejected": rejected.count} | context.counts
         if trial is not None:
             trial.rollback()
@@ -540,27 +546,61 @@ def _given(settled: Plan, source: Source) -> frozenset[str]:
     return frozenset(given | {"geometry"} if source.has_geometry else given)
 
 
-def _stage_and_apply(context: Context, source: Source, progress: Progress) -> int:
+def _write(context: Context, source: Source, progress: Progress, first_into: Database | None) -> int:
+    """All rows into the tables; `first_into` the database where this may be its first load. Returns the number of rows
+    read."""
+    progress.phase("reading")
+    aside = first_into is not None and first_load.is_empty(context) and first_load.set_indexes_aside(context)
+    if first_into is not None and aside:
+        processed = _write_first(context, source, progress, first_into)
+        if processed is not None:
+            return processed
     loader = _loader(context)
     create_stage(context.session, loader.stage_columns)
-    processed = 0
-    progress.phase("reading")
-
-    def prepared_chunks() -> Iterator[Prepared]:
-        for chunk in source_has_rows(source):
-            yield columns.prepare(chunk, context.recipe)
-
-    for prepared in _ahead(prepared_chunks()):
-        table = loader.stage(prepared)
-        context.rejected.add_chunk(prepared)
-        copy_table(context.session, "import_stage", table)
-        processed += len(prepared.chunk.lines) + len(prepared.chunk.unreadable)
-        progress.rows(processed, prepared.chunk.read, context.rejected.count)
-        pa.default_memory_pool().release_unused()
+    connection, processed = driver(context.session), 0
+    for prepared in _prepared(context, source):
+        copy_table(connection, "import_stage", loader.stage(prepared))
+        processed = _passed(context, prepared, processed, progress)
     loader.apply(source)
+    if aside:
+        first_load.make_indexes(context)
     if context.session.scalar(text("SELECT to_regclass('pg_temp.changed_customers') IS NOT NULL")):
         progress.phase("territories and lookups")
-        ledger.evaluate_bulk(context.session, actor=context.actor, reason=f"import {ids.show('imp', context.batch_id)}")
+        ledger.evaluate_bulk(context.session, actor=context.actor, reason=context.reason)
+    return processed
+
+
+def _write_first(context: Context, source: Source, progress: Progress, database: Database) -> int | None:
+    """The same as a first load; None, and nothing written, where the file needs the general way."""
+    loading = FirstLoad.open(context, database)
+    if loading is None:
+        return None
+    trial, processed = context.session.begin_nested(), 0
+    try:
+        for prepared in _prepared(context, source):
+            loading.write(prepared)
+            processed = _passed(context, prepared, processed, progress)
+        loading.finish()
+        trial.commit()
+        return processed
+    except Repeated:
+        trial.rollback()
+        context.rejected.clear()
+        return None
+    finally:
+        loading.close()
+
+
+def _prepared(context: Context, source: Source) -> Iterator[Prepared]:
+    return _ahead(columns.prepare(chunk, context.recipe) for chunk in source_has_rows(source))
+
+
+def _passed(context: Context, prepared: Prepared, processed: int, progress: Progress) -> int:
+    """After a chunk: its bad rows are put by, and how many rows have passed by now is told and returned."""
+    context.rejected.add_chunk(prepared)
+    processed += len(prepared.chunk.lines) + len(prepared.chunk.unreadable)
+    progress.rows(processed, prepared.chunk.read, context.rejected.count)
+    pa.default_memory_pool().release_unused()
     return processed
 
 

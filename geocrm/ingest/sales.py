@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import text
 
+from geocrm.db.copying import copy_table, driver
 from geocrm.ingest.columns import Prepared
 from geocrm.ingest.formats import Source
-from geocrm.ingest.staging import Context, copy_table, delete_lines, flags_text
+from geocrm.ingest.staging import Context, delete_lines, flags_text
 
 SQL = "import_sales"
 
@@ -70,7 +71,7 @@ class Sales:
             return table
         bad = pa.array(prepared.bad)
         spoiled = pc.drop_null(values["external_id"].filter(bad))
-        copy_table(self.context.session, "import_spoiled", pa.table({"external_id": spoiled}))
+        copy_table(driver(self.context.session), "import_spoiled", pa.table({"external_id": spoiled}))
         return table.filter(pc.invert(bad))
 
     def apply(self, source: Source) -> None:

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from geocrm import ids
 from geocrm.access import Actor
+from geocrm.db.copying import driver
 from geocrm.db.queries import named
 from geocrm.errors import InvalidFile
 from geocrm.ingest import coerce
@@ -45,6 +45,11 @@ class Context:
     progress: Callable[[str], None] = lambda phase: None
     users: dict[str, int] = field(default_factory=dict)
     counts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def reason(self) -> str:
+        """What the ledger says of the assignments of this import."""
+        return f"import {ids.show('imp', self.batch_id)}"
 
     def not_known(self, customer: str) -> str:
         """Why a line of this customer is turned away. One the actor does not see reads as one that nobody knows."""
@@ -122,6 +127,12 @@ class Rejected:
                 line, reasons, given = json.loads(spooled)
                 copy.write_row((batch_id, line, "rejected", _json(reasons), _json(given)))
 
+    def clear(self) -> None:
+        """Forget all: the run begins anew."""
+        self._spool.seek(0)
+        self._spool.truncate()
+        self.count = 0
+
     def close(self) -> None:
         """Drop the spool."""
         self._spool.close()
@@ -129,14 +140,6 @@ class Rejected:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\\u0000", "")
-
-
-def driver(session: Session) -> psycopg.Connection[Any]:
-    """The psycopg connection under a session, in the session's transaction."""
-    connection = session.connection().connection.driver_connection
-    if not isinstance(connection, psycopg.Connection):
-        raise TypeError("the session is not psycopg's")
-    return connection
 
 
 def create_stage(session: Session, columns: Sequence[tuple[str, str]]) -> None:
@@ -153,19 +156,6 @@ def create_stage(session: Session, columns: Sequence[tuple[str, str]]) -> None:
             "CREATE TEMP TABLE import_before (line_no bigint, part text, object_id bigint, before jsonb) ON COMMIT DROP"
         )
     )
-
-
-def copy_table(session: Session, name: str, table: pa.Table) -> None:
-    """COPY an Arrow table into a database table of the same column names."""
-    if not len(table):
-        return
-    sink = pa.BufferOutputStream()
-    pacsv.write_csv(table, sink, pacsv.WriteOptions(include_header=False, quoting_style="needed"))
-    data = memoryview(sink.getvalue())
-    columns = ", ".join(table.column_names)
-    with driver(session).cursor() as cursor, cursor.copy(f"COPY {name} ({columns}) FROM STDIN (FORMAT csv)") as copy:
-        for start in range(0, len(data), 1 << 20):
-            copy.write(data[start : start + (1 << 20)])
 
 
 def delete_lines(session: Session, lines: Iterable[int]) -> None:

@@ -93,17 +93,30 @@ def _assign_new(session: Session, *, actor: Actor, reason: str, now: datetime | 
     """The fast way for customers whom the ledger does not know; None where it does not apply."""
     if not ledger_bulk.all_new(session):
         return None
-    layers = layers_in_force(session, now=now)
-    if not all(layer.flat and ledger_bulk.simple(session, layer.id) for layer in layers):
+    layers = polygon_layers(session, now=now)
+    if layers is None or any(ledger_bulk.has_named(session, layer.id) for layer in layers):
         return None
     moment, recorded = clock(session, now)
     return sum(
-        ledger_bulk.assign_new(
-            session, layer.id, is_primary=layer.is_primary, start=layer.start, actor=actor, reason=reason, now=moment,
-            recorded=recorded,
-        )
+        ledger_bulk.assign_new(session, layer, actor=actor, reason=reason, now=moment, recorded=recorded)
         for layer in layers
-    )  # fmt: skip
+    )
+
+
+def polygon_layers(session: Session, *, now: datetime | None = None) -> list[ledger_bulk.PolygonLayer] | None:
+    """The layers in force, locked against publishing, with their polygons in memory; None where one of them is more
+    than polygons that hold for all its time."""
+    opened = []
+    for layer in layers_in_force(session, now=now):
+        found = (
+            ledger_bulk.open_layer(session, layer.id, is_primary=layer.is_primary, start=layer.start)
+            if layer.flat
+            else None
+        )
+        if found is None:
+            return None
+        opened.append(found)
+    return opened
 
 
 def _evaluate(

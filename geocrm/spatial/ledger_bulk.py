@@ -6,6 +6,7 @@ geometries with the same exact predicates; a test compares the two.
 """
 
 import struct
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from geocrm.access import Actor
+from geocrm.db.copying import driver
 from geocrm.db.queries import named
 from geocrm.spatial.matching import Polygons
 
@@ -41,32 +43,57 @@ def all_new(session: Session) -> bool:
     return bool(session.scalar(text(named("territories_bulk", "all_new"))))
 
 
-def simple(session: Session, layer_id: int) -> bool:
-    """Whether a layer consists of polygons alone, as far as `changed_customers` are concerned, and of not too many
-    vertices to hold."""
-    return bool(
-        session.scalar(text(named("territories_bulk", "simple")), {"layer": layer_id, "vertices": MAX_VERTICES})
+@dataclass(frozen=True)
+class PolygonLayer:
+    """A layer that consists of polygons which hold for all its time: what `assign_new` and a first load ask."""
+
+    id: int
+    is_primary: bool
+    start: datetime
+    version: int | None
+    polygons: Polygons
+    area_ids: NDArray[np.int64]  # by index of the polygon; the last one is 0: no area
+
+    def match(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The area of each point, degrees of shape (n,), NaN for a site that is not placed; 0 where there is none."""
+        return self.area_ids[self.polygons.first(lon, lat)]
+
+
+def has_named(session: Session, layer_id: int) -> bool:
+    """Whether some of `changed_customers` are named accounts of the layer."""
+    return bool(session.scalar(text(named("territories_bulk", "named")), {"layer": layer_id}))
+
+
+def open_layer(session: Session, layer_id: int, *, is_primary: bool, start: datetime) -> PolygonLayer | None:
+    """The layer, known to be flat, with its polygons in memory; None where it has rules, or too many vertices to hold."""
+    values = {"layer": layer_id}
+    if not session.scalar(text(named("territories_bulk", "simple")), values | {"vertices": MAX_VERTICES}):
+        return None
+    rows = session.execute(text(named("territories_bulk", "polygons")), values).all()
+    return PolygonLayer(
+        id=layer_id,
+        is_primary=is_primary,
+        start=start,
+        version=session.scalar(text(named("territories_bulk", "version")), values | {"start": start}),
+        polygons=Polygons(shapely.from_wkb(np.array([bytes(r.geometry) for r in rows], dtype=object))),
+        area_ids=np.array([r.area_id for r in rows] + [0], dtype=np.int64),
     )
 
 
 def assign_new(
-    session: Session, layer_id: int, *, is_primary: bool, start: datetime, actor: Actor, reason: str, now: datetime,
-    recorded: datetime,
-) -> int:  # fmt: skip
-    """Write the ledger of `changed_customers` on a simple layer; makes the queue and, on the primary layer, the columns
-    of sites and customers follow. Returns the number of rows."""
-    rows = session.execute(text(named("territories_bulk", "polygons")), {"layer": layer_id}).all()
-    polygons = Polygons(shapely.from_wkb(np.array([bytes(r.geometry) for r in rows], dtype=object)))
-    ids = np.array([r.area_id for r in rows] + [0], dtype=np.int64)  # index -1: no area
+    session: Session, layer: PolygonLayer, *, actor: Actor, reason: str, now: datetime, recorded: datetime
+) -> int:
+    """Write the ledger of `changed_customers` on a layer; makes the queue and, on the primary layer, the columns of
+    sites and customers follow. Returns the number of rows."""
     session.execute(text(named("territories_bulk", "work_tables")))
     session.execute(text("TRUNCATE ledger_matches"))
-    connection: psycopg.Connection[Any] = session.connection().connection.driver_connection  # type: ignore[assignment]
+    connection = driver(session)
     after = 0
     with connection.cursor() as cursor:
         while (chunk := _points(cursor, after)) is not None:
             after = int(chunk["customer"].max())
             chunk = chunk[chunk["site"] != 0]
-            area = ids[polygons.first(chunk["x"].astype(np.float64), chunk["y"].astype(np.float64))]
+            area = layer.match(chunk["x"].astype(np.float64), chunk["y"].astype(np.float64))
             matches = np.zeros(len(chunk), dtype=_MATCH)
             for name, value in (("fields", 4), ("l1", 8), ("l2", 8), ("l3", 8), ("l4", 1)):
                 matches[name] = value
@@ -75,11 +102,13 @@ def assign_new(
             with cursor.copy("COPY ledger_matches FROM STDIN (FORMAT binary)") as copy:
                 copy.write(_HEADER + matches.tobytes() + _TRAILER)
     values = {
-        "layer": layer_id, "start": start, "now": now, "recorded": recorded, "actor": actor.user_id, "reason": reason,
+        "layer": layer.id, "start": layer.start, "now": now, "recorded": recorded, "actor": actor.user_id,
+        "reason": reason,
     }  # fmt: skip
-    written = session.execute(text(named("territories_bulk", "write")), values).rowcount  # type: ignore[attr-defined]
+    write = text(named("territories_bulk", "write"))
+    written = session.execute(write, values | {"version": layer.version}).rowcount  # type: ignore[attr-defined]
     session.execute(text(named("territories_bulk", "queue")), values)
-    if is_primary:
+    if layer.is_primary:
         session.execute(text(named("territories_bulk", "sites_follow")))
         query = named("territories", "customers_follow")
         changed = "SELECT DISTINCT customer_id FROM ledger_matches WHERE differs"

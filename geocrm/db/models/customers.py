@@ -163,8 +163,14 @@ class SiteCell(Base):
     __tablename__ = "site_cells"
     __table_args__ = (
         Index("ix_site_cells_level_cell", "level", "cell"),
-        Index("ix_site_cells_owner_id", "owner_id", "level", "cell"),
-        Index("ix_site_cells_territory_id", "territory_id", "level", "cell"),
+        Index("ix_site_cells_owner_id", "owner_id", "level", "cell", postgresql_where=text("owner_id IS NOT NULL")),
+        Index(
+            "ix_site_cells_territory_id",
+            "territory_id",
+            "level",
+            "cell",
+            postgresql_where=text("territory_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[Id]

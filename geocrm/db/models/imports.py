@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from geocrm.db.models.base import Base, Created, Id, one_of
@@ -52,7 +52,8 @@ class ImportRow(Base):
         Index("ix_import_rows_customer_id", "customer_id", postgresql_where=text("customer_id IS NOT NULL")),
     )
 
-    batch_id: Mapped[int] = mapped_column(ForeignKey("import_batches.id"), primary_key=True)
+    # no foreign key: it would check the one batch again for each of millions of lines
+    batch_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     line_no: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     outcome: Mapped[str]
     customer_id: Mapped[int | None]

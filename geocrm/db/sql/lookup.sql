@@ -97,24 +97,34 @@ FROM sites s JOIN customers c ON c.id = s.customer_id
 WHERE s.placement = 'placed' AND c.erased_at IS NULL
 ORDER BY s.location
 
+-- name: fill_next_from_rows
+-- The same from rows that were brought by COPY.
+INSERT INTO site_lookup_next SELECT * FROM lookup_rows ORDER BY location
+
 -- name: fill_cells
--- The finest level of the pyramid from the new generation.
+-- The finest level of the pyramid from the new generation; each coarser level, below, from the one three levels finer.
 INSERT INTO site_cells_next (level, cell, stage, kind, owner_id, territory_id, segment_id, n)
-SELECT 17, geocrm_cell(location, 17), stage, kind, owner_id, territory_id, segment_id, count(*)
-FROM site_lookup_next
-WHERE location && ST_MakeEnvelope(-180, -85.0511287798066, 180, 85.0511287798066, 4326)
-  AND geocrm_cell(location, 17) IS NOT NULL
+SELECT 17, cell, stage, kind, owner_id, territory_id, segment_id, count(*)
+FROM (SELECT geocrm_cell(location, 17) AS cell, stage, kind, owner_id, territory_id, segment_id
+      FROM site_lookup_next OFFSET 0) AS placed  -- OFFSET: the cell is computed once
+WHERE cell IS NOT NULL
 GROUP BY 2, 3, 4, 5, 6, 7
 ORDER BY 2
 
--- name: fill_coarser_cells
--- A level of the pyramid from the one three levels finer.
+-- name: fill_cells_14
 INSERT INTO site_cells_next (level, cell, stage, kind, owner_id, territory_id, segment_id, n)
-SELECT CAST(:level AS smallint), cell >> 6, stage, kind, owner_id, territory_id, segment_id, sum(n)
-FROM site_cells_next
-WHERE level = CAST(:level AS smallint) + 3
-GROUP BY 2, 3, 4, 5, 6, 7
-ORDER BY 2
+SELECT 14, cell >> 6, stage, kind, owner_id, territory_id, segment_id, sum(n)
+FROM site_cells_next WHERE level = 17 GROUP BY 2, 3, 4, 5, 6, 7 ORDER BY 2
+
+-- name: fill_cells_11
+INSERT INTO site_cells_next (level, cell, stage, kind, owner_id, territory_id, segment_id, n)
+SELECT 11, cell >> 6, stage, kind, owner_id, territory_id, segment_id, sum(n)
+FROM site_cells_next WHERE level = 14 GROUP BY 2, 3, 4, 5, 6, 7 ORDER BY 2
+
+-- name: fill_cells_8
+INSERT INTO site_cells_next (level, cell, stage, kind, owner_id, territory_id, segment_id, n)
+SELECT 8, cell >> 6, stage, kind, owner_id, territory_id, segment_id, sum(n)
+FROM site_cells_next WHERE level = 11 GROUP BY 2, 3, 4, 5, 6, 7 ORDER BY 2
 
 -- name: merge_cells
 -- Fold the deltas that this statement sees into the counts per cell.

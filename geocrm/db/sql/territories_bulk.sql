@@ -11,15 +11,23 @@ SELECT (SELECT min(customer_id) FROM changed_customers)
   > coalesce((SELECT customer_id FROM assignments ORDER BY customer_id DESC LIMIT 1), 0)
 
 -- name: simple
--- No rule, no named account among the changed customers, and geometries that memory can hold.
+-- No rule, and geometries that memory can hold.
 SELECT NOT EXISTS (SELECT FROM area_periods d WHERE d.layer_id = CAST(:layer AS bigint) AND d.has_rule)
-  AND NOT EXISTS (
-    SELECT FROM named_periods n JOIN changed_customers k ON k.customer_id = n.customer_id
-    WHERE n.layer_id = CAST(:layer AS bigint))
   AND (
     SELECT coalesce(sum(ST_NPoints(v.geometry)), 0)
     FROM area_periods d JOIN area_versions v ON v.area_id = d.area_id AND v.version = d.area_version
     WHERE d.layer_id = CAST(:layer AS bigint)) <= CAST(:vertices AS bigint)
+
+-- name: named
+-- Whether some of the changed customers are named accounts.
+SELECT EXISTS (
+  SELECT FROM named_periods n JOIN changed_customers k ON k.customer_id = n.customer_id
+  WHERE n.layer_id = CAST(:layer AS bigint))
+
+-- name: version
+-- The version in force when the layer began.
+SELECT f.version FROM layer_periods f
+WHERE f.layer_id = CAST(:layer AS bigint) AND f.superseded_at IS NULL AND f.valid_from = CAST(:start AS timestamptz)
 
 -- name: polygons
 -- In the order in which they win.
@@ -44,8 +52,7 @@ INSERT INTO assignments (customer_id, site_id, layer_id, valid_from, recorded_at
   actor_id, reason, ahead)
 SELECT m.customer_id, m.site_id, CAST(:layer AS bigint), CAST(:start AS timestamptz), CAST(:recorded AS timestamptz),
        nullif(m.area_id, 0), CASE m.area_id WHEN 0 THEN 'none' ELSE 'polygon' END,
-       (SELECT f.version FROM layer_periods f WHERE f.layer_id = CAST(:layer AS bigint) AND f.superseded_at IS NULL
-          AND f.valid_from = CAST(:start AS timestamptz)),
+       CAST(:version AS integer),
        CAST(:actor AS bigint), CAST(:reason AS text), CAST(:start AS timestamptz) > CAST(:now AS timestamptz)
 FROM ledger_matches m
 

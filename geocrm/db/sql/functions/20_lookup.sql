@@ -124,24 +124,29 @@ $$;
 CREATE OR REPLACE FUNCTION geocrm_lookup_version() RETURNS text
 LANGUAGE sql STABLE AS $$ SELECT coalesce(max(id), 0) || '.' || count(*) FROM lookup_changes $$;
 
--- A new generation beside a table: empty, without indexes. Writers of the old one wait until the transaction ends,
--- readers do not.
+-- Let writers of the present generations wait until the transaction ends; readers do not.
+CREATE OR REPLACE FUNCTION geocrm_generation_lock() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '60s' AS $$
+BEGIN
+  LOCK TABLE public.site_lookup, public.site_cells IN SHARE ROW EXCLUSIVE MODE;
+END
+$$;
+
+-- A new generation beside a table: empty, without indexes. Whoever will flip it holds the lock.
 CREATE OR REPLACE FUNCTION geocrm_generation_new(p_table text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '60s' AS $$
 BEGIN
   IF p_table NOT IN ('site_lookup', 'site_cells') THEN
     RAISE EXCEPTION 'no generations of %', p_table;
   END IF;
-  EXECUTE format('LOCK TABLE public.%I IN SHARE ROW EXCLUSIVE MODE', p_table);
   EXECUTE format('DROP TABLE IF EXISTS public.%I', p_table || '_next');
   EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING DEFAULTS INCLUDING IDENTITY)', p_table || '_next', p_table);
   EXECUTE format('GRANT SELECT, INSERT ON public.%I TO geocrm_worker', p_table || '_next');
 END
 $$;
 
--- Give the new generation the indexes, policies and grants of the old one and let it take the name. Readers wait from
--- here to the end of the transaction, so it is the last step.
-CREATE OR REPLACE FUNCTION geocrm_generation_flip(p_table text) RETURNS void
+-- Give the new generation the indexes, policies and grants of the old one.
+CREATE OR REPLACE FUNCTION geocrm_generation_finish(p_table text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '60s'
 SET maintenance_work_mem = '256MB' AS $$
 DECLARE
@@ -178,6 +183,23 @@ BEGIN
   LOOP
     EXECUTE format('GRANT %s ON public.%I TO %s', made.privileges, next, made.grantee);
   END LOOP;
+END
+$$;
+
+-- Let the finished generation take the name of the old one. Readers wait from here to the end of the transaction, so it
+-- is the last step.
+CREATE OR REPLACE FUNCTION geocrm_generation_flip(p_table text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '60s' AS $$
+DECLARE
+  made record;
+  next text := p_table || '_next';
+BEGIN
+  IF p_table NOT IN ('site_lookup', 'site_cells') THEN
+    RAISE EXCEPTION 'no generations of %', p_table;
+  END IF;
+  IF NOT EXISTS (SELECT FROM pg_index WHERE indrelid = format('public.%I', next)::regclass AND indisprimary) THEN
+    RAISE EXCEPTION 'the new generation of % is not finished', p_table;
+  END IF;
   FOR made IN
     SELECT i.relname AS name FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
     WHERE x.indrelid = format('public.%I', next)::regclass
@@ -199,4 +221,5 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION geocrm_generation_new(text), geocrm_generation_flip(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION geocrm_generation_lock(), geocrm_generation_new(text), geocrm_generation_finish(text), geocrm_generation_flip(text)
+FROM PUBLIC;

@@ -1,0 +1,64 @@
+"""Arrow tables into database tables by COPY: Arrow writes the CSV, psycopg streams it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+from numpy.typing import NDArray
+from psycopg import sql
+from pyarrow import csv
+from sqlalchemy.orm import Session
+
+_HEX = np.frombuffer(b"".join(b"%02X" % i for i in range(256)), dtype=np.uint8).view("<u2")
+_HEAD = np.frombuffer(bytes.fromhex("0101000020E6100000"), dtype=np.uint8)  # little-endian EWKB point, SRID 4326
+
+
+def driver(session: Session) -> psycopg.Connection[Any]:
+    """The psycopg connection under a session, in the session's transaction."""
+    connection = session.connection().connection.driver_connection
+    if not isinstance(connection, psycopg.Connection):
+        raise TypeError("the session is not psycopg's")
+    return connection
+
+
+def copy_table(connection: psycopg.Connection[Any], name: str, table: pa.Table) -> None:
+    """Append an Arrow table to a database table of the same column names; null is NULL."""
+    if not len(table):
+        return
+    sink = pa.BufferOutputStream()
+    csv.write_csv(table, sink, csv.WriteOptions(include_header=False, quoting_style="needed"))
+    data = memoryview(sink.getvalue())
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
+        sql.Identifier(name), sql.SQL(", ").join(map(sql.Identifier, table.column_names))
+    )
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for start in range(0, len(data), 1 << 20):
+            copy.write(data[start : start + (1 << 20)])
+
+
+def points(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> pa.Array:
+    """Points, degrees of shape (n,), as hexadecimal EWKB in EPSG:4326; null where a coordinate is NaN."""
+    n = len(lon)
+    raw = np.empty((n, 25), dtype=np.uint8)
+    raw[:, :9] = _HEAD
+    raw[:, 9:17] = np.ascontiguousarray(lon, dtype="<f8").view(np.uint8).reshape(n, 8)
+    raw[:, 17:] = np.ascontiguousarray(lat, dtype="<f8").view(np.uint8).reshape(n, 8)
+    offsets = np.arange(n + 1, dtype=np.int64) * 50
+    made = pa.LargeStringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(_HEX[raw].tobytes()))
+    missing = np.isnan(lon) | np.isnan(lat)
+    if not missing.any():
+        return made
+    return pa.compute.if_else(pa.array(~missing), made, pa.scalar(None, pa.large_string()))
+
+
+def draw_ids(session: Session, table: str, count: int) -> NDArray[np.int64]:
+    """`count` new ids of a table, ascending, int64 (count,)."""
+    rows = driver(session).execute(
+        "SELECT nextval((SELECT CAST(pg_get_serial_sequence(%s, 'id') AS regclass))) FROM generate_series(1, %s)",
+        (table, count),
+        binary=True,
+    )
+    return np.fromiter((row[0] for row in rows), np.int64, count)

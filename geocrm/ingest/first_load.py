@@ -1,0 +1,275 @@
+"""The first load: a file of customers into a database that has none, written straight into its tables.
+
+Nothing has to be looked up or compared, so rows need no staging: ids are drawn as they come, territories are matched
+here, and each chunk goes by COPY into customers, sites, their ids, contacts, the ledger and the lineage, whose indexes
+and foreign keys are made afterwards (`sql/functions/50_first_load.sql`). A second connection builds the lookup rows and
+the cell pyramid meanwhile, and the transaction flips to them at its end. What is written equals what the general way
+writes; a test compares the two.
+
+The general way takes over where a customer comes in several rows, or where parents, sites of their own ids or rules of
+territories need all rows to be known first.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from sqlalchemy import text
+
+from geocrm.db.copying import copy_table, draw_ids, driver, points
+from geocrm.db.engine import Database
+from geocrm.ingest.coerce import mask_of
+from geocrm.ingest.columns import Prepared
+from geocrm.ingest.customers import ADDRESS, Customers
+from geocrm.ingest.staging import Context
+from geocrm.spatial import ledger, lookup
+from geocrm.spatial.ledger_bulk import PolygonLayer
+
+_NEEDS_ALL_ROWS = frozenset({"parent", "site_id"})
+_CUSTOMER = ("kind", "name", "stage", "owner_id", "industry", "size_class", "preferred_channel", "attributes")
+_SITE = ("label", *ADDRESS, "location_precision", "precision_m", "location_source", "placement")
+_CONTACT = {"contact_name": "name", "contact_role": "role", "email": "email", "phone": "phone"}
+
+
+class Repeated(Exception):
+    """A customer comes in several rows."""
+
+
+def is_empty(context: Context) -> bool:
+    """Whether there are no customers yet."""
+    return bool(context.session.scalar(text("SELECT NOT EXISTS (SELECT FROM customers)")))
+
+
+def set_indexes_aside(context: Context) -> bool:
+    """Lock the empty tables of customers and set their indexes aside; False where somebody is at work on them."""
+    return bool(context.session.scalar(text("SELECT geocrm_first_load_begin()")))
+
+
+def make_indexes(context: Context) -> None:
+    """Make the indexes and foreign keys again; raises what the rows violate."""
+    context.session.execute(text("SELECT geocrm_first_load_end()"))
+
+
+class FirstLoad:
+    """One first load. `write` each chunk, then `finish`; the caller goes back to a savepoint where `write` raises
+    `Repeated`. `close` in any case."""
+
+    def __init__(self, context: Context, database: Database, layers: list[PolygonLayer]) -> None:
+        self._context = context
+        self._customers = Customers(context)
+        self._layers = layers
+        self._moment, self._recorded = ledger.clock(context.session, None)
+        self._seen = Seen()
+        lookup.lock_generations(context.session)
+        self._generation = lookup.Generation(database)
+
+    @classmethod
+    def open(cls, context: Context, database: Database) -> FirstLoad | None:
+        """A first load of this import; None where it needs the general way."""
+        if context.given & _NEEDS_ALL_ROWS:
+            return None
+        layers = ledger.polygon_layers(context.session)
+        return None if layers is None else cls(context, database, layers)
+
+    def write(self, prepared: Prepared) -> None:
+        """The good rows of a chunk into all tables."""
+        rows = self._customers.rows(prepared)
+        count = len(rows)
+        if not count:
+            return
+        self._seen.add(rows["external_id"].to_numpy())
+        customer = draw_ids(self._context.session, "customers", count)
+        with_site = np.flatnonzero(mask_of(rows["has_site"]))
+        site = np.zeros(count, np.int64)
+        site[with_site] = draw_ids(self._context.session, "sites", len(with_site))
+        placed = mask_of(pc.equal(rows["placement"], "placed"))
+        lon = np.where(placed, rows["lon"].to_numpy(), np.nan)
+        lat = np.where(placed, rows["lat"].to_numpy(), np.nan)
+        areas = [(layer, layer.match(lon, lat)) for layer in self._layers]
+        territory = next((area for layer, area in areas if layer.is_primary), np.zeros(count, np.int64))
+        self._write_customers(rows, customer, territory)
+        self._write_sites(rows.take(pa.array(with_site)), customer[with_site], site[with_site], territory[with_site])
+        self._write_contacts(rows, customer)
+        self._copy(
+            "import_rows",
+            {
+                "batch_id": pa.repeat(self._context.batch_id, count),
+                "line_no": rows["line_no"],
+                "outcome": pa.repeat("new", count),
+                "customer_id": customer,
+                "object_id": _or_null(site),
+                "flags": rows["flags"],
+            },
+        )
+        for layer, area in areas:
+            self._write_ledger(layer, customer[with_site], site[with_site], area[with_site])
+        self._write_lookup(rows, np.flatnonzero(placed), customer, site, territory)
+
+    def finish(self) -> None:
+        """Make the indexes, the lookups at the same time, and flip."""
+        self._context.progress("indexes and lookups")
+        with ThreadPoolExecutor(1, "geocrm-lookups") as beside:
+            lookups = beside.submit(self._generation.build)
+            make_indexes(self._context)
+            lookups.result()
+        lookup.flip(self._context.session)
+
+    def close(self) -> None:
+        """Close the second connection."""
+        self._generation.close()
+
+    def _copy(self, table: str, columns: dict[str, Any]) -> None:
+        copy_table(driver(self._context.session), table, pa.table(columns))
+
+    def _write_customers(self, rows: pa.Table, customer: NDArray[np.int64], territory: NDArray[np.int64]) -> None:
+        columns: dict[str, Any] = {"id": customer} | {
+            name: rows[name] for name in _CUSTOMER if name in rows.column_names
+        }
+        if "attributes" in columns:
+            columns["attributes"] = pc.fill_null(columns["attributes"], "{}")
+        texts = pc.binary_join_element_wise("{", pc.cast(pa.array(territory), pa.string()), "}", "")
+        columns["territory_ids"] = pc.if_else(pa.array(territory != 0), texts, "{}")
+        columns["batch_id"] = pa.repeat(self._context.batch_id, len(rows))
+        columns["stage"] = pc.fill_null(columns["stage"], "active")
+        self._copy("customers", columns)
+        source = pa.repeat(self._context.source, len(rows))
+        self._copy("customer_sources", {"source": source, "external_id": rows["external_id"], "customer_id": customer})
+
+    def _write_sites(
+        self,
+        rows: pa.Table,
+        customer: NDArray[np.int64],
+        site: NDArray[np.int64],
+        territory: NDArray[np.int64],
+    ) -> None:
+        count = len(rows)
+        self._copy(
+            "sites",
+            {"customer_id": customer, "id": site}
+            | {name: rows[name] for name in _SITE if name in rows.column_names}
+            | {
+                "location": points(rows["lon"].to_numpy(), rows["lat"].to_numpy()),
+                "flags": pc.fill_null(rows["site_flags"], "{}"),
+                "is_primary": pa.repeat(True, count),
+                "territory_id": _or_null(territory),
+            },
+        )
+        self._copy(
+            "site_sources",
+            {
+                "source": pa.repeat(self._context.source, count),
+                "external_id": rows["external_id"],
+                "customer_id": customer,
+                "site_id": site,
+            },
+        )
+
+    def _write_contacts(self, rows: pa.Table, customer: NDArray[np.int64]) -> None:
+        said = [name for name in _CONTACT if name in rows.column_names]
+        telling = [name for name in said if name != "contact_role"]
+        if not telling:
+            return
+        reachable = np.flatnonzero(mask_of(pc.is_valid(pc.coalesce(*(rows[name] for name in telling)))))
+        chosen = rows.take(pa.array(reachable))
+        self._copy(
+            "contacts",
+            {"customer_id": customer[reachable]}
+            | {_CONTACT[name]: chosen[name] for name in said}
+            | {
+                "is_primary": pa.repeat(True, len(chosen)),
+                "batch_id": pa.repeat(self._context.batch_id, len(chosen)),
+            },
+        )
+
+    def _write_ledger(
+        self, layer: PolygonLayer, customer: NDArray[np.int64], site: NDArray[np.int64], area: NDArray[np.int64]
+    ) -> None:
+        context, count = self._context, len(site)
+        self._copy(
+            "assignments",
+            {
+                "customer_id": customer,
+                "site_id": site,
+                "layer_id": pa.repeat(layer.id, count),
+                "valid_from": pa.repeat(layer.start.isoformat(), count),
+                "recorded_at": pa.repeat(self._recorded.isoformat(), count),
+                "area_id": _or_null(area),
+                "basis": pc.if_else(pa.array(area != 0), "polygon", "none"),
+                "layer_version": pa.array([layer.version] * count, pa.int64()),
+                "actor_id": pa.array([context.actor.user_id] * count, pa.int64()),
+                "reason": pa.repeat(context.reason, count),
+                "ahead": pa.repeat(layer.start > self._moment, count),
+            },
+        )
+        if layer.start > self._moment:
+            return
+        nowhere = area == 0
+        self._copy(
+            "contradictions",
+            {
+                "customer_id": customer[nowhere],
+                "site_id": site[nowhere],
+                "layer_id": pa.repeat(layer.id, int(nowhere.sum())),
+                "kind": pa.repeat("nothing", int(nowhere.sum())),
+                "since": pa.repeat(self._moment.isoformat(), int(nowhere.sum())),
+            },
+        )
+
+    def _write_lookup(
+        self,
+        rows: pa.Table,
+        placed: NDArray[np.int64],
+        customer: NDArray[np.int64],
+        site: NDArray[np.int64],
+        territory: NDArray[np.int64],
+    ) -> None:
+        chosen = rows.take(pa.array(placed))
+        owner = chosen["owner_id"] if "owner_id" in rows.column_names else pa.nulls(len(chosen), pa.int64())
+        self._generation.add(
+            pa.table(
+                {
+                    "customer_id": customer[placed],
+                    "site_id": site[placed],
+                    "location": points(chosen["lon"].to_numpy(), chosen["lat"].to_numpy()),
+                    "stage": pc.fill_null(chosen["stage"], "active"),
+                    "kind": chosen["kind"],
+                    "owner_id": owner,
+                    "territory_id": _or_null(territory[placed]),
+                    "is_primary": pa.repeat(True, len(chosen)),
+                    "location_precision": chosen["location_precision"],
+                    "precision_m": chosen["precision_m"],
+                }
+            )
+        )
+
+
+class Seen:
+    """Which external ids have come: their hashes, 8 bytes each, in sorted runs of doubling length. Two ids of one hash
+    (one pair in 2^64) are taken for one, which costs time and nothing else."""
+
+    def __init__(self) -> None:
+        self._runs: list[NDArray[np.uint64]] = []
+
+    def add(self, names: NDArray[np.object_]) -> None:
+        """Note these; raises Repeated where one has come before."""
+        run = np.sort(pd.util.hash_array(names, categorize=False))
+        if (run[1:] == run[:-1]).any():
+            raise Repeated
+        for former in self._runs:
+            at = np.minimum(np.searchsorted(former, run), len(former) - 1)
+            if (former[at] == run).any():
+                raise Repeated
+        while self._runs and len(self._runs[-1]) <= len(run):
+            run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
+        self._runs.append(run)
+
+
+def _or_null(ids: NDArray[np.int64]) -> pa.Array:
+    """Ids as an Arrow array, null where there is none (0)."""
+    return pa.array(ids, mask=ids == 0)
