@@ -78,6 +78,7 @@ def add_layers(
     facts = [json.dumps({"fips": f, "state": s}) for f, s in zip(counties["fips"], counties["region"], strict=True)]
     titles = list(counties["name"] + ", " + counties["region"])
     _areas(connection, layer, n, titles, list(counties.geometry), [None] * m, facts, [None] * m, [None] * m)
+    ledger.adopt(session, layer, 1, begin)
     return sales, ids, n + m
 
 

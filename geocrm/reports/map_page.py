@@ -1,5 +1,8 @@
 """A map as one HTML file, made with folium: customers in clusters, areas, legend, title, date, filter. Pure.
 
+The sites stand in the page as columns of JSON, texts that repeat as numbers of a list: some 60 bytes each. The page
+clusters them by itself, for each zoom once (`map_page.js`).
+
 Nothing that stands in the data becomes markup or script: texts of the page are escaped, data for the map go in as JSON
 with `<`, `>` and `&` written as escapes, and pop-ups are built of text nodes. A content security policy in the page
 forbids every request.
@@ -15,10 +18,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import folium
 import geopandas as gpd
+import numpy as np
 import shapely
 from branca.element import Element, Figure
 from folium.template import Template
@@ -27,13 +31,13 @@ from jinja2.utils import htmlsafe_json_dumps
 from geocrm.reports import assets
 from geocrm.spatial import atlas
 
-# After Okabe and Ito (2008), told apart with every common colour blindness; potential customers are rings, existing
-# ones discs.
+# Potential customers are rings, existing ones discs. Their colours stand in map_page.css, after Okabe and Ito (2008),
+# told apart with every common colour blindness.
 STAGES = {
-    "prospect": ("#b35900", "prospect", False),
-    "lead": ("#0072b2", "lead", False),
-    "active": ("#00785a", "active", True),
-    "lapsed": ("#7a5195", "lapsed", True),
+    "prospect": ("prospect", False),
+    "lead": ("lead", False),
+    "active": ("active", True),
+    "lapsed": ("lapsed", True),
 }
 AREA_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a6761d", "#56b4e9", "#7a5195", "#5c6b2f")
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; font-src data:"
@@ -45,7 +49,7 @@ class SiteRow:
 
     lon: float
     lat: float
-    id: str
+    customer_id: int
     name: str
     stage: str
     town: str = ""
@@ -62,7 +66,7 @@ class AreaRow:
     name: str
     geometry: shapely.Geometry
     owner: str = ""
-    sites: int | None = None  # None: not counted, for a layer that is not the primary one
+    sites: int | None = None  # of those on this map; None: not counted
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class MapContent:
     areas: Sequence[AreaRow]
     customers: int = 0
     unplaced: int = 0
+    focus: Literal["sites", "areas", "both"] = "sites"  # what the view is fitted to
     notes: Sequence[str] = field(default_factory=tuple)
 
 
@@ -96,15 +101,18 @@ def render(content: MapContent) -> str:
     root.html.add_child(_Markup(_above(content)), name="above")
     page.add_child(_Call("geocrmBackground", _background(bounds)))
     page.add_child(_Call("geocrmAreas", _area_features(content.areas, bounds)))
-    page.add_child(_Call("geocrmSites", STAGES, _site_rows(content.sites)))
-    page.fit_bounds([[bounds[1], bounds[0]], [bounds[3], bounds[2]]], padding=(24, 24), max_zoom=14)
+    page.add_child(_Call("geocrmFit", [[bounds[1], bounds[0]], [bounds[3], bounds[2]]]))
+    page.add_child(_Call("geocrmSites", STAGES))
     text = str(root.render())
     # people must be able to enlarge the page
     text = text.replace("maximum-scale=1.0, user-scalable=no", "maximum-scale=5.0")
     text = text.replace("<html>", '<html lang="en">', 1)
     drawn = re.search(r'<div class="folium-map" id="map_\w+" ></div>', text)
     assert drawn is not None
-    return f"{text[: drawn.start()]}<main>{drawn.group()}{_legend(content)}</main>{text[drawn.end() :]}"
+    loading = f'<p class="loading" role="status">Drawing {_many(len(content.sites), "site")} …</p>'
+    data = f'<script type="application/json" id="sites">{htmlsafe_json_dumps(_columns(content.sites))}</script>'
+    main = f'<main aria-busy="true">{drawn.group()}{_legend(content)}{loading}</main>{data}'
+    return f"{text[: drawn.start()]}{main}{text[drawn.end() :]}"
 
 
 # --- the page round the map ---
@@ -123,12 +131,10 @@ class _Markup(Element):
 def _head(content: MapContent) -> str:
     styles = (
         assets.style("leaflet/dist/leaflet.css"),
-        assets.style("leaflet.markercluster/dist/MarkerCluster.css"),
         _own("map_page.css"),
     )
     scripts = (
         assets.script("leaflet/dist/leaflet.js"),
-        assets.script("leaflet.markercluster/dist/leaflet.markercluster.js"),
         _own("map_page.js"),
     )
     return "\n".join(
@@ -169,33 +175,35 @@ def _many(number: int, word: str) -> str:
 def _legend(content: MapContent) -> str:
     said = html.escape
     stages = "".join(
-        f'<li><i style="border-color:{colour};background:{colour if filled else "#fff"}"></i>{said(name)}</li>'
-        for colour, name, filled in STAGES.values()
-    )
-    listed = [(number, area) for number, area in enumerate(content.areas) if area.sites or not content.sites]
-    if not listed or content.areas[0].sites is None:
-        listed = list(enumerate(content.areas))
-    rows = "".join(_legend_row(number, area) for number, area in listed)
-    left = len(content.areas) - len(listed)
-    rest = f"<p>{_many(left, 'more area')} without a site on this map.</p>" if left else ""
-    table = (
-        f"<table><thead><tr><td></td><th scope=col>{said(content.layer)}</th><th scope=col>Owner</th>"
-        f"<th scope=col class=number>Sites</th></tr></thead><tbody>{rows}</tbody></table>{rest}"
-        if content.areas
-        else ""
+        f'<li><i class="{"filled" if filled else "ring"}" style="--colour:var(--stage-{stage})"></i>{said(name)}</li>'
+        for stage, (name, filled) in STAGES.items()
     )
     return f"""<details class="legend" open><summary>Legend</summary>
-<ul>{stages}<li><b class="many">12</b>several sites: zoom in or click</li></ul>{table}
+<ul>{stages}<li><b class="many">12</b>several sites: zoom in or click</li></ul>{_table_of_areas(content)}
 <p class="sources">Outlines: Natural Earth, US Census Bureau (public domain). Drawn by Leaflet.</p></details>"""
 
 
-def _legend_row(number: int, area: AreaRow) -> str:
-    sites = "" if area.sites is None else f"{area.sites:,}"
-    colour = AREA_COLOURS[number % len(AREA_COLOURS)]
-    return (
-        f'<tr><td><i style="background:{colour}"></i></td><th scope="row">{html.escape(area.name)}</th>'
-        f"<td>{html.escape(area.owner)}</td><td class=number>{sites}</td></tr>"
+def _table_of_areas(content: MapContent) -> str:
+    """The areas with what is known of them; no column in which nothing stands, no area without a site of the map."""
+    if not content.areas:
+        return ""
+    said = html.escape
+    counted = any(area.sites is not None for area in content.areas)
+    listed = [(n, area) for n, area in enumerate(content.areas) if area.sites or not counted or not content.sites]
+    owned = any(area.owner for _, area in listed)
+    heads = '<th scope="col">Owner</th>' * owned + '<th scope="col" class="number">Sites</th>' * counted
+    rows = "".join(
+        f'<tr><td><i style="background:{AREA_COLOURS[n % len(AREA_COLOURS)]}"></i></td>'
+        f'<th scope="row">{said(area.name)}</th>'
+        + f"<td>{said(area.owner)}</td>" * owned
+        + f'<td class="number">{"" if area.sites is None else f"{area.sites:,}"}</td>' * counted
+        + "</tr>"
+        for n, area in listed
     )
+    left = len(content.areas) - len(listed)
+    rest = f"<p>{_many(left, 'more area')} without a site on this map.</p>" if left else ""
+    heads = f'<tr><td></td><th scope="col">{said(content.layer)}</th>{heads}</tr>'
+    return f"<table><thead>{heads}</thead><tbody>{rows}</tbody></table>{rest}"
 
 
 # --- what is drawn ---
@@ -222,14 +230,20 @@ class _Call(Element):
         return ""
 
 
-def _site_rows(sites: Sequence[SiteRow]) -> list[list[Any]]:
-    return [
-        [
-            *(round(site.lon, 6), round(site.lat, 6), site.stage, site.id, site.name, site.town, site.owner),
-            *(site.territory, site.precision, round(site.precision_m, 1)),
-        ]
-        for site in sites
-    ]
+def _columns(sites: Sequence[SiteRow]) -> dict[str, Any]:
+    """The sites by column: degrees times 100,000 (a metre), ids without their prefix, words as numbers of a list."""
+    words: dict[str, dict[str, int]] = {name: {} for name in ("stage", "town", "owner", "territory", "precision")}
+    return {
+        "lon": [round(site.lon * 1e5) for site in sites],
+        "lat": [round(site.lat * 1e5) for site in sites],
+        "id": [site.customer_id for site in sites],
+        "name": [site.name for site in sites],
+        "metres": [round(site.precision_m) for site in sites],
+        **{
+            name: [known.setdefault(getattr(site, name), len(known)) for site in sites] for name, known in words.items()
+        },
+        "words": {name: list(known) for name, known in words.items()},
+    }
 
 
 # --- shapes ---
@@ -238,23 +252,24 @@ _Bounds = tuple[float, float, float, float]
 
 
 def _bounds(content: MapContent) -> _Bounds:
-    """West, south, east, north of what matters: the sites, else the areas, else the world; never less than a few km."""
-    if content.sites:
-        lon = [site.lon for site in content.sites]
-        lat = [site.lat for site in content.sites]
-        found: _Bounds = (min(lon), min(lat), max(lon), max(lat))
-    elif content.areas:
-        west, south, east, north = shapely.total_bounds([area.geometry for area in content.areas])
-        found = (float(west), float(south), float(east), float(north))
-    else:
-        found = (-170.0, -55.0, 180.0, 75.0)
+    """West, south, east, north of what the page is about; never less than a few km, the world where there is nothing.
+
+    Of `both`: where sites and areas are, or all of them where they are nowhere together.
+    """
+    points = [shapely.Point(site.lon, site.lat) for site in content.sites]
+    shapes = [area.geometry for area in content.areas]
+    if not points and not shapes:
+        return (-170.0, -55.0, 180.0, 75.0)
+    sites, areas = shapely.total_bounds(points or shapes), shapely.total_bounds(shapes or points)
+    found = areas if content.focus == "areas" else sites
+    if content.focus == "both":
+        low, high = np.maximum(sites[:2], areas[:2]), np.minimum(sites[2:], areas[2:])
+        if (low > high).any():
+            low, high = np.minimum(sites[:2], areas[:2]), np.maximum(sites[2:], areas[2:])
+        found = np.concatenate([low, high])
+    west, south, east, north = (float(value) for value in found)
     pad = 0.02
-    return (
-        max(found[0] - pad, -180.0),
-        max(found[1] - pad, -85.0),
-        min(found[2] + pad, 180.0),
-        min(found[3] + pad, 85.0),
-    )
+    return (max(west - pad, -180.0), max(south - pad, -85.0), min(east + pad, 180.0), min(north + pad, 85.0))
 
 
 def _area_features(areas: Sequence[AreaRow], bounds: _Bounds) -> dict[str, Any]:

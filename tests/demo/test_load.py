@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from geocrm import access
+from geocrm import access, frames
 from geocrm.db.engine import Database
 from geocrm.demo import load, scale
 from geocrm.errors import Conflict
@@ -44,6 +44,12 @@ def test_every_row_arrived(books: Session, loaded: load.Loaded) -> None:
     for table, rows in loaded.rows.items():
         assert number(books, f"SELECT count(*) FROM {table}") == rows, table
         assert rows > 0, table
+
+
+def test_every_layer_is_in_force(books: Session) -> None:
+    for layer_id in books.scalars(text("SELECT id FROM layers")).all():
+        areas = number(books, f"SELECT count(*) FROM layer_areas WHERE layer_id = {layer_id} AND layer_version = 1")
+        assert len(frames.areas_in_force(books, layer_id)) == areas > 0
 
 
 @pytest.mark.parametrize(

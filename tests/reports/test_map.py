@@ -4,24 +4,40 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import shapely
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from sqlalchemy import text
 
 from geocrm import errors, filters
-from geocrm.access import SYSTEM
+from geocrm.access import SYSTEM, load_actor
 from geocrm.db.engine import Database
 from geocrm.reports import assets, customer_map, map_page
 from geocrm.settings import Settings
-from tests import makers, world_of_reports
+from geocrm.spatial import areas, layers, publishing
+from tests import world_of_reports
 from tests.world_of_reports import World
 
 CHROMIUM = Path("/usr/bin/chromium")
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+WATCH = """
+window.sums = [];
+new MutationObserver(() => {
+  const icons = [...document.querySelectorAll(".cluster")];
+  const sum = icons.reduce((before, icon) => before + Number(icon.textContent.replaceAll(",", "")), 0);
+  const entry = `${sum}${document.querySelector(".loading") ? " drawing" : ""}`;
+  if (window.sums.at(-1) !== entry) window.sums.push(entry);
+}).observe(document, { subtree: true, childList: true });
+"""
+"""Notes every sum of the clusters' numbers that the page ever shows, and whether it says that it is drawing."""
+
+MAP = "Object.values(window).find((value) => value instanceof L.Map)"
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +57,42 @@ def browser() -> Iterator[Browser]:
 
 def make(world: World, user_id: int | None = None, **options: object) -> str:
     with world.database.writing() as session:
-        actor = SYSTEM if user_id is None else makers.access.load_actor(session, user_id)
+        actor = SYSTEM if user_id is None else load_actor(session, user_id)
         return customer_map.make(session, actor, now=NOW, **options)  # type: ignore[arg-type]
 
 
-def rows_of(page: str) -> list[list[object]]:
-    """The sites that a page holds."""
-    call = re.search(r"geocrmSites\(map_\w+, (\{.*?\}), (\[.*\])\);\n", page)
-    assert call is not None
-    found: list[list[object]] = json.loads(call.group(2))
-    return found
+def names_in(page: str) -> list[str]:
+    """The names of the sites that a page holds."""
+    data = re.search(r'<script type="application/json" id="sites">(.*?)</script>', page, re.DOTALL)
+    assert data is not None
+    columns = json.loads(data.group(1))
+    names: list[str] = columns["name"]
+    assert {len(column) for name, column in columns.items() if name != "words"} == {len(names)}
+    return names
+
+
+def legend_of(page: str) -> list[list[str]]:
+    """The legend's table, row by row, without the colours."""
+    table = re.search(r"<table>(.*?)</table>", page, re.DOTALL)
+    assert table is not None
+    rows = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row)[1:] for row in table.group(1).split("</tr>")[:-1]]
+    return [[html.unescape(cell) for cell in row] for row in rows]
+
+
+@contextmanager
+def shown(browser: Browser, file: Path, page: str, **options: Any) -> Iterator[Page]:
+    """A page in a browser without a network, once its sites are drawn; no script of it may fail."""
+    file.write_text(page, encoding="utf-8")
+    context = browser.new_context(offline=True, **options)
+    tab = context.new_page()
+    failed: list[str] = []
+    tab.on("pageerror", lambda error: failed.append(str(error)))
+    tab.add_init_script(WATCH)
+    tab.goto(file.as_uri())
+    tab.wait_for_selector("main[aria-busy=false]")
+    yield tab
+    assert failed == []
+    context.close()
 
 
 def test_it_says_what_it_is(world: World) -> None:
@@ -67,7 +109,7 @@ def test_it_says_what_it_is(world: World) -> None:
         assert f"{stage}</li>" in page
     assert html.escape(f"Sales {world_of_reports.TEMPLATE}") in page  # not run as a template: 49 is not there
     assert "{{ 7*7 }}" in page
-    assert [row[4] for row in rows_of(page)] == [world_of_reports.SCRIPT, world_of_reports.TEMPLATE]
+    assert names_in(page) == [world_of_reports.SCRIPT, world_of_reports.TEMPLATE]
 
 
 def test_ids_in_a_filter_are_named(world: World) -> None:
@@ -109,15 +151,18 @@ def test_no_request_and_no_script_from_data(world: World, browser: Browser, tmp_
     context.close()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (360, 640)])
-def test_it_fits_desktop_and_phone(world: World, browser: Browser, tmp_path: Path, width: int, height: int) -> None:
-    file = tmp_path / "map.html"
-    file.write_text(make(world, world.rep), encoding="utf-8")
-    context = browser.new_context(offline=True, viewport={"width": width, "height": height})
-    tab = context.new_page()
-    tab.goto(file.as_uri())
-    tab.wait_for_selector(".folium-map")
-    tab.wait_for_timeout(300)
+def test_it_fits_desktop_and_phone(
+    world: World, browser: Browser, tmp_path: Path, width: int, height: int, scheme: str
+) -> None:
+    look: dict[str, Any] = {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
+    with shown(browser, tmp_path / "map.html", make(world, world.rep), **look) as tab:
+        check_look(tab, width, height)
+
+
+def check_look(tab: Page, width: int, height: int) -> None:
+    """Nothing scrolls, the map has most of the page, axe finds nothing."""
     wide, page_height, map_height = tab.evaluate(
         "() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight, "
         "document.querySelector('.folium-map').clientHeight]"
@@ -131,18 +176,111 @@ def test_it_fits_desktop_and_phone(world: World, browser: Browser, tmp_path: Pat
         tab.evaluate(axe.read_text(encoding="utf-8"))
         found = tab.evaluate("() => axe.run()")
         assert [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in found["violations"]] == []
-    context.close()
+
+
+def scattered(count: int) -> list[map_page.SiteRow]:
+    """Sites round a few towns, a tenth of them at the very same spots."""
+    random = np.random.default_rng(5)
+    towns = random.uniform([-109, 37], [-102, 41], (40, 2))
+    points = towns[random.integers(0, 40, count)] + random.normal(0, 0.1, (count, 2))
+    points[: count // 10] = towns[random.integers(0, 40, count // 10)]
+    return [
+        map_page.SiteRow(lon, lat, number, f"Customer {number}", "active", "Town", "Rita Rep", "West")
+        for number, (lon, lat) in enumerate(points.tolist(), start=1)
+    ]
+
+
+def test_fifty_thousand_sites_are_drawn_at_once_and_rightly(browser: Browser, tmp_path: Path) -> None:
+    content = map_page.MapContent("Many", NOW, "everything", "nobody", "", scattered(50_000), [])
+    page = map_page.render(content)
+    assert len(page) < 5_000_000
+    with shown(browser, tmp_path / "many.html", page, viewport={"width": 1280, "height": 800}) as tab:
+        # it says that it is drawing, and from the first cluster on every site is counted (single ones are no cluster)
+        sums = tab.evaluate("window.sums")
+        assert "0 drawing" in sums
+        single = "map => { let n = 0; map.eachLayer((layer) => { n += layer instanceof L.CircleMarker; }); return n; }"
+        assert [int(sum) for sum in sums if not sum.startswith("0")] == [50_000 - tab.evaluate(f"({single})({MAP})")]
+        drawn_s = tab.evaluate("performance.now()") / 1000
+        assert drawn_s < 10
+        # the same number at every zoom, and no two clusters on each other
+        wrong = tab.evaluate(
+            """() => {
+              const data = JSON.parse(document.getElementById("sites").textContent);
+              const place = (lon, n) => L.CRS.EPSG3857.latLngToPoint(L.latLng(data.lat[n] / 1e5, lon / 1e5), 0);
+              const points = data.lon.map(place);
+              const [x, y] = [points.map((point) => point.x / 256), points.map((point) => point.y / 256)];
+              const wrong = [];
+              for (const zoom of [3, 6.25, 9, 12, 17, 19]) {
+                const { clusters, of } = geocrmClusters(x, y, zoom);
+                const counted = new Int32Array(clusters.length);
+                of.forEach((cluster) => { counted[cluster] += 1; });
+                clusters.forEach((cluster, n) => { if (counted[n] !== cluster.sites) wrong.push([zoom, n]); });
+                if (zoom > 12) continue;
+                const apart = 256 * 2 ** zoom;
+                clusters.forEach((one, n) => clusters.slice(0, n).forEach((other) => {
+                  if (Math.hypot(one.x - other.x, one.y - other.y) * apart < 55.9) wrong.push([zoom, "touch", n]);
+                }));
+              }
+              return wrong;
+            }"""
+        )
+        assert wrong == []
+
+
+def test_sites_at_one_spot_are_listed(browser: Browser, tmp_path: Path) -> None:
+    sites = [map_page.SiteRow(-105, 40, n, f"<b>Number {n}</b>", "lead", precision_m=800) for n in (1, 2, 3)]
+    page = map_page.render(map_page.MapContent("Three", NOW, "everything", "nobody", "", sites, []))
+    with shown(browser, tmp_path / "three.html", page) as tab:
+        tab.locator(".cluster").click()
+        assert tab.locator(".card").inner_text().split("\n") == ["3 sites here", *(site.name for site in sites)]
+        tab.locator(".card button").nth(1).click()
+        assert tab.locator(".card").inner_text().split("\n")[0] == "<b>Number 2</b>"
+
+
+def test_the_view_is_that_of_the_layer_or_the_filter(world: World, browser: Browser, tmp_path: Path) -> None:
+    def sees(page: str) -> list[bool]:
+        with shown(browser, tmp_path / "view.html", page, viewport={"width": 800, "height": 600}) as tab:
+            inside = f"([lon, lat]) => {MAP}.getBounds().contains([lat, lon])"
+            corners = [[-106, 39], [-104, 41], [179.99, -17.0], [-105.51, 40.01]]
+            return [bool(tab.evaluate(inside, corner)) for corner in corners]
+
+    lead = filters.parse({"field": "stage", "op": "=", "value": "lead"})
+    assert sees(make(world)) == [True, True, True, True]  # every customer, the one in Fiji too
+    assert sees(make(world, layer="sales")) == [True, True, False, True]  # the areas of the layer
+    assert sees(make(world, filter=lead)) == [False, False, False, True]  # the customers of the filter
+    assert sees(make(world, layer="sales", filter=lead)) == [False, False, False, True]
+
+
+def test_the_legend_has_no_empty_column(world: World) -> None:
+    assert legend_of(make(world, layer="sales")) == [
+        [f"Sales {world_of_reports.TEMPLATE}", "Owner", "Sites"],
+        [f"West {world_of_reports.SCRIPT}", "Rita Rep", "3"],
+        ["East", world_of_reports.SCRIPT, "1"],
+    ]
+    for kind in ("reference", "territories"):  # counted by their outline, and by the ledger
+        with world.database.writing() as session:
+            layer = layers.create_layer(session, key=kind, name="Regions", kind=kind, actor=SYSTEM)
+            draft = layers.create_draft(session, layer.id, actor=SYSTEM, source="empty")
+            north = shapely.box(-106, 39.9, -104, 41)
+            areas.put_area(session, layer.id, draft.version, actor=SYSTEM, name="North", geometry=north)
+            unpublished = customer_map.make(session, SYSTEM, layer=kind, now=NOW)
+            publishing.publish(session, layer.id, draft.version, actor=SYSTEM, reason="first")
+        assert "No area of Regions is in force" in unpublished
+        assert "<table>" not in unpublished
+        assert legend_of(make(world, layer=kind)) == [["Regions", "Sites"], ["North", "2"]]
+        assert names_in(make(world, layer=kind)) == names_in(make(world))
 
 
 def test_rows_and_roles(world: World) -> None:
-    own = {row[4] for row in rows_of(make(world, world.rep))}
-    assert own == {world_of_reports.SCRIPT, world_of_reports.TEMPLATE, world_of_reports.QUOTES}
+    assert set(names_in(make(world, world.rep))) == {
+        world_of_reports.SCRIPT,
+        world_of_reports.TEMPLATE,
+        world_of_reports.QUOTES,
+    }
     assert "1 site without a usable place" in make(world, world.rep)
-    others = rows_of(make(world, world.other))
-    assert [row[4] for row in others] == [world_of_reports.QUOTES]  # the site in the east alone
-    assert len(others) == 1
+    assert names_in(make(world, world.other)) == [world_of_reports.QUOTES]  # the site in the east alone
     consented = make(world, world.marketer)
-    assert [row[4] for row in rows_of(consented)] == [world_of_reports.SCRIPT]
+    assert names_in(consented) == [world_of_reports.SCRIPT]
     assert "Only customers who consented to marketing." in consented
     with pytest.raises(errors.Forbidden):
         make(world, world.analyst)
@@ -165,7 +303,7 @@ def test_an_export_is_audited_and_a_refused_one_is_not(world: World) -> None:
 
 def test_limits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(customer_map, "MOST_SITES", 1)
-    with pytest.raises(errors.TooLarge, match="narrow the filter"):
+    with pytest.raises(errors.TooLarge, match="narrow it with --filter"):
         make(world)
     from geocrm.crm import exports
 
@@ -177,7 +315,7 @@ def test_limits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_to_show_is_said(world: World) -> None:
     page = make(world, filter=filters.parse({"field": "name", "op": "=", "value": "nobody"}))
     assert "No site that you may see passes this filter." in page
-    assert rows_of(page) == []
+    assert names_in(page) == []
 
 
 def test_an_empty_company_has_a_page(browser: Browser, tmp_path: Path) -> None:

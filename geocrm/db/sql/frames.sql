@@ -48,3 +48,9 @@ WHERE p.layer_id = CAST(:layer AS bigint)
   AND p.valid_from <= coalesce(CAST(:as_of AS timestamptz), now())
   AND p.valid_to > coalesce(CAST(:as_of AS timestamptz), now())
 ORDER BY a.id
+
+-- name: areas_of_sites
+-- The area that each visible site is assigned to now in a layer of territories.
+SELECT site_id, area_id FROM visible.assignments
+WHERE layer_id = CAST(:layer AS bigint) AND area_id IS NOT NULL AND superseded_at IS NULL
+  AND valid_from <= now() AND coalesce(valid_to, 'infinity') > now()
