@@ -174,3 +174,20 @@ def apply_sql(connection: Connection) -> None:
         text("INSERT INTO applied_sql (digest) VALUES (:digest) ON CONFLICT (only_row) DO UPDATE SET digest = :digest"),
         {"digest": _digest()},
     )
+
+
+def take_back_sql(connection: Connection) -> None:
+    """Drop the functions, views and policies that `apply_sql` made: a migration downwards that changes what they are
+    about does so first. The next start applies them anew."""
+    connection.execute(text("RESET ROLE"))  # views and policies are the administrator's
+    connection.execute(text("DROP SCHEMA IF EXISTS visible CASCADE"))
+    functions = connection.scalars(
+        text(
+            "SELECT p.oid::regprocedure::text FROM pg_proc p"
+            " WHERE p.pronamespace = CAST('public' AS regnamespace) AND p.proname LIKE 'geocrm\\_%'"
+        )
+    ).all()
+    for function in functions:
+        connection.execute(text(f"DROP FUNCTION IF EXISTS {function} CASCADE"))  # and the policies that ask it
+    connection.execute(text("DELETE FROM applied_sql"))
+    connection.execute(text("SET ROLE geocrm_owner"))

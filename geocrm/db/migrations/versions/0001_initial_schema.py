@@ -10,6 +10,8 @@ from geoalchemy2 import Geometry
 from procrastinate.schema import SchemaManager
 from sqlalchemy.dialects import postgresql
 
+from geocrm.db.migrate import take_back_sql
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -956,6 +958,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    take_back_sql(op.get_bind())
     op.execute(
         """
         DROP TABLE procrastinate_periodic_defers, procrastinate_events, procrastinate_jobs, procrastinate_workers

@@ -7,6 +7,8 @@ Revises: 0002
 import sqlalchemy as sa
 from alembic import op
 
+from geocrm.db.migrate import take_back_sql
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -19,7 +21,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # The views of facts read the column; they are made again at the next start.
-    op.execute("DROP SCHEMA IF EXISTS visible CASCADE")
+    take_back_sql(op.get_bind())  # views read the column
     for table in ("import_batches", "jobs"):
         op.drop_column(table, "key_id")
