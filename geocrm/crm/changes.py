@@ -125,7 +125,7 @@ def add_site(session: Session, actor: Actor, customer: Customer, values: Values)
     )
     wanted = bool(values.get("is_primary"))
     if wanted and has_primary:
-        _no_primary(session, customer.id)
+        _end_primary(session, customer.id)
     site = _new_site(session, customer.id, dict(values) | {"is_primary": wanted or not has_primary})
     if not _place(session, actor, [site], "site added"):
         _follow(session, actor, customer.id, "site added")
@@ -152,7 +152,7 @@ def edit_site(session: Session, actor: Actor, customer: Customer, site_id: int, 
             errors=[{"pointer": "/is_primary", "detail": "make another site the primary one instead"}],
         )
     if given.get("is_primary") and not site.is_primary:
-        _no_primary(session, customer.id)
+        _end_primary(session, customer.id)
     readdressed = any(name in given and given[name] != getattr(site, name) for name in ADDRESS)
     for name, value in given.items():
         setattr(site, name, value)
@@ -182,7 +182,7 @@ def edit_site(session: Session, actor: Actor, customer: Customer, site_id: int, 
 def delete_site(session: Session, actor: Actor, customer: Customer, site_id: int) -> None:
     """Take a site away; another one becomes the primary one.
 
-    Raises Conflict for a site that has sales, and for the primary one while sales without a site count as its own:
+    Raises Conflict for a site that has sales, those without a site of the time when it was the primary one among them:
     their territory at the time of sale is the site's, and would be lost with it."""
     site = _open_site(session, actor, customer, site_id)
     sales = _count_sales(session, site)
@@ -193,10 +193,13 @@ def delete_site(session: Session, actor: Actor, customer: Customer, site_id: int
             sales=sales,
         )
     before = _site_values(site)
+    was_primary = site.is_primary
+    if was_primary:
+        _end_primary(session, customer.id)
     session.execute(text("DELETE FROM site_sources WHERE site_id = CAST(:site_id AS bigint)"), {"site_id": site_id})
     session.delete(site)
     session.flush()
-    if site.is_primary:
+    if was_primary:
         heir = session.scalars(
             select(Site).where(Site.customer_id == customer.id).order_by(Site.id).limit(1)
         ).one_or_none()
@@ -248,14 +251,18 @@ def place_again(session: Session, actor: Actor, customer: Customer, site_id: int
 
 
 def _count_sales(session: Session, site: Site) -> int:
-    """Sales at the site; those without a site are the primary one's."""
+    """Sales at the site; those without a site are those of the primary one of their time."""
     return int(
         session.scalar(
             text(
-                "SELECT count(*) FROM sales WHERE customer_id = CAST(:customer_id AS bigint)"
-                " AND (site_id = CAST(:site_id AS bigint) OR (site_id IS NULL AND CAST(:is_primary AS boolean)))"
+                "SELECT count(*) FROM sales s WHERE s.customer_id = CAST(:customer_id AS bigint)"
+                " AND (s.site_id = CAST(:site_id AS bigint) OR (s.site_id IS NULL AND coalesce("
+                "(SELECT f.site_id FROM former_primary_sites f WHERE f.customer_id = s.customer_id"
+                " AND f.until > s.occurred_at ORDER BY f.until LIMIT 1),"
+                " (SELECT p.id FROM sites p WHERE p.customer_id = s.customer_id AND p.is_primary))"
+                " = CAST(:site_id AS bigint)))"
             ),
-            {"customer_id": site.customer_id, "site_id": site.id, "is_primary": site.is_primary},
+            {"customer_id": site.customer_id, "site_id": site.id},
         )
         or 0
     )
@@ -336,9 +343,17 @@ def _place(session: Session, actor: Actor, sites: Iterable[Site], reason: str) -
     return bool(outcome.customer_ids)
 
 
-def _no_primary(session: Session, customer_id: int) -> None:
-    for other in session.scalars(select(Site).where(Site.customer_id == customer_id, Site.is_primary)):
-        other.is_primary = False
+def _end_primary(session: Session, customer_id: int) -> None:
+    """The primary site is none from now on; it stays the one of the sales before now that name no site."""
+    for site in session.scalars(select(Site).where(Site.customer_id == customer_id, Site.is_primary)):
+        site.is_primary = False
+        session.execute(
+            text(
+                "INSERT INTO former_primary_sites (customer_id, until, site_id) VALUES"
+                " (CAST(:customer_id AS bigint), now(), CAST(:site_id AS bigint)) ON CONFLICT DO NOTHING"
+            ),
+            {"customer_id": customer_id, "site_id": site.id},
+        )
     session.flush()
 
 

@@ -170,9 +170,8 @@ def sales_by_territory(
     """Sales in [start, end) per territory, period and currency, of the customers that the session sees.
 
     `as_was` counts a sale for the territory that its site belonged to at the sale, as known now; `restated` for
-    today's. A sale without a site is that of the site that is the customer's primary one today: `as_was` asks the
-    ledger of that site at the time of the sale, so a move of it changes nothing of the past, but making another site
-    the primary one does. Raises Invalid."""
+    today's. A sale without a site is that of the site that was the customer's primary one at the sale, `restated` of
+    today's. Raises Invalid."""
     if basis not in get_args(Basis) or period not in get_args(Period):
         raise Invalid(
             f"Sales are reported {' or '.join(get_args(Basis))}, by {', '.join(get_args(Period))}.",

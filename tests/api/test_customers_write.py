@@ -3,11 +3,11 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from geocrm.db import models
 from tests.api.conftest import World
@@ -217,7 +217,35 @@ def test_a_site_that_has_sales_stays_and_so_does_the_report_of_the_past(client: 
     assert report() == before
     assert len(rep.get(path).json()["sites"]) == 2
     assert rep.patch(f"{path}/sites/{second}", json={"label": "closed"}, headers=head).status_code == 200
+    # another site becomes the primary one: what was sold without a site before stays with the former one
+    assert rep.patch(f"{path}/sites/{second}", json={"is_primary": True}, headers=head).status_code == 200
+    assert report() == before
+    assert rep.delete(f"{path}/sites/{first}", headers=head).json()["sales"] == 1
+    now = (datetime.now(UTC) + timedelta(seconds=5)).isoformat()
+    assert rep.post("/v1/sales", json=sale | {"occurred_at": now}).status_code == 201
+    assert rep.delete(f"{path}/sites/{second}", headers=head).json()["sales"] == 3
     assert "site.delete" not in [entry["action"] for entry in rep.get(f"{path}/history").json()["data"]]
+
+
+def test_a_deleted_primary_site_is_still_the_one_of_its_time(client: Clients, world: World) -> None:
+    """A sale of back then that is recorded after the site has gone."""
+    rep = client("rep")
+    made = rep.post("/v1/customers", json=NEW).json()
+    path, head, first = f"/v1/customers/{made['id']}", {"If-Match": "*"}, made["sites"][0]["id"]
+    shown = rep.post(f"{path}/sites", json={"city": "Boulder", "postal_code": "80301", "country": "US"}).json()
+    second = next(site["id"] for site in shown["sites"] if site["id"] != first)
+    assert rep.delete(f"{path}/sites/{first}", headers=head).status_code == 200
+    assert [(site["id"], site["is_primary"]) for site in rep.get(path).json()["sites"]] == [(second, True)]
+    with world.database.writing() as session:
+        kept = session.scalars(
+            select(models.FormerPrimarySite.site_id).where(
+                models.FormerPrimarySite.customer_id == int(made["id"].removeprefix("cus_"))
+            )
+        ).all()
+    assert kept == [int(first.removeprefix("sit_"))]
+    sale = {"customer_id": made["id"], "occurred_at": "2026-03-05T10:00:00Z", "currency": "USD", "amount": 10}
+    assert rep.post("/v1/sales", json=sale).status_code == 201
+    assert rep.delete(f"{path}/sites/{second}", headers=head).status_code == 200
 
 
 def test_an_edit_of_an_interaction_keeps_what_was_said_before(client: Clients, world: World) -> None:

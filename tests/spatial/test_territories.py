@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from shapely import Polygon, box
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from geocrm import access
@@ -584,6 +584,29 @@ def test_sales_as_was_and_restated(session: Session, sales: Sales, as_user: Call
         assert report("as_was") == []
     with pytest.raises(Invalid):
         report("guessed")
+
+
+def test_sales_without_a_site_are_those_of_the_primary_site_of_their_time(session: Session, sales: Sales) -> None:
+    customer = make_customer(session, 0.5, 0.5)
+    third, second = make_site(session, customer, 1.5, 0.5), make_site(session, customer, 60, 60)
+    is_primary = (models.Site.customer_id == customer.id, models.Site.is_primary)
+    was = session.scalars(select(models.Site).where(*is_primary)).one()
+    sales.evaluate(customer)
+    for until, site in ((day(-30), was), (day(-20), second)):
+        session.add(models.FormerPrimarySite(customer_id=customer.id, until=until, site_id=site.id))
+    was.is_primary, third.is_primary = False, True
+    for amount, when in (("1", day(-40)), ("20", day(-30)), ("300", day(-21)), ("4000", day(-20)), ("50000", day(-5))):
+        make_sale(session, customer, amount, occurred_at=when)
+    make_sale(session, customer, "600000", occurred_at=day(-40), site_id=third.id)
+
+    def report(basis: Any) -> dict[int | None, Decimal]:
+        rows = territories.sales_by_territory(
+            session, sales.layer.id, day(-365), NOW, basis=basis, period="year", now=NOW
+        )
+        return {row.area_id: row.amount for row in rows}
+
+    assert report("as_was") == {sales.west: Decimal(1), None: Decimal(320), sales.east: Decimal(654000)}
+    assert report("restated") == {sales.east: Decimal(654321)}
 
 
 def test_reading_shows_what_the_actor_sees(session: Session, sales: Sales, as_user: Callable[[Actor], Any]) -> None:

@@ -93,6 +93,17 @@ class Site(Base):
     updated_at: Mapped[Created]
 
 
+class FormerPrimarySite(Base):
+    """The site that was a customer's primary one until then, and since the row before; the site itself may be gone."""
+
+    __tablename__ = "former_primary_sites"
+    __table_args__ = (ForeignKeyConstraint(["customer_id"], ["customers.id"], ondelete="CASCADE"),)
+
+    customer_id: Mapped[CustomerKey]
+    until: Mapped[datetime] = mapped_column(primary_key=True)
+    site_id: Mapped[int]
+
+
 class SiteLookup(Base):
     """What nearby, tiles and row security read: one narrow row per placed site."""
 

@@ -96,6 +96,10 @@ WHERE (geocrm_sees_all() OR c.owner_id = ANY (geocrm_owners()) OR coalesce(
     a.area_id = ANY (geocrm_territories())))
   AND (geocrm_exact() OR a.basis IN ('named', 'rule'));
 
+-- Only numbers of sites; what the ledger says of them is hidden where they are.
+CREATE VIEW visible.former_primary_sites WITH (security_barrier = true) AS
+SELECT f.* FROM public.former_primary_sites f JOIN public.customers c ON c.id = f.customer_id;
+
 CREATE VIEW visible.contradictions WITH (security_barrier = true) AS
 SELECT x.* FROM public.contradictions x JOIN public.customers c ON c.id = x.customer_id
 WHERE (geocrm_sees_all() OR c.owner_id = ANY (geocrm_owners()) OR (
@@ -140,7 +144,7 @@ $$;
 
 GRANT USAGE ON SCHEMA public TO geocrm_views, geocrm_api, geocrm_worker;
 GRANT SELECT ON customers, sites, contacts, consents, sales, sale_lines, interactions, assignments, contradictions,
-  named_accounts, customer_sources, jobs, import_batches TO geocrm_views;
+  named_accounts, customer_sources, former_primary_sites, jobs, import_batches TO geocrm_views;
 GRANT SELECT (id, role) ON users TO geocrm_views;
 GRANT SELECT ON ALL TABLES IN SCHEMA visible TO geocrm_api, geocrm_worker;
 GRANT SELECT ON customers, site_lookup, site_cells, site_cell_deltas, lookup_changes, lookup_counts TO geocrm_api;

@@ -49,12 +49,17 @@ ORDER BY a.valid_from DESC, a.recorded_at DESC, y.is_primary DESC, a.layer_id, a
 
 -- name: sales_by_territory
 -- Sales of a time span by territory: of the one valid at the sale, or at one moment. A sale without a site is that of the
--- customer's primary site.
+-- customer's primary site: of the one at the sale, or of today's.
+WITH primaries AS (
+  SELECT f.customer_id, f.site_id, f.until, lag(f.until, 1, '-infinity') OVER (PARTITION BY f.customer_id ORDER BY f.until) AS since
+  FROM {schema}.former_primary_sites f WHERE CAST(:moment AS timestamptz) IS NULL)
 SELECT CAST(date_trunc(CAST(:period AS text), s.occurred_at AT TIME ZONE 'UTC') AS date) AS period, a.area_id,
        min(r.name) AS name, s.currency, sum(s.amount) AS amount, count(*) AS sales, count(DISTINCT s.customer_id) AS customers
 FROM {schema}.sales s
 LEFT JOIN {schema}.sites p ON p.customer_id = s.customer_id AND p.is_primary AND s.site_id IS NULL AND NOT {hidden}
-LEFT JOIN {schema}.assignments a ON a.customer_id = s.customer_id AND a.site_id = coalesce(s.site_id, p.id)
+LEFT JOIN primaries f ON f.customer_id = s.customer_id AND s.site_id IS NULL AND NOT {hidden}
+  AND s.occurred_at >= f.since AND s.occurred_at < f.until
+LEFT JOIN {schema}.assignments a ON a.customer_id = s.customer_id AND a.site_id = coalesce(s.site_id, f.site_id, p.id)
   AND a.layer_id = CAST(:layer AS bigint) AND a.superseded_at IS NULL
   AND a.valid_from <= coalesce(CAST(:moment AS timestamptz), s.occurred_at)
   AND coalesce(a.valid_to, 'infinity') > coalesce(CAST(:moment AS timestamptz), s.occurred_at)
