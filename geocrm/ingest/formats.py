@@ -198,12 +198,14 @@ def _by_content(path: Path, head: bytes, shown: str) -> str:
             return "geopackage"
         raise InvalidFile(f"{shown} is an SQLite database but not a GeoPackage.")
     text = head.lstrip(b"\xef\xbb\xbf").lstrip()
-    if text[:1] in (b"{", b"["):
-        if text[:1] == b"[" or not re.search(rb'"type"\s*:', head):
+    if text[:1] == b"[":
+        raise InvalidFile(not_geojson(shown, "it is a list"))
+    if text[:1] == b"{":
+        if not re.search(rb'"type"\s*:', head):
             with path.open("rb") as stream:
                 head = stream.read(1 << 20)
             if not re.search(rb'"type"\s*:\s*"(Feature|FeatureCollection|Point|Polygon|Multi|Line|Geometry)', head):
-                raise InvalidFile(f"{shown} is JSON but not GeoJSON: it has no “type”: “FeatureCollection”.")
+                raise InvalidFile(not_geojson(shown, "it has no “type”"))
         return "geojson"
     lowered = text[:512].lower()
     if lowered.startswith((b"<!doctype html", b"<html", b"<table")) or b"<html" in lowered:
@@ -227,6 +229,15 @@ def _looks_like_utf16(head: bytes) -> bool:
     even, odd = head[0:512:2], head[1:512:2]
     return len(odd) > 4 and (
         min(even.count(0), odd.count(0)) == 0 and max(even.count(0), odd.count(0)) > len(odd) * 0.7
+    )
+
+
+def not_geojson(shown: str, why: str) -> str:
+    """What to say of JSON that is no GeoJSON."""
+    return (
+        f"{shown} is JSON but not GeoJSON: {why}. Expected is "
+        '{"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": …, "properties": {…}}]}. '
+        "Export it as GeoJSON, or as CSV with a column for each value."
     )
 
 

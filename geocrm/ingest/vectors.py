@@ -24,20 +24,28 @@ import shapely
 
 from geocrm.errors import Invalid, InvalidFile
 from geocrm.ingest import archives
-from geocrm.ingest.formats import CHUNK_ROWS, Chunk, Objects, Options, Source, unique_names
+from geocrm.ingest.formats import CHUNK_ROWS, Chunk, Objects, Options, Source, not_geojson, unique_names
 from geocrm.spatial import crs as reference_systems
 
 WGS84 = "EPSG:4326"
 CHUNK_BYTES = 32 * 1024**2
 MAX_BATCH_BYTES = 96 * 1024**2
 _PARQUET_ROWS = 1_000
+_GEOJSON_TYPES = frozenset(
+    (
+        *("FeatureCollection", "Feature", "Point", "MultiPoint", "LineString", "MultiLineString", "Polygon"),
+        *("MultiPolygon", "GeometryCollection"),
+    )
+)
 
 
 def open_geojson(path: Path, options: Options) -> Source:
     """A FeatureCollection (or one feature, or one geometry). An old `crs` member is obeyed; several different ones
     are refused.
     """
-    found = _scan_json(path)
+    found, kind = _scan_json(path)
+    if kind not in _GEOJSON_TYPES:
+        raise InvalidFile(not_geojson("The file", f"its “type” is “{kind}”" if kind else "it has no “type”"))
     if len(found) > 1:
         raise InvalidFile(
             f"The file states several reference systems ({', '.join(sorted(found))}). Save each in a file of its own."
@@ -325,13 +333,15 @@ def _geo_metadata(metadata: dict[bytes, bytes]) -> dict[str, Any]:
 
 _NEWLINE = b"\n"
 _JSON_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
+_JSON_TEXT = re.compile(rb'\s{0,40}:\s{0,40}"([^"\\]{0,40})"')
 
 
-def _scan_json(path: Path) -> set[str]:
+def _scan_json(path: Path) -> tuple[set[str], str | None]:
     """Check that quotes and brackets close (in bounded memory) → the names of reference systems that the text
-    states.
+    states, and the “type” of the outermost object.
     """
     systems: set[str] = set()
+    kind: str | None = None
     depth, line, rest, ended = 0, 1, b"", False
 
     def place(text: bytes, end: int) -> str:
@@ -354,6 +364,8 @@ def _scan_json(path: Path) -> set[str]:
                     if depth < 0:
                         raise InvalidFile(f"{place(text, token.start())}: a bracket closes that never opened.")
                     ended = ended or depth == 0
+                elif depth == 1 and token[0] == b'"type"' and (said := _JSON_TEXT.match(text, token.end())):
+                    kind = kind or said[1].decode("utf-8", "replace")
             for name in re.findall(rb'"crs"\s*:\s*\{[^{}]*\{[^{}]*"name"\s*:\s*"([^"]{1,80})"', text):
                 systems.add(name.decode("utf-8", "replace"))
             if not block:
@@ -367,7 +379,7 @@ def _scan_json(path: Path) -> set[str]:
     if depth or b'"' in rest:
         where = line + rest.count(_NEWLINE)
         raise InvalidFile(f"The JSON stops in the middle (line {where:,}): the file was cut short. Export it again.")
-    return systems
+    return systems, kind
 
 
 def _gdal(error: Exception) -> str:

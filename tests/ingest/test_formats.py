@@ -148,14 +148,18 @@ def test_a_file_named_like_another_type_is_refused(make: Callable[[Path], Path],
         (b"\x1f\x8b\x08", "unpack"),
         (b"<!DOCTYPE html><table>", "HTML"),
         (b"<?xml version='1.0'?><kml/>", "KML"),
-        (b'{"a": 1}', "not GeoJSON"),
+        (b'{"a": 1}', "JSON but not GeoJSON: it has no “type”. Expected is"),
+        (b'[{"a": 1}]', "JSON but not GeoJSON: it is a list"),
+        (b'{"type": "customer", "rows": [{"id": 1}]}', "JSON but not GeoJSON: its “type” is “customer”"),
+        (b'{"rows": [{"type": "Feature", "type": "Point"}]}', "JSON but not GeoJSON: it has no “type”"),
+        (b'[{"type": "Feature", "geometry": null, "properties": {}}]', "JSON but not GeoJSON: it is a list"),
         (b"\x00\x01\x02\x03" * 50, "not text"),
         (b"  \n \n", "only blanks"),
         (b"SQLite format 3\x00" + b"\x00" * 100, "not a GeoPackage"),
     ],
 )
 def test_strangers_are_named(content: bytes, said: str, tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
+    path = tmp_path / ("a.json" if content[:1] in b"{[" else "a.csv")
     path.write_bytes(content)
     with pytest.raises(InvalidFile, match=said):
         read(path)
