@@ -304,8 +304,12 @@ def test_a_position_that_may_not_be_read(open_screen: Opening) -> None:
     screen = open_screen("phone", position=False)
     screen.sign_in()
     screen.menu("Near me")
-    expect(screen.page.get_by_role("alert")).to_contain_text("middle of the map")
+    expect(screen.page.get_by_role("alert")).to_contain_text("Allow it in the settings of this site")
+    screen.axe("position refused")
+    screen.page.get_by_role("button", name="Search around the map’s middle").click()
     expect(screen.page.locator(".customer-row").first).to_be_visible()
+    expect(screen.page.get_by_role("alert")).to_have_count(0)
+    assert query_of(screen)["from"] == ["map"]
 
 
 def test_the_keyboard_moves_the_map(open_screen: Opening) -> None:

@@ -31,7 +31,8 @@ export async function signOut(): Promise<void> {
 }
 
 export interface NearbyQuestion extends Point {
-  readonly radius_m: number;
+  /** null for the nearest, however far. */
+  readonly radius_m: number | null;
   readonly limit: number;
   readonly cursor: string | null;
   readonly filters: Filters;

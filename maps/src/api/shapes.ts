@@ -16,6 +16,7 @@ export type Contact = Schemas['ShownContact'];
 export type Interaction = Schemas['ShownInteraction'];
 export type Place = Schemas['ShownPlace'];
 export type Area = Schemas['ShownArea'];
+export type LayerRow = Schemas['ShownLayer'];
 export type Assignment = Schemas['LedgerRow'];
 export type NearbyCustomer = Row<Answer<'/v1/customers/nearby'>>;
 export type TerritoryHere = Row<Answer<'/v1/territories/at'>>;

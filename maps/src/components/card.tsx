@@ -9,7 +9,9 @@ import { ago, coordinates, date, distance, words } from '../format';
 import { SalesPlot } from '../plots/sales';
 import { nameOf } from '../state/legend';
 import { useRemote } from '../state/remote';
-import { map, spots } from '../state/screen';
+import { bring, map, spots } from '../state/screen';
+import { company } from '../state/session';
+import { inNone, layerName, primaryOf, worthTelling } from '../state/territories';
 import { BASIS, period } from './here_panel';
 import { Failed, Loading } from './states';
 import './card.css';
@@ -134,18 +136,19 @@ function Sites({ sites }: { sites: readonly Site[] }) {
           )}
           <p>{addressOf(site) || 'No address'}</p>
           {site.location ? (
-            <p class="small quiet">
-              {PRECISION[site.location_precision ?? ''] ?? words(site.location_precision ?? 'unknown precision')}
-              {site.precision_m ? `, within ${distance(site.precision_m)} in 95 of 100 cases` : ''}
-              {' · '}
+            <>
+              <p class="small quiet">
+                {PRECISION[site.location_precision ?? ''] ?? words(site.location_precision ?? 'unknown precision')}
+                {site.precision_m ? `, within ${distance(site.precision_m)} in 95 of 100 cases` : ''}
+              </p>
               <button
                 type="button"
-                class="link"
-                onClick={() => site.location && map.value?.reveal(site.location, 15, true)}
+                class="link small"
+                onClick={() => site.location && map.value?.near(site.location, site.precision_m ?? null)}
               >
                 Show on map
               </button>
-            </p>
+            </>
           ) : (
             <p class="small quiet">
               Not on the map: {words(site.placement).toLowerCase()}
@@ -163,18 +166,36 @@ function why(row: Assignment): string {
   return row.reason ? `${basis}: ${row.reason}` : basis;
 }
 
-function Territories({ id }: { id: string }) {
+/** The territory of each site on the primary layer, with the reason; of other layers where one matches. */
+function Territories({ id, sites }: { id: string; sites: readonly Site[] }) {
   const [remote, again] = useRemote(`territories ${id}`, (signal) => routes.territoryHistory(id, signal));
   if (remote.status === 'failed') return <Failed problem={remote.problem} again={again} />;
   if (remote.status !== 'ready') return <Loading what="territories" lines={2} />;
-  const rows = remote.data.data;
+  const { layers } = company.value;
+  const rows = worthTelling(remote.data.data, layers);
   const now = Date.now();
   const current = rows.filter((row) => !row.valid_to || new Date(row.valid_to).getTime() > now);
   const past = rows.filter((row) => !current.includes(row));
-  if (rows.length === 0) return <p class="quiet">In no territory.</p>;
+  if (rows.length === 0) {
+    const placed = sites.some((site) => site.location);
+    return (
+      <p class="quiet">
+        {inNone(primaryOf(layers)?.name ?? '')}
+        {placed ? '.' : ': the place is not known yet.'}
+      </p>
+    );
+  }
+  const siteOf = (row: Assignment) => {
+    const site = sites.length > 1 && sites.find(({ id: site_id }) => site_id === row.site_id);
+    return site ? ` · ${site.label ?? site.city ?? 'Site'}${site.is_primary ? ' (main)' : ''}` : '';
+  };
   const line = (row: Assignment) => (
     <li key={`${row.layer}${row.site_id}${row.territory?.id}${row.valid_from}`}>
-      <strong>{row.territory?.name ?? row.territory?.id ?? 'No territory'}</strong>
+      <p class="small quiet">
+        {layerName(row.layer, layers)}
+        {siteOf(row)}
+      </p>
+      <strong>{row.territory ? (row.territory.name ?? row.territory.id) : inNone(layerName(row.layer, layers))}</strong>
       {row.owner && <span class="quiet"> · {row.owner.name ?? nameOf('owner', row.owner.id)}</span>}
       <p class="small quiet">
         {words(why(row))} · {period(row)}
@@ -241,13 +262,18 @@ export function Card({ id, close }: { id: string; close: () => void }) {
   // The map marks the customer's sites and brings the main one into view.
   useEffect(() => {
     if (!customer) return;
-    spots.value = customer.sites.flatMap((site) => (site.location ? [site.location] : []));
-    const main = primary(customer)?.location;
-    if (main) map.value?.reveal(main, 9);
+    spots.value = customer.sites.flatMap((site) =>
+      site.location ? [{ ...site.location, precision_m: site.precision_m ?? null }] : [],
+    );
+    const main = primary(customer);
+    if (main?.location) {
+      if (bring.value === 'near') map.value?.near(main.location, main.precision_m ?? null);
+      else map.value?.reveal(main.location);
+    }
     return () => {
       spots.value = [];
     };
-  }, [customer]);
+  }, [customer, map.value]);
   const missing = remote.status === 'failed' && remote.problem.status === 404;
   return (
     <article class="card" aria-labelledby="card-title">
@@ -294,7 +320,7 @@ export function Card({ id, close }: { id: string; close: () => void }) {
           </section>
           <section class="block" aria-labelledby="card-territory">
             <h2 id="card-territory">Territory, and why</h2>
-            <Territories id={id} />
+            <Territories id={id} sites={customer.sites} />
           </section>
           <section class="block" aria-labelledby="card-sales">
             <h2 id="card-sales">Sales over time</h2>

@@ -1,12 +1,15 @@
 /** Whose territory is here? Today or on a past day, with the reason. */
 
+import { useEffect } from 'preact/hooks';
 import { territoriesAt } from '../api/routes';
 import type { Assignment } from '../api/shapes';
 import { coordinates, date, words } from '../format';
 import { nameOf } from '../state/legend';
 import { useRemote } from '../state/remote';
-import { map } from '../state/screen';
+import { found, map } from '../state/screen';
+import { company } from '../state/session';
 import { show, state } from '../state/store';
+import { inNone, layerName, primaryOf, worthTelling } from '../state/territories';
 import { Empty, Failed, Loading } from './states';
 
 export const BASIS: Readonly<Record<string, string>> = {
@@ -30,21 +33,35 @@ export function HerePanel() {
   const { here, as_of } = state.value;
   const key = here ? JSON.stringify([here, as_of]) : null;
   const [remote, again] = useRemote(key, (signal) => territoriesAt(here ?? { lon: 0, lat: 0 }, as_of, signal));
+  const { layers } = company.value;
+  const first = primaryOf(layers);
+  const rows = remote.status === 'ready' ? worthTelling(remote.data.data, layers) : [];
+  const territory = rows.find((row) => row.layer === first?.key)?.territory?.id ?? null;
+  // The territory that was found stands out on the map; the point stays in sight.
+  useEffect(() => {
+    found.value = territory;
+    return () => {
+      found.value = null;
+    };
+  }, [territory]);
+  useEffect(() => {
+    if (here) map.value?.reveal(here);
+  }, [here, map.value]);
   return (
     <div class="blocks">
       <section class="block" aria-label="Where and when">
         <p>
           {here
             ? coordinates(here.lon, here.lat)
-            : 'Click the map, or take its middle. With the panel closed, press long or right-click.'}
+            : 'Click anywhere on the map, on shops and customers too, or take its middle.'}
         </p>
         <div class="pair">
           <button
             type="button"
             class="button"
             onClick={() => {
-              const view = map.value?.view();
-              if (view) show({ here: { lon: view.lon, lat: view.lat } });
+              const here = map.value?.middle();
+              if (here) show({ here });
             }}
           >
             Map centre
@@ -72,27 +89,27 @@ export function HerePanel() {
       </section>
       {remote.status === 'loading' && <Loading what="territories" lines={3} />}
       {remote.status === 'failed' && <Failed problem={remote.problem} again={again} />}
-      {remote.status === 'ready' && remote.data.data.length === 0 && (
-        <Empty title={as_of ? `No territory here on ${date(as_of)}` : 'No territory here'}>
-          <p>The point lies outside every territory that you may see.</p>
+      {remote.status === 'ready' && !rows.some((row) => row.layer === first?.key && row.territory) && (
+        <Empty title={`${inNone(first?.name ?? '')}${as_of ? ` on ${date(as_of)}` : ''}`}>
+          <p>The point lies outside every area{first ? ` of the layer ${first.name}` : ''}.</p>
         </Empty>
       )}
-      {remote.status === 'ready' && (
+      {rows.length > 0 && (
         <ul class="block" aria-label="Territories at the point">
-          {remote.data.data.map((row) => (
-            <li key={`${row.layer}${row.territory?.id}${row.valid_from}`} class="fact-card">
-              <strong class="large">{row.territory?.name ?? row.territory?.id ?? 'No territory'}</strong>
-              <p>
-                {row.owner ? `Owner: ${row.owner.name ?? nameOf('owner', row.owner.id)}` : 'Nobody owns it'}
-                {row.layer ? ` · layer ${words(row.layer.replace(/^lay_/, ''))}` : ''}
-              </p>
-              <p class="small quiet">
-                {BASIS[row.basis] ?? words(row.basis)}
-                {period(row) && ` · ${period(row)}`}
-                {row.reason && ` · ${row.reason}`}
-              </p>
-            </li>
-          ))}
+          {rows
+            .filter((row) => row.territory)
+            .map((row) => (
+              <li key={`${row.layer}${row.territory?.id}${row.valid_from}`} class="fact-card">
+                <span class="small quiet">{layerName(row.layer, layers)}</span>
+                <strong class="large">{row.territory?.name ?? row.territory?.id}</strong>
+                <p>{row.owner ? `Owner: ${row.owner.name ?? nameOf('owner', row.owner.id)}` : 'Nobody owns it'}</p>
+                <p class="small quiet">
+                  {words(BASIS[row.basis] ?? row.basis)}
+                  {period(row) && ` · ${period(row)}`}
+                  {row.reason && ` · ${row.reason}`}
+                </p>
+              </li>
+            ))}
         </ul>
       )}
     </div>

@@ -2,8 +2,8 @@
 
 import { Icon } from '../design/icons';
 import { placeIconText } from '../design/places';
-import { counted, words } from '../format';
-import { nameOf } from '../state/legend';
+import { count, counted, words } from '../format';
+import { choicesOf, nameOf } from '../state/legend';
 import { COLOUR_KEYS, FILTER_FIELDS, isFiltered, KINDS, LAYERS, STAGES } from '../state/model';
 import { company, loadCompany } from '../state/session';
 import { clearFilters, colour, colourBy, filters, state, toggleFilter, toggleLayer } from '../state/store';
@@ -43,7 +43,7 @@ function Chosen() {
 }
 
 export function KeyPanel() {
-  const { owners, territories, places, problem, status, bounds } = company.value;
+  const { places, problem, status, bounds } = company.value;
   const now = filters.value;
   return (
     <div class="blocks">
@@ -101,10 +101,8 @@ export function KeyPanel() {
             </button>
           ))}
         </div>
-        {colour.value !== 'owner' && owners.length > 0 && <FilterSelect field="owner" label="Owner" rows={owners} />}
-        {colour.value !== 'territory' && territories.length > 0 && (
-          <FilterSelect field="territory" label="Territory" rows={territories} />
-        )}
+        {colour.value !== 'owner' && <FilterSelect field="owner" label="Owner" />}
+        {colour.value !== 'territory' && <FilterSelect field="territory" label="Territory" />}
       </section>
       <section class="block" aria-labelledby="layers-title">
         <h2 id="layers-title">On the map</h2>
@@ -134,12 +132,14 @@ export function KeyPanel() {
 interface SelectProps {
   field: 'owner' | 'territory';
   label: string;
-  rows: readonly { id: string; name?: string | null }[];
 }
 
-function FilterSelect({ field, label, rows }: SelectProps) {
+/** Those among whom the person's customers are, with how many sites each has in all. */
+function FilterSelect({ field, label }: SelectProps) {
   const chosen = filters.value[field];
-  const open = rows.filter((row) => !chosen.includes(row.id));
+  const rows = choicesOf(field);
+  const open = rows.filter((row) => !chosen.includes(row.key));
+  if (rows.length === 0) return null;
   return (
     <div class="field">
       <label for={`filter-${field}`}>{label}</label>
@@ -153,8 +153,9 @@ function FilterSelect({ field, label, rows }: SelectProps) {
       >
         <option value="">{chosen.length > 0 ? `Add to ${counted(chosen.length, 'choice')}…` : 'Any'}</option>
         {open.map((row) => (
-          <option key={row.id} value={row.id}>
-            {row.name ?? row.id}
+          <option key={row.key} value={row.key}>
+            {row.name}
+            {row.count === null ? '' : ` (${count(row.count)})`}
           </option>
         ))}
       </select>

@@ -4,18 +4,35 @@ import { useState } from 'preact/hooks';
 import { MarkIcon } from '../design/icons';
 import { NONE } from '../design/palette';
 import { count, words } from '../format';
-import { legendRows, marks } from '../state/legend';
-import { tally } from '../state/screen';
+import { type LegendRow, legend } from '../state/legend';
+import { loading } from '../state/screen';
 import { colour, filters, toggleFilter } from '../state/store';
 import './legend.css';
 
-const SHORT = 8;
+const SHORT = 10;
+/** Rows of the small legend on the map. */
+const FEW = 6;
+
+/** How many are in view, as far as that is known. */
+function Count({ row }: { row: LegendRow }) {
+  if (loading.value) return <>…</>;
+  if (row.count === null) return null;
+  if (row.exact) return <>{count(row.count)}</>;
+  return (
+    <>
+      <span class="hidden-visually">at least </span>
+      {count(row.count)}
+      <span aria-hidden="true">+</span>
+    </>
+  );
+}
 
 export function Legend() {
   const [all, setAll] = useState(false);
   const key = colour.value;
   const chosen = filters.value[key];
-  const rows = legendRows(key, marks.value, tally.value);
+  const rows = legend.value;
+  const inexact = !loading.value && rows.some((row) => row.count !== null && !row.exact);
   const shown = all ? rows : rows.filter((row, index) => index < SHORT || chosen.includes(row.key));
   return (
     <div class="legend">
@@ -32,8 +49,7 @@ export function Legend() {
               <MarkIcon mark={row.mark} />
               <span class="legend-name">{row.name}</span>
               <span class="legend-count">
-                {tally.value?.exact === false && row.count > 0 ? '≥ ' : ''}
-                {count(row.count)}
+                <Count row={row} />
               </span>
             </button>
           </li>
@@ -45,9 +61,8 @@ export function Legend() {
         </button>
       )}
       <p class="small quiet">
-        {tally.value?.exact === false
-          ? 'Clusters tell their four most frequent keys: zoom in for exact counts. Press a row to see only those.'
-          : 'Press a row to see only those customers.'}
+        Press a row to see only those customers.
+        {inexact && ' 120+ means at least 120: a cluster counts its four largest groups. Zoom in for exact counts.'}
       </p>
     </div>
   );
@@ -55,10 +70,11 @@ export function Legend() {
 
 /** The legend in a corner of the map while another panel is open: to read, not to press. */
 export function SmallLegend() {
-  const rows = legendRows(colour.value, marks.value, tally.value).filter(
-    (row, index) => (row.count > 0 || colour.value === 'stage') && index < 6,
-  );
-  if (rows.length === 0) return null;
+  const seen = legend.value.filter((row) => (row.count ?? 0) > 0 || colour.value === 'stage');
+  if (seen.length === 0) return null;
+  // Room for a few: those that the view shows most of.
+  const least = seen.map((row) => row.count ?? 0).sort((a, b) => b - a)[FEW - 1] ?? 0;
+  const rows = colour.value === 'stage' ? seen : seen.filter((row) => (row.count ?? 0) >= least).slice(0, FEW);
   return (
     <aside class="small-legend" aria-label="Legend">
       <strong>{words(colour.value)}</strong>
@@ -70,6 +86,7 @@ export function SmallLegend() {
           </li>
         ))}
       </ul>
+      {seen.length > rows.length && <p class="quiet">and {seen.length - rows.length} more</p>}
     </aside>
   );
 }

@@ -1,7 +1,8 @@
 /** The map in its frame, with the few controls that float on it. State flows into the one object that owns the map. */
 
 import { effect, untracked } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { nearbyCustomers } from '../api/routes';
 import { Icon } from '../design/icons';
 import { kindOfPlace } from '../design/places';
 import { theme } from '../design/theme';
@@ -9,8 +10,25 @@ import { count, counted } from '../format';
 import { CustomerMap } from '../map/map';
 import type { PlaceOnMap, Scene } from '../map/style';
 import { marks, territoryMarks } from '../state/legend';
-import { isFiltered, type View } from '../state/model';
-import { edition, isPhone, map, opener, place, sheet, spots, tally, trouble } from '../state/screen';
+import { isFiltered, type Point, type View } from '../state/model';
+import { asProblem } from '../state/remote';
+import {
+  bring,
+  edition,
+  found,
+  isPhone,
+  loading,
+  map,
+  offline,
+  opener,
+  place,
+  type Spot,
+  searched_m,
+  sheet,
+  spots,
+  tally,
+  trouble,
+} from '../state/screen';
 import { askSession, company, loadCompany } from '../state/session';
 import { clearFilters, customer, panel, show, state } from '../state/store';
 import { SmallLegend } from './legend';
@@ -22,6 +40,12 @@ function placesOnMap(): PlaceOnMap[] {
   return company.value.places.flatMap((place) =>
     place.location ? [{ id: place.id, name: place.name, kind: place.kind, ...place.location }] : [],
   );
+}
+
+/** The place whose note is open, to stand out. */
+function spotOfPlace(): Spot[] {
+  const shown = company.value.places.find((row) => row.id === place.value);
+  return shown?.location ? [{ ...shown.location, precision_m: null }] : [];
 }
 
 /** Reads every signal that the map draws, so that an effect around it runs when one of them changes. */
@@ -36,25 +60,46 @@ function scene(): Scene {
     territoryMarks: territoryMarks.value,
     territoryLayer: company.value.territoryLayer,
     places: placesOnMap(),
-    selected: spots.value,
-    origin: now.panel === 'near' && now.near ? { ...now.near, radius_m: now.radius_m } : null,
+    selected: [...spots.value, ...spotOfPlace()],
+    origin: now.panel === 'near' && now.near ? { ...now.near, radius_m: searched_m.value } : null,
     asked: now.panel === 'here' ? now.here : null,
+    asking: now.panel === 'here' && now.customer === null,
+    found: now.panel === 'here' ? found.value : null,
     counties: (now.view?.zoom ?? 0) >= 5,
     edition: edition.value,
     base: company.value.base,
   };
 }
 
+const SLOW_MS = 300;
+
+/** True once something has been going on for longer than a glance: what is quick needs no word. */
+function useSlow(going: boolean): boolean {
+  const [slow, setSlow] = useState(false);
+  useEffect(() => {
+    if (!going) {
+      setSlow(false);
+      return;
+    }
+    const timer = setTimeout(() => setSlow(true), SLOW_MS);
+    return () => clearTimeout(timer);
+  }, [going]);
+  return going && slow;
+}
+
 function Tally() {
   const now = tally.value;
+  const slow = useSlow(loading.value);
   const { filters, hidden } = state.value;
   const filtered = isFiltered(filters);
-  if (!now || hidden.includes('customers')) return <p class="tally" role="status" hidden />;
+  if (hidden.includes('customers') || (!slow && !now)) return <p class="tally" role="status" hidden />;
+  const total = now?.total ?? 0;
+  const said = total === 0 ? 'No customer sites in view' : `${counted(total, 'customer site')} in view`;
   return (
-    <div class="tally">
+    <div class="tally" aria-busy={slow}>
       <p role="status">
-        {now.total === 0 ? 'No customer sites in view' : `${counted(now.total, 'customer site')} in view`}
-        {filtered && ', filtered'}
+        {slow ? 'Loading customers…' : said}
+        {!slow && filtered && ', filtered'}
       </p>
       {filtered && (
         <button type="button" class="tally-clear" onClick={clearFilters}>
@@ -65,8 +110,27 @@ function Tally() {
   );
 }
 
+/** Asks again for what failed. */
+function again(): void {
+  trouble.value = null;
+  edition.value += 1;
+  if (company.value.status === 'failed') void loadCompany();
+}
+
 function Trouble() {
   const now = trouble.value;
+  const gone = offline.value;
+  // Back on the line, what failed meanwhile is asked for again.
+  useEffect(() => {
+    if (!gone && trouble.value && trouble.value.source !== 'webgl') again();
+  }, [gone]);
+  if (gone) {
+    return (
+      <div class="map-trouble" role="alert">
+        <p>No connection. What is on the screen stays; the rest comes when you are connected again.</p>
+      </div>
+    );
+  }
   if (!now) return null;
   if (now.source === 'webgl') {
     return (
@@ -81,15 +145,7 @@ function Trouble() {
       <p>
         {what} cannot be drawn{now.status ? ` (the server answered ${count(now.status)})` : ''}.
       </p>
-      <button
-        type="button"
-        class="button"
-        onClick={() => {
-          trouble.value = null;
-          edition.value += 1;
-          if (company.value.status === 'failed') void loadCompany();
-        }}
-      >
+      <button type="button" class="button" onClick={again}>
         Try again
       </button>
     </div>
@@ -101,10 +157,32 @@ export function showAll(): void {
   if (bounds) map.value?.fit(bounds);
 }
 
+/** Opens a customer's card. `from` is the row of a list that opened it; null for a click on the map. */
 export function openCard(id: string, from: string | null): void {
   opener.value = from;
+  bring.value = from === null ? 'visible' : 'near';
+  place.value = null;
   if (sheet.value === 'peek') sheet.value = 'half';
   show({ customer: id });
+}
+
+/** Opens the card of the customer who stands alone in a cell of the tiles, which do not tell who it is. */
+async function openSingle(point: Point, across: number): Promise<void> {
+  const { filters } = state.value;
+  try {
+    // No corner of the cell is farther from its middle than this; a degree is at most 111.7 km.
+    const radius_m = across * 111_700 * Math.SQRT1_2;
+    const near = await nearbyCustomers(
+      { ...point, radius_m, limit: 10, cursor: null, filters },
+      new AbortController().signal,
+    );
+    const inside = ({ location: { lon } }: { location: Point }) => Math.abs(lon - point.lon) <= across / 2;
+    const customer = near.data.find(inside) ?? near.data[0];
+    if (customer) openCard(customer.id, null);
+    else map.value?.near(point, radius_m);
+  } catch (error) {
+    trouble.value = { source: 'customers', status: asProblem(error).status || null };
+  }
 }
 
 /** The map; null, and a trouble to read, where the browser cannot draw one. The lists work without it. */
@@ -158,7 +236,9 @@ export function MapView() {
       place: (id) => {
         place.value = id;
       },
+      single: (point, across) => void openSingle(point, across),
       point: (here, ask) => {
+        place.value = null;
         if (ask || state.value.panel === 'here') {
           if (isPhone.value && sheet.value === 'peek') sheet.value = 'half';
           show({ panel: 'here', here, customer: null });
@@ -167,13 +247,18 @@ export function MapView() {
       tally: (now) => {
         tally.value = now;
       },
+      loading: (now) => {
+        loading.value = now;
+      },
       trouble: (source, status) => {
-        if (status === 401) void askSession();
+        if (status === 401) void askSession(true);
         else trouble.value = { source, status };
       },
     });
     if (!own) return;
     map.value = own;
+    // A view in the address is what somebody wanted to show: the card leaves it where it is.
+    if (untracked(() => state.value.view)) bring.value = 'visible';
     const stopScene = effect(() => own.show(scene()));
     const stopView = effect(() => {
       const view = state.value.view;

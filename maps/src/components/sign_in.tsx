@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Problem } from '../api/client';
 import { counted } from '../format';
 import { asProblem } from '../state/remote';
-import { signIn } from '../state/session';
+import { session, signIn } from '../state/session';
 import './sign_in.css';
 
 function explain(problem: Problem, wait_s: number): string {
@@ -47,6 +47,8 @@ export function SignIn() {
     }
   };
 
+  const now = session.value;
+  const ended = now.status === 'nobody' && now.ended;
   const wrong = problem?.status === 401 || problem?.status === 422;
   return (
     <main class="sign-in">
@@ -56,7 +58,11 @@ export function SignIn() {
           <circle cx="24" cy="19" r="6.5" />
         </svg>
         <h1 id="sign-in-title">Sign in to geocrm</h1>
-        <p class="quiet">Customers, sales and territories on one map.</p>
+        {ended ? (
+          <p role="status">Your session has ended. Sign in to go on where you were.</p>
+        ) : (
+          <p class="quiet">Customers, sales and territories on one map.</p>
+        )}
         <div class="field">
           <label for="email">E-mail address</label>
           <input

@@ -26,17 +26,27 @@ const TITLES: Readonly<Record<Panel, string>> = {
   search: 'Search',
 };
 
+/** Pixels at the top of a phone's map that the search box covers. */
+const SEARCH_HEIGHT = 60;
+
 const HEIGHTS: readonly SheetHeight[] = ['peek', 'half', 'full'];
 
 function SearchBox() {
   const [text, setText] = useState(state.value.query);
   const typed = useRef(0);
+  const field = useRef<HTMLInputElement>(null);
   // Back and forward change the query without typing.
   useEffect(() => setText(state.value.query), [state.value.query]);
   const search = (query: string) => {
     if (query.trim() === '' && panel.value !== 'search') return;
     show({ query, panel: 'search', customer: null }, panel.value === 'search' ? 'quiet' : 'step');
     if (sheet.value === 'peek') sheet.value = 'half';
+  };
+  const clear = () => {
+    window.clearTimeout(typed.current);
+    setText('');
+    show({ query: '', panel: panel.value === 'search' ? null : panel.value });
+    field.current?.focus();
   };
   return (
     <search class="search-box">
@@ -53,6 +63,7 @@ function SearchBox() {
         <Icon name="search" />
         <input
           id="search"
+          ref={field}
           type="search"
           placeholder="Search customers"
           autocomplete="off"
@@ -64,6 +75,11 @@ function SearchBox() {
             typed.current = window.setTimeout(() => search(value), 250);
           }}
         />
+        {text !== '' && (
+          <button type="button" class="search-clear" aria-label="Clear the search" onClick={clear}>
+            <Icon name="close" />
+          </button>
+        )}
       </form>
     </search>
   );
@@ -158,7 +174,9 @@ export function Workspace() {
     const frame = panelFrame.current;
     if (!frame) return;
     const measure = () => {
-      if (map.value) map.value.covered = isPhone.value ? frame.offsetHeight : 0;
+      const bottom = isPhone.value ? frame.offsetHeight : 0;
+      if (map.value) map.value.covered = { top: isPhone.value ? SEARCH_HEIGHT : 0, bottom };
+      document.documentElement.style.setProperty('--covered', `${bottom}px`);
     };
     const observer = new ResizeObserver(measure);
     observer.observe(frame);

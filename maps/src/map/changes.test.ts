@@ -18,6 +18,8 @@ const SCENE: Scene = {
   selected: [],
   origin: null,
   asked: null,
+  asking: false,
+  found: null,
   counties: false,
   edition: 0,
   base: null,
@@ -73,7 +75,7 @@ const SCENES: Record<string, Partial<Scene>> = {
   'another layer': { territoryLayer: 'lay_service' },
   hidden: { hidden: ['customers', 'territories'] },
   'with marks': {
-    selected: [{ lon: 1, lat: 2 }],
+    selected: [{ lon: 1, lat: 2, precision_m: 25 }],
     origin: { lon: 1, lat: 2, radius_m: 500 },
     asked: { lon: 3, lat: 4 },
   },

@@ -26,6 +26,7 @@ import {
   AREAS,
   CUSTOMER_CLUSTERS,
   CUSTOMER_POINTS,
+  CUSTOMER_SINGLES,
   CUSTOMERS,
   type Gathered,
   NOTHING,
@@ -33,7 +34,7 @@ import {
   type Scene,
   styleOf,
 } from './style';
-import { count, distinct, isSite, type Tally } from './tally';
+import { type Cell, count, distinct, isSite, type Tally } from './tally';
 
 export type { ExpressionSpecification, LayerSpecification, SourceSpecification, StyleSpecification };
 
@@ -46,15 +47,30 @@ export interface MapEvents {
   moved(view: View): void;
   customer(id: string): void;
   place(id: string): void;
+  /** A click on a customer that stands alone in a cell of `across` degrees around the point. */
+  single(point: Point, across: number): void;
   /** A click on nothing in particular, or a long press anywhere (`ask`). */
   point(point: Point, ask: boolean): void;
-  tally(tally: Tally): void;
+  /** What stands in the view; null where that is not known, because tiles failed. */
+  tally(tally: Tally | null): void;
+  /** Customers of the view are being loaded, or have been. */
+  loading(now: boolean): void;
   trouble(source: string, status: number | null): void;
 }
 
-/** Reach of a tap in CSS pixels: half of the 44 that a finger needs, less for a mouse. */
+/** Reach of a tap in CSS pixels: half of the 44 that a finger needs, less for a mouse. A place is its icon. */
 const REACH = { coarse: 22, fine: 7 } as const;
+const PLACE_REACH = 12;
 const LONG_PRESS_MS = 600;
+/** How often clusters are drawn anew while tiles come in. */
+const GATHER_MS = 250;
+/** Cells along the side of a tile of customers. */
+const CELLS = 64;
+/** Pixels that controls on the map cover, on every side. */
+const CONTROLS = { top: 64, right: 64, bottom: 32, left: 24 } as const;
+/** The zoom at which a street and its neighbours are seen. */
+const STREET_ZOOM = 15;
+const EARTH_GIRTH_M = 40_075_016.7;
 
 function setFlag(value: 'busy' | 'ready'): void {
   document.documentElement.dataset.map = value;
@@ -68,8 +84,11 @@ export class CustomerMap {
   private loaded = false;
   private tallied = '';
   private gathered: Gathered = NOTHING;
-  /** Pixels at the bottom of the map that the sheet of a phone covers. */
-  covered = 0;
+  /** Tiles of customers failed since they were last asked for anew. */
+  private failed = false;
+  private gathering: ReturnType<typeof setTimeout> | undefined;
+  /** Pixels of the map that the search box and the sheet of a phone cover. */
+  covered = { top: 0, bottom: 0 };
 
   constructor(container: HTMLElement, scene: Scene, start: View | Bounds, events: MapEvents) {
     this.events = events;
@@ -112,8 +131,10 @@ export class CustomerMap {
   private apply(step: Step): void {
     const { map } = this;
     if (step.do === 'remove layer') map.removeLayer(step.id);
-    else if (step.do === 'remove source') map.removeSource(step.id);
-    else if (step.do === 'add source') map.addSource(step.id, step.source);
+    else if (step.do === 'remove source') {
+      if (step.id === CUSTOMERS) this.failed = false;
+      map.removeSource(step.id);
+    } else if (step.do === 'add source') map.addSource(step.id, step.source);
     else if (step.do === 'add layer') map.addLayer(step.layer, step.before);
     else if (step.do === 'set data') map.getSource<GeoJSONSource>(step.id)?.setData(step.data);
     else if (step.do === 'set paint') map.setPaintProperty(step.id, step.name as never, step.value as never);
@@ -123,6 +144,15 @@ export class CustomerMap {
   view(): View {
     const { lng, lat } = this.map.getCenter().wrap();
     return { lon: lng, lat, zoom: this.map.getZoom() };
+  }
+
+  /** The point in the middle of what panels leave free. */
+  middle(): Point {
+    const { clientWidth, clientHeight } = this.map.getCanvas();
+    const { lng, lat } = this.map
+      .unproject([clientWidth / 2, (clientHeight + this.covered.top - this.covered.bottom) / 2])
+      .wrap();
+    return { lon: lng, lat };
   }
 
   /** [west, south, east, north] of what is seen. */
@@ -144,10 +174,20 @@ export class CustomerMap {
     else this.map.jumpTo(to);
   }
 
+  /** Pixels that are not free to show something in. */
+  private padding(): { top: number; right: number; bottom: number; left: number } {
+    const { clientWidth, clientHeight } = this.map.getCanvas();
+    const top = CONTROLS.top + this.covered.top;
+    const { right, left } = clientWidth < 480 ? { right: 64, left: 24 } : CONTROLS;
+    // Where the sheet covers nearly everything, what is left of the map still gets a strip.
+    const bottom = Math.min(CONTROLS.bottom + this.covered.bottom, Math.max(0, clientHeight - top - 40));
+    return { top, right, bottom, left };
+  }
+
   fit(bounds: Bounds, moving = true): void {
     this.map.fitBounds([bounds[0], bounds[1], bounds[2], bounds[3]], {
-      padding: 40,
-      maxZoom: 14,
+      padding: this.padding(),
+      maxZoom: STREET_ZOOM,
       animate: moving,
       duration: 600,
     });
@@ -157,18 +197,32 @@ export class CustomerMap {
     this.map.zoomTo(this.map.getZoom() + steps, { duration: 250 });
   }
 
-  /** Brings a point into what panels leave free of the map, at least at `zoom`; always moves where `centre`. */
-  reveal(point: Point, zoom: number, centre = false): void {
-    const canvas = this.map.getCanvas();
+  /** Brings a point into what panels leave free of the map, at the present zoom. */
+  reveal(point: Point): void {
+    const { clientWidth, clientHeight } = this.map.getCanvas();
     const at = this.map.project([point.lon, point.lat]);
-    const covered = this.covered;
-    const inside =
-      at.x > 40 && at.x < canvas.clientWidth - 60 && at.y > 110 && at.y < canvas.clientHeight - covered - 30;
-    if (inside && !centre && this.map.getZoom() >= zoom) return;
+    const { top, right, bottom, left } = this.padding();
+    const inside = at.x > left && at.x < clientWidth - right && at.y > top && at.y < clientHeight - bottom;
+    if (!inside) this.centre(point, this.map.getZoom());
+  }
+
+  /** Brings a point so near that its street is seen, or the circle in which it lies where that is larger. */
+  near(point: Point, precision_m: number | null): void {
+    const { clientWidth, clientHeight } = this.map.getCanvas();
+    const { top, right, bottom, left } = this.padding();
+    const free = Math.max(40, Math.min(clientWidth - left - right, clientHeight - top - bottom));
+    const girth_m = EARTH_GIRTH_M * Math.cos((point.lat * Math.PI) / 180);
+    const fitting = Math.log2((girth_m * free) / (512 * 2 * Math.max(precision_m ?? 0, 1)));
+    const zoom = fitting < STREET_ZOOM ? fitting : Math.max(this.map.getZoom(), STREET_ZOOM);
+    this.centre(point, Math.max(zoom, 3));
+  }
+
+  private centre(point: Point, zoom: number): void {
+    const { top, right, bottom, left } = this.padding();
     this.map.easeTo({
       center: [point.lon, point.lat],
-      zoom: Math.max(this.map.getZoom(), zoom),
-      offset: [0, -covered / 2],
+      zoom,
+      offset: [(left - right) / 2, (top - bottom) / 2],
       duration: 500,
     });
   }
@@ -178,6 +232,7 @@ export class CustomerMap {
   }
 
   remove(): void {
+    clearTimeout(this.gathering);
     this.map.remove();
   }
 
@@ -191,15 +246,34 @@ export class CustomerMap {
     });
     map.on('load', () => {
       this.loaded = true;
+      // On a narrow screen the sources fold into their button.
+      const { clientWidth } = map.getCanvas();
+      if (clientWidth < 480) {
+        map.getContainer().querySelector('.maplibregl-compact-show')?.classList.remove('maplibregl-compact-show');
+      }
       this.show(this.wanted);
       this.events.moved(this.view());
     });
     map.on('movestart', () => setFlag('busy'));
     map.on('moveend', () => this.events.moved(this.view()));
+    map.on('sourcedataloading', (event) => {
+      if (event.sourceId === CUSTOMERS) this.events.loading(true);
+    });
+    map.on('sourcedata', (event) => {
+      if (event.sourceId !== CUSTOMERS || !event.tile) return;
+      this.gathering ??= setTimeout(() => {
+        this.gathering = undefined;
+        if (this.loaded) this.gather();
+      }, GATHER_MS);
+    });
     map.on('idle', () => {
-      // Gathering may draw again; the map is ready when it did not.
-      setFlag('ready');
-      this.gather();
+      clearTimeout(this.gathering);
+      this.gathering = undefined;
+      const features = this.gather();
+      this.tell(features);
+      this.events.loading(false);
+      // Gathering may have drawn again; then the next idle says so.
+      if (!map.isMoving() && map.loaded()) setFlag('ready');
     });
     map.on('click', (event) => this.clicked(event));
     map.on('contextmenu', (event) => {
@@ -207,10 +281,12 @@ export class CustomerMap {
       this.events.point(this.pointOf(event), true);
     });
     map.on('mousemove', (event) => {
-      map.getCanvas().style.cursor = this.nearest(event, REACH.fine) ? 'pointer' : '';
+      const { asking } = this.wanted;
+      map.getCanvas().style.cursor = asking ? 'crosshair' : this.nearest(event, REACH.fine) ? 'pointer' : '';
     });
     map.on('error', (event) => {
       const failed = event as unknown as { sourceId?: string; error?: { status?: number } };
+      if (failed.sourceId === CUSTOMERS) this.failed = true;
       this.events.trouble(failed.sourceId ?? '', failed.error?.status ?? null);
     });
     this.listenForLongPress();
@@ -234,10 +310,12 @@ export class CustomerMap {
     return { lon: lng, lat };
   }
 
-  /** The drawn customer, cluster or place nearest to a pointer, within `reach` pixels. */
+  /** The drawn customer or cluster nearest to a pointer, within `reach` pixels, or the place whose icon is nearer. */
   private nearest(event: MapMouseEvent, reach: number): MapGeoJSONFeature | null {
     const { x, y } = event.point;
-    const layers = [CUSTOMER_POINTS, CUSTOMER_CLUSTERS, PLACES].filter((layer) => this.map.getLayer(layer));
+    const layers = [CUSTOMER_POINTS, CUSTOMER_SINGLES, CUSTOMER_CLUSTERS, PLACES].filter((layer) =>
+      this.map.getLayer(layer),
+    );
     if (layers.length === 0) return null;
     const found = this.map.queryRenderedFeatures(
       [
@@ -253,12 +331,17 @@ export class CustomerMap {
       const [lon = 0, lat = 0] = feature.geometry.coordinates;
       const at = this.map.project([lon, lat]);
       const distance = Math.hypot(at.x - x, at.y - y);
+      if (feature.layer.id === PLACES && distance > PLACE_REACH) continue;
       if (distance < bestDistance) [best, bestDistance] = [feature, distance];
     }
     return best;
   }
 
   private clicked(event: MapMouseEvent): void {
+    if (this.wanted.asking) {
+      this.events.point(this.pointOf(event), false);
+      return;
+    }
     const coarse = matchMedia('(pointer: coarse)').matches;
     const feature = this.nearest(event, coarse ? REACH.coarse : REACH.fine);
     if (feature?.geometry.type !== 'Point') {
@@ -268,14 +351,17 @@ export class CustomerMap {
     const id = String(feature.properties.id ?? '');
     if (feature.layer.id === PLACES) this.events.place(id);
     else if (id) this.events.customer(id);
-    else {
+    else if (feature.layer.id === CUSTOMER_SINGLES) {
+      const [lon = 0, lat = 0] = feature.geometry.coordinates;
+      this.events.single({ lon, lat }, 360 / 2 ** Math.floor(this.map.getZoom()) / CELLS);
+    } else {
       const [lon = 0, lat = 0] = feature.geometry.coordinates;
       this.map.easeTo({ center: [lon, lat], zoom: Math.min(this.map.getZoom() + 2.5, 18), duration: 400 });
     }
   }
 
-  /** Gathers what the tiles hold: the tally of the view, readable clusters, one name for each territory. */
-  private gather(): void {
+  /** Gathers what the tiles hold: readable clusters, one name for each territory. Returns the customers' features. */
+  private gather(): readonly Cell[] {
     const bounds = this.bounds();
     const features = distinct(
       this.features(CUSTOMERS, 'customers').flatMap(({ properties, geometry }) => {
@@ -283,15 +369,6 @@ export class CustomerMap {
         return lon === undefined || lat === undefined ? [] : [{ lon, lat, properties }];
       }),
     );
-    const seen = count(
-      features.filter(({ lon, lat }) => within(bounds, lon, lat)),
-      this.wanted.colour,
-    );
-    const digest = JSON.stringify([seen.total, seen.exact, [...seen.byKey]]);
-    if (digest !== this.tallied) {
-      this.tallied = digest;
-      this.events.tally(seen);
-    }
     const cells = features.filter((feature) => !isSite(feature));
     const pieces = this.features(AREAS, 'areas').flatMap(({ properties, geometry }) => {
       if (geometry.type !== 'Polygon' && geometry.type !== 'MultiPolygon') return [];
@@ -301,6 +378,18 @@ export class CustomerMap {
     });
     this.gathered = { clusters: clustersOf(cells, this.map.getZoom()), labels: labelsOf(pieces, bounds) };
     this.show(this.wanted);
+    return features;
+  }
+
+  /** Tells how many stand in the view, once all tiles are there. */
+  private tell(features: readonly Cell[]): void {
+    const bounds = this.bounds();
+    const inView = features.filter(({ lon, lat }) => within(bounds, lon, lat));
+    const seen = this.failed ? null : count(inView, this.wanted.colour);
+    const digest = JSON.stringify(seen && [seen.total, seen.exact, [...seen.byKey]]);
+    if (digest === this.tallied) return;
+    this.tallied = digest;
+    this.events.tally(seen);
   }
 
   private features(source: string, sourceLayer: string): GeoJSONFeature[] {

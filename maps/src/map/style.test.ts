@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { marksFor, STAGE_MARKS } from '../design/palette';
 import { NO_FILTERS } from '../state/model';
-import { CUSTOMERS, circle, customerTiles, type Scene, styleOf } from './style';
+import { CUSTOMER_CLUSTERS, CUSTOMERS, circle, customerTiles, type Scene, styleOf } from './style';
 
 const HERE = 'http://127.0.0.1:8000';
 
@@ -17,6 +17,8 @@ const scene = (change: Partial<Scene> = {}): Scene => ({
   selected: [],
   origin: null,
   asked: null,
+  asking: false,
+  found: null,
   counties: true,
   edition: 0,
   base: null,
@@ -49,8 +51,25 @@ describe('the style document', () => {
 
   it('does not touch the tiles when only the selection changes', () => {
     const before = styleOf(scene(), HERE).sources[CUSTOMERS];
-    const after = styleOf(scene({ selected: [{ lon: 1, lat: 2 }] }), HERE).sources[CUSTOMERS];
+    const after = styleOf(scene({ selected: [{ lon: 1, lat: 2, precision_m: 25 }] }), HERE).sources[CUSTOMERS];
     expect(after).toEqual(before);
+  });
+
+  it('draws one customer as a customer, several as a cluster', () => {
+    const layers = styleOf(scene(), HERE).layers.filter((l) => 'source' in l && l.source === CUSTOMER_CLUSTERS);
+    const drawn = layers.map((l) => [l.type, JSON.stringify('filter' in l ? l.filter : null)]);
+    expect(drawn).toEqual([
+      ['circle', '[">",["get","n"],1]'],
+      ['symbol', '[">",["get","n"],1]'],
+      ['symbol', '["==",["get","n"],1]'],
+    ]);
+  });
+
+  it('draws the circle in which a roughly placed site lies', () => {
+    const notes = (precision_m: number) =>
+      JSON.stringify(styleOf(scene({ selected: [{ lon: 1, lat: 2, precision_m }] }), HERE).sources.notes);
+    expect(notes(5000)).toContain('"precision"');
+    expect(notes(25)).not.toContain('"precision"');
   });
 
   it('stands without any class in the legend', () => {

@@ -86,10 +86,14 @@ export interface Scene {
   readonly territoryMarks: ReadonlyMap<string, Mark>;
   readonly territoryLayer: string | null;
   readonly places: readonly PlaceOnMap[];
-  /** Where the sites of the customer are whose card is open. */
-  readonly selected: readonly Point[];
+  /** The sites of the customer whose card is open; the place whose note is open. */
+  readonly selected: readonly (Point & { readonly precision_m: number | null })[];
   readonly origin: (Point & { readonly radius_m: number | null }) | null;
   readonly asked: Point | null;
+  /** A click asks for the territory at the point, whatever stands there. */
+  readonly asking: boolean;
+  /** The territory that was found, to stand out. */
+  readonly found: string | null;
   readonly counties: boolean;
   /** Raised after an edit, so that tiles are asked for again. */
   readonly edition: number;
@@ -100,6 +104,7 @@ export interface Scene {
 export const CUSTOMERS = 'customers';
 export const CUSTOMER_POINTS = 'customer-points';
 export const CUSTOMER_CLUSTERS = 'customer-clusters';
+export const CUSTOMER_SINGLES = 'customer-singles';
 export const AREAS = 'areas';
 export const AREA_FILLS = 'area-fills';
 export const PLACES = 'places';
@@ -143,6 +148,7 @@ function basemap(inks: Inks, counties: boolean, origin: string): Pick<StyleSpeci
   const file = (name: string) => `${origin}/basemap/${name}.json`;
   const sources: StyleSpecification['sources'] = {
     land: { type: 'geojson', data: file('land'), tolerance: 0.5, attribution: 'Natural Earth · US Census · GeoNames' },
+    lakes: { type: 'geojson', data: file('lakes'), tolerance: 0.5 },
     borders: { type: 'geojson', data: file('borders') },
     states: { type: 'geojson', data: file('states') },
     labels: { type: 'geojson', data: file('labels') },
@@ -150,6 +156,7 @@ function basemap(inks: Inks, counties: boolean, origin: string): Pick<StyleSpeci
   const layers: LayerSpecification[] = [
     { id: 'sea', type: 'background', paint: { 'background-color': inks.sea } },
     { id: 'land', type: 'fill', source: 'land', paint: { 'fill-color': inks.land, 'fill-antialias': false } },
+    { id: 'lakes', type: 'fill', source: 'lakes', paint: { 'fill-color': inks.sea, 'fill-antialias': false } },
     {
       id: 'states',
       type: 'line',
@@ -166,7 +173,7 @@ function basemap(inks: Inks, counties: boolean, origin: string): Pick<StyleSpeci
   ];
   if (counties) {
     sources.counties = { type: 'geojson', data: file('counties') };
-    layers.splice(2, 0, {
+    layers.splice(3, 0, {
       id: 'counties',
       type: 'line',
       source: 'counties',
@@ -232,6 +239,15 @@ function territories(scene: Scene, inks: Inks): LayerSpecification[] {
         'line-opacity': 0.9,
       },
     },
+    {
+      id: 'area-found',
+      type: 'line',
+      source: AREAS,
+      'source-layer': 'areas',
+      filter: ['==', text('id'), scene.found ?? ''],
+      layout: { visibility, 'line-join': 'round' },
+      paint: { 'line-color': inks.accent, 'line-width': 4 },
+    },
   ];
 }
 
@@ -258,6 +274,13 @@ function territoryNames(scene: Scene, inks: Inks): LayerSpecification {
 function customers(scene: Scene, inks: Inks): LayerSpecification[] {
   const visibility = scene.hidden.includes('customers') ? 'none' : 'visible';
   const size: ExpressionSpecification = ['get', 'n'];
+  const point = (property: string) => ({
+    visibility: visibility as 'none' | 'visible',
+    'icon-image': byKey(text(property), scene.marks, (mark) => iconName(mark, scene.theme)) as ExpressionSpecification,
+    'icon-size': ['interpolate', ['linear'], ['zoom'], 12, 0.62, 15, 1] as ExpressionSpecification,
+    'icon-allow-overlap': true,
+    'icon-ignore-placement': true,
+  });
   return [
     {
       // Drawn by nothing: it has the tiles loaded, of whose cells the clusters are made.
@@ -273,6 +296,7 @@ function customers(scene: Scene, inks: Inks): LayerSpecification[] {
       id: CUSTOMER_CLUSTERS,
       type: 'circle',
       source: CUSTOMER_CLUSTERS,
+      filter: ['>', size, 1],
       layout: { visibility, 'circle-sort-key': ['-', 0, size] },
       paint: {
         'circle-color': inks.surface,
@@ -285,6 +309,7 @@ function customers(scene: Scene, inks: Inks): LayerSpecification[] {
       id: 'customer-cell-counts',
       type: 'symbol',
       source: CUSTOMER_CLUSTERS,
+      filter: ['>', size, 1],
       layout: {
         visibility,
         'text-field': [
@@ -305,21 +330,20 @@ function customers(scene: Scene, inks: Inks): LayerSpecification[] {
       paint: { 'text-color': inks.ink },
     },
     {
+      // A cell with one customer is a customer, not a cluster.
+      id: CUSTOMER_SINGLES,
+      type: 'symbol',
+      source: CUSTOMER_CLUSTERS,
+      filter: ['==', size, 1],
+      layout: point('key'),
+    },
+    {
       id: CUSTOMER_POINTS,
       type: 'symbol',
       source: CUSTOMERS,
       'source-layer': 'customers',
       filter: ['has', 'id'],
-      layout: {
-        visibility,
-        'icon-image': byKey(text(scene.colour), scene.marks, (mark) =>
-          iconName(mark, scene.theme),
-        ) as ExpressionSpecification,
-        'icon-size': ['interpolate', ['linear'], ['zoom'], 12, 0.62, 15, 1],
-        'icon-allow-overlap': true,
-        'icon-ignore-placement': true,
-      },
-      paint: {},
+      layout: point(scene.colour),
     },
   ];
 }
@@ -364,6 +388,9 @@ export function circle(centre: Point, radius_m: number): [number, number][] {
   return ring;
 }
 
+/** From this radius on the circle in which a site lies is drawn: smaller ones hide under the mark. */
+const ROUGH_M = 100;
+
 function notes(scene: Scene): GeoJSON.FeatureCollection {
   const features: GeoJSON.Feature[] = [];
   const add = (role: string, geometry: GeoJSON.Geometry) =>
@@ -374,13 +401,25 @@ function notes(scene: Scene): GeoJSON.FeatureCollection {
     }
     add('origin', { type: 'Point', coordinates: [scene.origin.lon, scene.origin.lat] });
   }
-  for (const { lon, lat } of scene.selected) add('selected', { type: 'Point', coordinates: [lon, lat] });
+  for (const spot of scene.selected) {
+    if ((spot.precision_m ?? 0) >= ROUGH_M) {
+      add('precision', { type: 'Polygon', coordinates: [circle(spot, spot.precision_m ?? 0)] });
+    }
+    add('selected', { type: 'Point', coordinates: [spot.lon, spot.lat] });
+  }
   if (scene.asked) add('asked', { type: 'Point', coordinates: [scene.asked.lon, scene.asked.lat] });
   return { type: 'FeatureCollection', features };
 }
 
 function noteLayers(inks: Inks): LayerSpecification[] {
   return [
+    {
+      id: 'note-precision',
+      type: 'line',
+      source: 'notes',
+      filter: ['==', ['get', 'role'], 'precision'],
+      paint: { 'line-color': inks.accent, 'line-width': 2 },
+    },
     {
       id: 'note-radius',
       type: 'line',

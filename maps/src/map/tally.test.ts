@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { count, distinct } from './tally';
+import { count, countsIn, distinct } from './tally';
 
 const site = (id: number, stage: string) => ({
   properties: { id: `cus_${id}`, site_id: `sit_${id}`, stage },
@@ -37,5 +37,24 @@ describe('the tally', () => {
   it('keeps those without a key', () => {
     expect(count([site(1, 'active')], 'owner').byKey.get('')).toBe(1);
     expect(count([], 'owner')).toEqual({ total: 0, byKey: new Map(), exact: true });
+  });
+});
+
+describe('the counts of a legend', () => {
+  const rough = { total: 9, byKey: new Map([['usr_1', 5]]), exact: false };
+
+  it('are those of the whole where everything is in view', () => {
+    expect(countsIn(rough, { usr_1: 6, usr_2: 3 })).toEqual({ counts: { usr_1: 6, usr_2: 3 }, exact: true });
+  });
+
+  it('stay lower bounds where there is more than the view shows, or where the whole is not known', () => {
+    for (const all of [{ usr_1: 6, usr_2: 4 }, null]) {
+      expect(countsIn(rough, all)).toEqual({ counts: { usr_1: 5 }, exact: false });
+    }
+  });
+
+  it('are those of the view where its tiles tell all', () => {
+    const seen = { total: 5, byKey: new Map([['usr_1', 5]]), exact: true };
+    expect(countsIn(seen, { usr_1: 4, usr_2: 1 })).toEqual({ counts: { usr_1: 5 }, exact: true });
   });
 });

@@ -64,3 +64,17 @@ export function count(features: Iterable<Cell>, colour: ColourKey): Tally {
   }
   return { total, byKey, exact };
 }
+
+export type Counts = Readonly<Record<string, number>>;
+
+/**
+ * The counts of a view. Cells of tiles name their four most frequent keys only; where the view holds every site that
+ * the person sees (`all`, null where that is not so or not known), the counts of the whole stand for it.
+ */
+export function countsIn(seen: Tally, all: Counts | null): { readonly counts: Counts; readonly exact: boolean } {
+  if (!seen.exact && all) {
+    const total = Object.values(all).reduce((sum, n) => sum + n, 0);
+    if (total === seen.total) return { counts: all, exact: true };
+  }
+  return { counts: Object.fromEntries(seen.byKey), exact: seen.exact };
+}

@@ -48,14 +48,22 @@ export interface State {
   /** The customer whose card is open. */
   readonly customer: string | null;
   readonly near: Near | null;
-  readonly radius_m: number;
+  /** How far to look around; null for as far as it takes to find somebody. */
+  readonly radius_m: number | null;
   /** The point whose territories are asked for, and the day (YYYY-MM-DD), null for today. */
   readonly here: Point | null;
   readonly as_of: string | null;
   readonly query: string;
 }
 
-export const RADII_M = [1_000, 2_000, 5_000, 10_000, 25_000, 50_000, 100_000] as const;
+export const RADII_M = [1_000, 2_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000] as const;
+/** The first circle in which to look for somebody. */
+export const FIRST_RADIUS_M = 10_000;
+
+/** The smallest circle, from the first on, that reaches the nearest customer; null where no circle does. */
+export function reaching(nearest_m: number): number | null {
+  return RADII_M.find((radius) => radius >= FIRST_RADIUS_M && radius >= nearest_m) ?? null;
+}
 
 export const START: State = {
   view: null,
@@ -65,7 +73,7 @@ export const START: State = {
   hidden: [],
   customer: null,
   near: null,
-  radius_m: 10_000,
+  radius_m: null,
   here: null,
   as_of: null,
   query: '',

@@ -7,10 +7,35 @@ import type { Point } from './model';
 
 export type SheetHeight = 'peek' | 'half' | 'full';
 
+/** What stands in the view; null while that is not known. */
 export const tally = signal<Tally | null>(null);
+
+/** Customers of the view are being loaded. */
+export const loading = signal(true);
+
+/** The browser says that it has no connection. */
+export const offline = signal(!navigator.onLine);
+window.addEventListener('offline', () => {
+  offline.value = true;
+});
+window.addEventListener('online', () => {
+  offline.value = false;
+});
 export const sheet = signal<SheetHeight>('half');
-/** Where the sites of the open card are. */
-export const spots = signal<readonly Point[]>([]);
+/** A site of the open card, and in which circle it lies in 95 of 100 cases. */
+export interface Spot extends Point {
+  readonly precision_m: number | null;
+}
+export const spots = signal<readonly Spot[]>([]);
+
+/** How the next card comes into view: a list brings the map near, a click on the map leaves it where it is. */
+export const bring = signal<'near' | 'visible'>('near');
+
+/** The circle in which the list of near customers searched; null for none. */
+export const searched_m = signal<number | null>(null);
+/** The territory in which the point lies that was asked for. */
+export const found = signal<string | null>(null);
+
 /** The id of the place whose note is open. */
 export const place = signal<string | null>(null);
 /** Raised after data changed, so that tiles are loaded again. */

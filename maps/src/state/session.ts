@@ -3,13 +3,16 @@
 import { computed, signal } from '@preact/signals';
 import { Problem, useCsrfToken, whenSignedOut } from '../api/client';
 import * as routes from '../api/routes';
-import type { Area, Colleague, Me, Place } from '../api/shapes';
+import type { Area, Colleague, LayerRow, Me, Place } from '../api/shapes';
 import type { Bounds, StyleSpecification } from '../map/map';
+import type { ColourKey } from './model';
 import { asProblem } from './remote';
+import { primaryOf } from './territories';
 
 export type Session =
   | { readonly status: 'asking' }
-  | { readonly status: 'nobody' }
+  /** `ended`: somebody was signed in on this page, and the server no longer knows it. */
+  | { readonly status: 'nobody'; readonly ended: boolean }
   | { readonly status: 'failed'; readonly problem: Problem }
   | { readonly status: 'somebody'; readonly me: Me };
 
@@ -20,7 +23,10 @@ export interface Company {
   readonly owners: readonly Colleague[];
   readonly territories: readonly Area[];
   readonly territoryLayer: string | null;
+  readonly layers: readonly LayerRow[];
   readonly places: readonly Place[];
+  /** How many sites the reader sees of each stage, owner and territory; null where the API does not count them. */
+  readonly keys: Readonly<Record<ColourKey, Readonly<Record<string, number>>>> | null;
   /** Where the visible customers are; null where there is none. */
   readonly bounds: Bounds | null;
   readonly base: StyleSpecification | null;
@@ -32,7 +38,9 @@ const NOTHING: Company = {
   owners: [],
   territories: [],
   territoryLayer: null,
+  layers: [],
   places: [],
+  keys: null,
   bounds: null,
   base: null,
 };
@@ -46,19 +54,21 @@ export const me = computed(() => (currentSession.value.status === 'somebody' ? c
 
 whenSignedOut(() => {
   useCsrfToken(null);
+  const ended = currentSession.value.status === 'somebody';
   currentCompany.value = NOTHING;
-  currentSession.value = { status: 'nobody' };
+  currentSession.value = { status: 'nobody', ended };
 });
 
-/** Asks who is signed in. */
-export async function askSession(): Promise<void> {
-  currentSession.value = { status: 'asking' };
+/** Asks who is signed in. `quietly`: what is on the screen stays there unless nobody is. */
+export async function askSession(quietly = false): Promise<void> {
+  if (!quietly) currentSession.value = { status: 'asking' };
   try {
     currentSession.value = { status: 'somebody', me: await routes.whoAmI() };
-    void loadCompany();
+    if (!quietly) void loadCompany();
   } catch (error) {
     const problem = asProblem(error);
-    currentSession.value = problem.status === 401 ? { status: 'nobody' } : { status: 'failed', problem };
+    // Of a 401 the client has told `whenSignedOut` already.
+    if (problem.status !== 401 && !quietly) currentSession.value = { status: 'failed', problem };
   }
 }
 
@@ -77,7 +87,7 @@ export async function signOut(): Promise<void> {
   }
   useCsrfToken(null);
   currentCompany.value = NOTHING;
-  currentSession.value = { status: 'nobody' };
+  currentSession.value = { status: 'nobody', ended: false };
 }
 
 /** Some parts may be forbidden to a role: then they are empty, not an error. */
@@ -114,16 +124,17 @@ export async function loadCompany(): Promise<void> {
       routes.customerTileJson(),
       baseStyle(),
     ]);
-    const layer = layerList.data.find((l) => l.is_primary);
+    const layer = primaryOf(layerList.data);
     const territories = layer ? await permitted(routes.areas(layer.id), []) : [];
     currentCompany.value = {
       status: 'ready',
       problem: null,
-      // Those who own customers: the others would only lengthen the legend.
-      owners: owners.filter((person) => person.role === 'rep' || person.role === 'manager'),
+      owners,
       territories,
+      layers: layerList.data,
       territoryLayer: layer ? `lay_${layer.key}` : null,
       places,
+      keys: tiles.keys ?? null,
       bounds: boundsOf(tiles.bounds),
       base,
     };

@@ -2,6 +2,7 @@
 
 import { computed, signal } from '@preact/signals';
 import { type ColourKey, type FilterField, type Filters, type Layer, NO_FILTERS, type State, toggled } from './model';
+import { bring } from './screen';
 import { readUrl, writeUrl } from './url';
 
 const current = signal<State>(readUrl(window.location.search));
@@ -44,5 +45,6 @@ export function colourBy(key: ColourKey): void {
 }
 
 window.addEventListener('popstate', () => {
+  bring.value = 'visible';
   current.value = readUrl(window.location.search);
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parsePoint, START, type State, toggled } from './model';
+import { parsePoint, reaching, START, type State, toggled } from './model';
 import { readUrl, writeUrl } from './url';
 
 const FULL: State = {
@@ -70,5 +70,17 @@ describe('a typed point', () => {
 
   it.each(['', '1', '1,2,3', 'a,b', '181,0', '0,90.01', '1e999,0'])('%s is none', (text) => {
     expect(parsePoint(text)).toBeNull();
+  });
+});
+
+describe('how far to look', () => {
+  it.each([
+    [0, 10_000],
+    [10_000, 10_000],
+    [10_001, 25_000],
+    [260_000, 500_000],
+    [500_001, null],
+  ])('%d m away: within %s', (nearest_m, radius_m) => {
+    expect(reaching(nearest_m)).toBe(radius_m);
   });
 });

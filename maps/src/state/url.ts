@@ -93,7 +93,7 @@ export function writeUrl(state: State): string {
   if (state.hidden.length > 0) parts.push(['hide', state.hidden.join(',')]);
   if (state.customer) parts.push(['customer', state.customer]);
   if (state.near) parts.push(['near', pointText(state.near)], ['from', state.near.from]);
-  if (state.radius_m !== START.radius_m) parts.push(['radius', String(state.radius_m)]);
+  if (state.radius_m !== null) parts.push(['radius', String(state.radius_m)]);
   if (state.here) parts.push(['here', pointText(state.here)]);
   if (state.as_of) parts.push(['as_of', state.as_of]);
   if (state.query) parts.push(['q', state.query]);
