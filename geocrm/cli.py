@@ -24,8 +24,9 @@ def main() -> None:
     try:
         app()
     except GeocrmError as error:
-        places = [f"  {fault.get('pointer', '')}: {fault.get('detail', '')}" for fault in error.errors[:10]]
-        sys.exit("\n".join([f"geocrm: {error.detail}", *places]))
+        from geocrm import texts
+
+        sys.exit(f"geocrm: {texts.of_error(error)}")
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone: `geocrm … | head`
@@ -117,17 +118,14 @@ def demo_load(
     seed: Annotated[int, typer.Option(help="The same seed makes the same company.")] = 1,
 ) -> None:
     """Load the demo company into an empty database (`geocrm up --demo` does it by itself)."""
-    from geocrm.db.engine import open_database
+    from geocrm.db.engine import command_database
     from geocrm.db.migrate import prepare_and_upgrade
     from geocrm.demo import load
-    from geocrm.settings import get_settings
 
-    database = open_database(get_settings())
-    try:
+    with command_database() as database:
         prepare_and_upgrade(database)
-        loaded = load.load(database, customers=customers, seed=seed)
-    finally:
-        database.dispose()
+        progress = load.in_words(lambda line: typer.echo(line, err=True))
+        loaded = load.load(database, customers=customers, seed=seed, progress=progress)
     for table, rows in loaded.rows.items():
         typer.echo(f"{table:<24}{rows:>12,}")
 
@@ -147,6 +145,14 @@ def _add_import_command(kind: str, about: str) -> None:
             list[Path], typer.Argument(help="CSV, XLSX, GeoJSON, GeoPackage, zipped Shapefile or Parquet.")
         ],
         recipe: Annotated[Path | None, typer.Option(help="A recipe (YAML): what the columns mean.")] = None,
+        mapped: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--map",
+                metavar="FIELD=COLUMN",
+                help="What a column means, as name=Firm or attributes.size=Size; repeat for several.",
+            ),
+        ] = None,
         source: Annotated[str | None, typer.Option(help="Name of the system that the ids come from.")] = None,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")] = False,
         preview: Annotated[
@@ -183,6 +189,7 @@ def _add_import_command(kind: str, about: str) -> None:
                 kind,
                 recipe=recipe,
                 given=given,
+                mapped=mapped or (),
                 dry_run=dry_run,
                 preview=preview,
                 save_recipe=save_recipe,
@@ -290,19 +297,15 @@ def report_map(
 ) -> None:
     """Write a map of customers and territories as one HTML file."""
     from geocrm import frames, texts
-    from geocrm.db.engine import open_database
+    from geocrm.db.engine import command_database
     from geocrm.reports import customer_map
-    from geocrm.settings import get_settings
 
-    database = open_database(get_settings())
-    try:
+    with command_database() as database:
         actor = frames.actor_of(database, user)
         wanted = frames.read_filter(texts.read_json(filter), actor)
         with database.writing() as session:
             page = customer_map.make(session, actor, layer=layer, filter=wanted, title=title)
             size = texts.write(output, page)
-    finally:
-        database.dispose()
     typer.echo(f"{output}: {size / 1e6:.1f} MB")
 
 

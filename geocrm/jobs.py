@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 from geocrm import access, ids, logs
 from geocrm.access import SYSTEM, Actor
 from geocrm.db import audit
-from geocrm.db.engine import Database, open_database
+from geocrm.db.engine import Database, command_database
 from geocrm.db.models import Job
 from geocrm.db.queue import QUEUE
 from geocrm.errors import Conflict, GeocrmError
@@ -482,17 +482,14 @@ async def _work(database: Database) -> None:
 def main() -> None:
     """Work through the queue until SIGTERM or SIGINT."""
     logs.configure()
-    database = open_database(get_settings())
     try:
-        with psycopg.connect(database.conninfo("worker"), autocommit=True) as guard:
+        with command_database() as database, psycopg.connect(database.conninfo("worker"), autocommit=True) as guard:
             again = recover(database, guard)
             log.info("worker_started", again=again, threads=threading.active_count())
             asyncio.run(_work(database))
     except psycopg.OperationalError as error:
         log.error("worker_lost_database", error=type(error).__name__)
         sys.exit(1)
-    finally:
-        database.dispose()
 
 
 if __name__ == "__main__":

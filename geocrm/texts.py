@@ -31,6 +31,35 @@ def read_json(given: str | None) -> dict[str, Any] | None:
     return value
 
 
+_OPTIONS = frozenset(("filter", "effective_from", "as_of", "reason", "version", "radius_m", "limit", "role", "scope"))
+_MOST_FAULTS = 10
+
+
+def of_error(error: errors.GeocrmError) -> str:
+    """What went wrong as lines for people: the sentence, and the places in what they gave."""
+    faults = [(place(fault.get("pointer", "")), fault.get("detail", "")) for fault in error.errors]
+    if len(faults) == 1 and faults[0][1] and faults[0][1] in error.detail:  # said already: only the place is missing
+        where, said = faults[0]
+        return (
+            f"{where}: {said}"
+            if error.detail.rstrip(".").endswith(said.rstrip("."))
+            else f"{error.detail}\n  in {where}"
+        )
+    lines = [error.detail, *(f"  {where}: {said}" if where else f"  {said}" for where, said in faults[:_MOST_FAULTS])]
+    if len(faults) > _MOST_FAULTS:
+        lines.append(f"  … and {len(faults) - _MOST_FAULTS:,} more")
+    return "\n".join(lines)
+
+
+def place(pointer: str) -> str:
+    """A JSON pointer in words: `/filter/all/0/field` is “--filter, in all, entry 1, in field”."""
+    steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+    if not steps:
+        return ""
+    first = f"--{steps[0].replace('_', '-')}" if steps[0] in _OPTIONS else steps[0].replace("_", " ")
+    return ", ".join([first, *(f"entry {int(step) + 1}" if step.isdecimal() else f"in {step}" for step in steps[1:])])
+
+
 def read_moment(given: str | None) -> datetime | None:
     """A date or time in ISO 8601, UTC where it names no zone; a date means its first moment."""
     if given is None:

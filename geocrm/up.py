@@ -24,7 +24,7 @@ from types import FrameType
 from typing import IO, Literal
 
 from geocrm.db import local, reach
-from geocrm.db.engine import Database, open_database
+from geocrm.db.engine import Database, command_database, open_database
 from geocrm.db.migrate import prepare_and_upgrade
 from geocrm.errors import GeocrmError, SetupError
 from geocrm.settings import Settings, get_settings
@@ -96,11 +96,8 @@ def migrate() -> None:
     settings = get_settings()
     if settings.database_url is not None:
         reach.check(settings.database_url)
-    database = open_database(settings)
-    try:
+    with command_database() as database:
         prepare_and_upgrade(database)
-    finally:
-        database.dispose()
 
 
 def ask_ready(settings: Settings | None = None, *, timeout_s: float = 5) -> Ready:
@@ -248,8 +245,9 @@ class Supervisor:
             fresh = load.is_fresh(session)
         if not fresh:
             return
+        _say("loading the demo company, this once")
         with _step("demo company"):
-            load.load(database)
+            load.load(database, progress=load.in_words(_say))
 
     def _start_part(self, part: Part) -> None:
         environment = os.environ | {

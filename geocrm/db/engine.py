@@ -114,14 +114,20 @@ def open_database(settings: Settings) -> Database:
 
 
 @contextmanager
-def command_session() -> Iterator[Session]:
-    """One writing transaction on the database of this process's settings, which is closed after it: for a command."""
+def command_database() -> Iterator[Database]:
+    """The database of this process's settings, closed when the block ends: for a command of several transactions."""
     database = open_database(get_settings())
     try:
-        with database.writing() as session:
-            yield session
+        yield database
     finally:
         database.dispose()
+
+
+@contextmanager
+def command_session() -> Iterator[Session]:
+    """One writing transaction on the database of this process's settings, which is closed after it: for a command."""
+    with command_database() as database, database.writing() as session:
+        yield session
 
 
 def _login(admin: URL, login: str, given: str | None, settings: Settings) -> URL:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,6 +50,28 @@ class Loaded:
     products: list[int]
     layer_id: int
     areas: list[int]
+
+
+def in_words(say: Callable[[str], Any]) -> Progress:
+    """A progress that says in sentences how far the loading is: at once, then at most every five seconds."""
+    began = said = time.monotonic()
+
+    def tell(what: str, done: int, total: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if what == "territories":
+            say("  territories are assigned, with their history; gathering statistics")
+        elif done == 0:
+            say(f"  {company.NAME}: {total:,} customers with three years of sales, about a minute for every 50,000")
+        elif done >= total:
+            say(f"  all {total:,} customers are in ({now - began:.0f} s); assigning their territories")
+        elif now - said >= 5:
+            say(f"  {done:,} of {total:,} customers")
+        else:
+            return
+        said = now
+
+    return tell
 
 
 def is_fresh(session: Session) -> bool:

@@ -86,7 +86,7 @@ class Areas:
             if before == self._held(layer.id, version):
                 layers.discard_draft(session, layer.id, version, actor=actor)
             else:
-                context.counts |= {"draft_version": version, "layer": ids.show("lay", layer.id)}
+                context.counts |= {"draft_version": version, "layer": ids.show("lay", layer.id), "layer_key": layer.key}
         rejected = {
             int(fault["row"]): {self._label(str(fault.get("pointer", "")).split("/")[1:2]): str(fault["detail"])}
             for fault in done.rejected

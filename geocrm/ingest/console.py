@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +13,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from geocrm import ids
 from geocrm.access import SYSTEM
-from geocrm.db.engine import Database, open_database
+from geocrm.db.engine import Database, command_database, command_session
 from geocrm.errors import Conflict, Invalid, InvalidFile, NotFound
 from geocrm.ingest import load, recipes
 from geocrm.ingest import undo as undoing
-from geocrm.settings import get_settings
+from geocrm.ingest.fields import REQUIRED, WITH_ATTRIBUTES, match
 
 Echo = Callable[[str], Any]
 _SHOWN = 20
+_REASONS = 5
+_EXAMPLES = 3
 
 
 def import_file(
@@ -29,45 +35,62 @@ def import_file(
     *,
     recipe: Path | None,
     given: Mapping[str, Any],
+    mapped: Sequence[str] = (),
     dry_run: bool,
     preview: bool,
     save_recipe: Path | None,
     rejected: Path | None,
     echo: Echo,
 ) -> None:
-    """Import one file and say what became of it. Raises GeocrmError with a sentence for people."""
-    if not file.exists():
-        raise InvalidFile(f"There is no file {file}.")
+    """Import one file and say what became of it.
+
+    `mapped`: columns that stand for a field, each as FIELD=COLUMN. Raises GeocrmError with a sentence for people, also
+    where a field that is needed has no column and where not one row could be used.
+    """
+    if not file.is_file():
+        what = f"{file} is a directory; name a file in it" if file.is_dir() else f"There is no file {file}"
+        raise InvalidFile(f"{what}.")
     stated: dict[str, Any] = {}
     if recipe is not None:
         try:
             stated = recipes.from_yaml(recipe.read_text(encoding="utf-8"), kind=kind).to_dict()
         except (OSError, UnicodeDecodeError) as error:
             raise Invalid(f"The recipe {recipe} cannot be read: {error}.") from error
-    settled = recipes.from_dict(stated | {key: value for key, value in given.items() if value is not None}, kind=kind)
-    database = open_database(get_settings())
-    try:
+    stated |= {key: value for key, value in given.items() if value is not None}
+    stated["columns"] = stated.get("columns", {}) | dict(_mapping(entry) for entry in mapped)
+    settled = recipes.from_dict(stated, kind=kind)
+    seen = load.look(load.KeptFile(kind, file.name, file, None, settled))
+    if preview:
+        _show_preview(seen, echo)
+    if seen["missing"]:
+        raise Invalid(_lacking(file, seen))
+    if preview:
+        return
+    _say_left_out(seen, echo)
+    with command_database() as database:
         with database.writing() as session:
             batch_id = load.create_batch(
                 session, file, kind, None, settled, SYSTEM, uploads=database.settings.uploads
             ).id
         try:
-            if preview:
-                with database.writing() as session:
-                    _show_preview(load.preview(session, batch_id, uploads=database.settings.uploads), echo)
-                return
-            _run(database, batch_id, file, dry_run, save_recipe, rejected, echo)
+            _run(database, batch_id, file, seen, dry_run, save_recipe, rejected, echo)
         finally:
-            if preview or dry_run:
+            if dry_run:
                 _forget(database, batch_id)
-    finally:
-        database.dispose()
+
+
+def _mapping(entry: str) -> tuple[str, str]:
+    name, equals, column = entry.partition("=")
+    if not equals or not name.strip() or not column.strip():
+        raise Invalid(f'--map {entry}: write FIELD=COLUMN, for example --map external_id="Account Number".')
+    return name.strip(), column.strip()
 
 
 def _run(
     database: Database,
     batch_id: int,
     file: Path,
+    seen: Mapping[str, Any],
     dry_run: bool,
     save_recipe: Path | None,
     rejected: Path | None,
@@ -100,45 +123,125 @@ def _run(
         summary = load.run(batch_id, database=database, dry_run=dry_run, listener=listen)
     _show_summary(summary, echo)
     if save_recipe is not None:
-        save_recipe.write_text(recipes.from_dict(summary["recipe"]).to_yaml(), encoding="utf-8")
+        try:
+            save_recipe.write_text(recipes.from_dict(summary["recipe"]).to_yaml(), encoding="utf-8")
+        except OSError as error:
+            raise Invalid(f"--save-recipe {save_recipe} cannot be written: {error.strerror}.") from None
         echo(f"The recipe is in {save_recipe}.")
-    if summary["counts"]["rejected"]:
-        path = rejected or Path(f"{file.stem}-rejected.csv")
-        with database.writing() as session, path.open("wb") as out:
-            for block in load.rejected_rows(session, batch_id):
-                out.write(block)
+    count = summary["counts"]["rejected"]
+    if not count:
+        return
+    would = "would-be-" if dry_run else ""  # a try does not write over the rows of an import
+    path = rejected or Path(f"{file.stem}-{would}rejected.csv")
+    with database.writing() as session:
+        for line, column, reason, rows in _common_reasons(session, batch_id):
+            echo(f"  line {line}{f' and {rows - 1:,} more' if rows > 1 else ''}: {column}: {reason}")
+        try:
+            with path.open("wb") as out:
+                for block in load.rejected_rows(session, batch_id):
+                    out.write(block)
+        except OSError as error:
+            raise Invalid(f"The rejected rows cannot be written to {path}: {error.strerror}; use --rejected.") from None
+    if dry_run:
+        echo(f"The rows that would be rejected are in {path}, with the reason of each.")
+    else:
         echo(f"Rejected rows are in {path}: mend them and import that file again.")
+    if count == summary["processed"]:
+        raise Invalid(f"Not one row of {file.name} can be used ({count:,} rejected).{_other_kind(file, seen)}")
+
+
+def _common_reasons(session: Session, batch_id: int) -> list[tuple[int, str, str, int]]:
+    """The first line, column, reason and number of rows of the commonest rejections."""
+    rows = session.execute(
+        text(
+            "SELECT min(r.line_no) AS line, e.key AS field, (array_agg(e.value ORDER BY r.line_no))[1] AS reason,"
+            " count(*) AS rows FROM import_rows r, jsonb_each_text(r.reasons) AS e"
+            " WHERE r.batch_id = CAST(:id AS bigint) AND r.outcome = 'rejected'"
+            " GROUP BY e.key, split_part(e.value, CAST(:quoted AS text), 1) ORDER BY rows DESC, line LIMIT :most"
+        ),
+        {"id": batch_id, "most": _REASONS, "quoted": ": '"},
+    )
+    return [(row.line, row.field, row.reason, row.rows) for row in rows]
 
 
 def _show_summary(summary: dict[str, Any], echo: Echo) -> None:
     counts = summary["counts"]
     what = "would be imported (dry run, nothing was changed)" if summary["dry_run"] else f"imported as {summary['id']}"
-    echo(f"{summary['file_name']}: {summary['processed']:,} rows, {what}")
+    echo(f"{summary['file_name']}: {summary['processed']:,} row{'' if summary['processed'] == 1 else 's'}, {what}")
     for name in ("new", "changed", "unchanged", "rejected", "flagged"):
         echo(f"  {name:<12}{counts.get(name, 0):>12,}")
     for flag, count in counts.get("flags", {}).items():
         echo(f"    {flag:<20}{count:>12,}")
-    if "draft_version" in counts:
-        echo(
-            f"The areas are in draft {counts['draft_version']} of layer {counts['layer']}; publish it to put them "
-            f"in force."
-        )
+    if "draft_version" in counts and not summary["dry_run"]:
+        key = counts["layer_key"]
+        echo(f"The areas are in draft {counts['draft_version']} of layer {key}, not in force yet.")
+        echo("See who would move, then publish:")
+        echo(f"  geocrm layers preview {key}")
+        echo(f'  geocrm layers publish {key} --reason "{summary["file_name"]}"')
 
 
-def _show_preview(preview: dict[str, Any], echo: Echo) -> None:
-    table = Table("column", "field", "type", "samples", title=f"{preview['file_name']} as {preview['kind']}")
-    for column in preview["columns"]:
+def _show_preview(seen: Mapping[str, Any], echo: Echo) -> None:
+    table = Table("column", "field", "type", "samples", title=f"{seen['file_name']} as {seen['kind']}")
+    for column in seen["columns"]:
         table.add_row(column["column"], column["field"] or "–", column["type"] or "", " · ".join(column["samples"][:3]))
-    console = Console(width=120)
+    console = Console(width=min(shutil.get_terminal_size().columns, 120))
     with console.capture() as captured:
         console.print(table)
-    echo(captured.get())
-    for note in preview["notes"]:
+    echo(captured.get().rstrip())
+    _say_left_out(seen, echo)
+    for note in seen["notes"]:
         echo(f"Note: {note}.")
-    if preview["missing"]:
-        echo(f"Missing: {', '.join(preview['missing'])}.")
-    for row in preview["rejected"][:_SHOWN]:
-        echo(f"Line {row['line']}: {row['column']}: {row['reason']}")
+    if not seen["missing"]:
+        for row in seen["rejected"][:_SHOWN]:
+            echo(f"Line {row['line']}: {row['column']}: {row['reason']}")
+
+
+def _say_left_out(seen: Mapping[str, Any], echo: Echo) -> None:
+    """Name the columns that are not taken, and how to keep them."""
+    left = seen["ignored"]
+    if not left:
+        return
+    echo(f"Not taken: {', '.join(left)}.")
+    if seen["kind"] in WITH_ATTRIBUTES:
+        keys = [f"--map {shlex.quote(f'attributes.{_attribute(column)}={column}')}" for column in left[:_EXAMPLES]]
+        them = "it as an attribute" if len(left) == 1 else "them as attributes"
+        echo(f"To keep {them}: {' '.join(keys)}{' …' * (len(left) > _EXAMPLES)}")
+    else:
+        echo("To take one, say what it is: --map FIELD=COLUMN.")
+
+
+def _attribute(column: str) -> str:
+    return re.sub(r"\W+", "_", column).strip("_").lower() or "value"
+
+
+def _lacking(file: Path, seen: Mapping[str, Any]) -> str:
+    """What a file lacks, what it has, and three ways out."""
+    have = [column["column"] for column in seen["columns"]]
+    groups = [group.split(" or ") for group in seen["missing"]]
+    wanted = [group[0] if len(group) == 1 else f"one of {', '.join(group)}" for group in groups]
+    field = groups[0][0]
+    column = (seen["ignored"] or have or ["COLUMN"])[0]
+    named = shlex.quote(f"{field}={column}")
+    return (
+        f"{file.name} cannot be imported as {seen['kind']}: no column was recognised as {' nor as '.join(wanted)}.\n"
+        f"  Its columns: {', '.join(have[:40])}{' …' * (len(have) > 40)}.\n"
+        f"  Say which one it is, for example: --map {named}\n"
+        f"  or in a recipe (--recipe FILE): columns: {{{field}: {column}}}{_other_kind(file, seen)}"
+    )
+
+
+def _other_kind(file: Path, seen: Mapping[str, Any]) -> str:
+    """The kind that the columns fit better, as a command to copy; empty where there is none."""
+    columns = [column["column"] for column in seen["columns"]]
+
+    def fit(kind: str) -> int:
+        found = match(kind, columns)
+        return len(found) if all(any(name in found for name in group) for group in REQUIRED[kind]) else 0
+
+    best = max(REQUIRED, key=fit)
+    if best == seen["kind"] or fit(best) <= fit(seen["kind"]):
+        return ""
+    return f"\n  Its columns look like {best}: geocrm import {best} {shlex.quote(str(file))}"
 
 
 def _forget(database: Database, batch_id: int) -> None:
@@ -156,9 +259,9 @@ def _forget(database: Database, batch_id: int) -> None:
 def undo(batch: str, *, skip_conflicts: bool, echo: Echo) -> None:
     """Undo an import and say what was left alone. Raises Conflict after listing what stands in the way."""
     batch_id = ids.read("imp", batch)
-    database = open_database(get_settings())
     try:
-        summary = undoing.undo(batch_id, database=database, skip_conflicts=skip_conflicts)
+        with command_database() as database:
+            summary = undoing.undo(batch_id, database=database, skip_conflicts=skip_conflicts)
     except NotFound as missing:
         raise NotFound(f"There is no import {batch}; see `geocrm import list`.") from missing
     except Conflict as conflict:
@@ -166,32 +269,24 @@ def undo(batch: str, *, skip_conflicts: bool, echo: Echo) -> None:
             echo(f"  {entry['pointer'].lstrip('/')} (line {entry.get('line')}): {entry['detail']}")
         if len(conflict.errors) > _SHOWN:
             echo(f"  … and {len(conflict.errors) - _SHOWN:,} more")
-        raise
-    finally:
-        database.dispose()
+        raise Conflict(conflict.detail) from conflict  # its list has just been shown
     left = summary["counts"].get("left_alone", 0)
     echo(f"{batch} is undone" + (f"; {left:,} rows were edited since and left alone." if left else "."))
 
 
 def list_batches(*, echo: Echo) -> None:
     """The imports, newest first."""
-    database = open_database(get_settings())
-    try:
-        with database.writing() as session:
-            found = session.execute(text("SELECT id FROM import_batches ORDER BY id DESC LIMIT 50")).scalars().all()
-            for batch_id in found:
-                one = load.summary(session, batch_id)
-                counts = one["counts"]
-                shown = ", ".join(
-                    f"{counts[name]:,} {name}"
-                    for name in ("new", "changed", "unchanged", "rejected")
-                    if counts.get(name)
-                )
-                echo(
-                    f"{one['id']:<8} {one['created_at']:%Y-%m-%d %H:%M} "
-                    f"{one['kind']:<13}{one['status']:<9}{one['file_name']}  {shown}"
-                )
-            if not found:
-                echo("Nothing was imported yet: geocrm import customers FILE")
-    finally:
-        database.dispose()
+    with command_session() as session:
+        found = session.execute(text("SELECT id FROM import_batches ORDER BY id DESC LIMIT 50")).scalars().all()
+        for batch_id in found:
+            one = load.summary(session, batch_id)
+            counts = one["counts"]
+            shown = ", ".join(
+                f"{counts[name]:,} {name}" for name in ("new", "changed", "unchanged", "rejected") if counts.get(name)
+            )
+            echo(
+                f"{one['id']:<8} {one['created_at']:%Y-%m-%d %H:%M} "
+                f"{one['kind']:<13}{one['status']:<9}{one['file_name']}  {shown}"
+            )
+        if not found:
+            echo("Nothing was imported yet: geocrm import customers FILE")
