@@ -265,12 +265,13 @@ _AsOf = Annotated[str | None, typer.Option("--as-of", help="A date or time, 2025
 
 @territory_app.command("at", context_settings=_NUMBERS)
 def territory_at(lon: float, lat: float, as_of: _AsOf = None, user: _User = None, as_json: _Json = False) -> None:
-    """Print the territory at a point, for each layer."""
+    """Print the territory at a point, for each layer, the primary one first."""
     from geocrm import frames, texts
 
     with frames.connect(user=user) as session:
-        rows = texts.of_territories(frames.territory_at(session, lon, lat, as_of=texts.read_moment(as_of)))
-    typer.echo(texts.as_json(rows) if as_json else texts.as_table(rows, empty="There is no layer of territories yet."))
+        found = frames.territory_at(session, lon, lat, as_of=texts.read_moment(as_of))
+    table = texts.as_table(texts.of_territories(found), empty="No layer of territories was in force then.")
+    typer.echo(texts.territories_as_json(found) if as_json else table)
 
 
 @territory_app.command("of")
@@ -279,8 +280,9 @@ def territory_of(customer: str, as_of: _AsOf = None, user: _User = None, as_json
     from geocrm import frames, texts
 
     with frames.connect(user=user) as session:
-        rows = texts.of_territories(frames.territories_of(session, customer, as_of=texts.read_moment(as_of)))
-    typer.echo(texts.as_json(rows) if as_json else texts.as_table(rows, empty="No such customer is seen."))
+        found = frames.territories_of(session, customer, as_of=texts.read_moment(as_of))
+    table = texts.as_table(texts.of_territories(found), empty="The ledger has nothing of this customer then.")
+    typer.echo(texts.territories_as_json(found) if as_json else table)
 
 
 report_app = typer.Typer(help="Pages to hand on, which open without a network.", no_args_is_help=True)

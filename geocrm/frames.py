@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from geocrm import access, errors, filters, ids
 from geocrm.access import SYSTEM, Actor
+from geocrm.crm import customers as crm
 from geocrm.db import audit
 from geocrm.db.engine import Database, open_database
 from geocrm.db.queries import named
@@ -187,9 +188,15 @@ def territory_at(
 
 
 def territories_of(session: Session, customer: str | int, *, as_of: datetime | None = None) -> list[territories.Held]:
-    """Per site and layer, whose territory a customer (`cus_42` or number) is in at a moment, and why."""
+    """Per site and layer, whose territory a customer (`cus_42` or number) is in at a moment, and why.
+
+    Raises `errors.NotFound` for a customer who is not there, or not seen."""
     _actor(session)
     number = customer if isinstance(customer, int) else ids.read("cus", customer)
+    try:
+        crm.see(session, number)
+    except errors.NotFound:
+        raise errors.NotFound(f"There is no customer {ids.show('cus', number)} that you see.") from None
     return territories.of_customer(session, number, as_of=as_of)
 
 

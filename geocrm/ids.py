@@ -31,6 +31,11 @@ def show(prefix: str, number: int | None) -> str | None:
     return None if number is None else f"{prefix}_{number}"
 
 
+def reference(prefix: str, number: int | None, name: str | None) -> dict[str, str | None] | None:
+    """Something by its prefixed id and name; None where there is none."""
+    return None if number is None else {"id": show(prefix, number), "name": name}
+
+
 def read(prefix: str | tuple[str, ...], text: str, *, pointer: str = "") -> int:
     """The number in `text`; raises Invalid where the prefix is another one or there is no number."""
     prefixes = (prefix,) if isinstance(prefix, str) else prefix

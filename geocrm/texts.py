@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from geocrm import errors, ids
-from geocrm.spatial.territories import AtPoint, Held
+from geocrm.spatial.territories import AtPoint, Held, as_shown
 
 Rows: TypeAlias = pd.DataFrame | Sequence[Mapping[str, Any]]
 
@@ -72,7 +72,7 @@ def read_moment(given: str | None) -> datetime | None:
 
 
 def of_territories(found: Sequence[AtPoint | Held]) -> list[dict[str, Any]]:
-    """Rows for people from answers about territories."""
+    """Rows for people from answers about territories; where a layer has no area there, they say so."""
     rows = []
     for answer in found:
         site = {"site": ids.show("sit", answer.site_id)} if isinstance(answer, Held) else {}
@@ -80,15 +80,20 @@ def of_territories(found: Sequence[AtPoint | Held]) -> list[dict[str, Any]]:
             {
                 **site,
                 "layer": answer.layer_key,
-                "territory": ids.show("ter", answer.area_id),
-                "name": answer.name,
-                "owner": ids.show("usr", answer.owner_id),
+                "territory": "none" if answer.area_id is None else answer.name,
+                "id": ids.show("ter", answer.area_id),
+                "owner": answer.owner_name or answer.team_name,
                 "basis": answer.basis,
                 "reason": answer.reason,
-                "since": None if answer.valid_from is None else answer.valid_from.isoformat(),
+                "since": None if answer.valid_from is None else f"{answer.valid_from.astimezone(UTC):%Y-%m-%d}",
             }
         )
     return rows
+
+
+def territories_as_json(found: Sequence[AtPoint | Held]) -> str:
+    """Answers about territories in the shape of the API (`territories.as_shown`)."""
+    return json.dumps([as_shown(answer) for answer in found], ensure_ascii=False, default=_plain, indent=2)
 
 
 def as_json(rows: Rows) -> str:
@@ -109,6 +114,10 @@ def as_table(rows: Rows, *, empty: str) -> str:
     return "\n".join(
         "  ".join(str(cell).ljust(width) for cell, width in zip(line, wide, strict=True)).rstrip() for line in lines
     )
+
+
+def _plain(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _cell(value: Any) -> str:

@@ -51,10 +51,17 @@ def test_nearby_prints_a_table_or_json() -> None:
 
 def test_territories() -> None:
     rows = json.loads(run("territory", "at", "-105.5", "40.0", "--json"))
-    assert [(row["layer"], row["basis"], row["reason"]) for row in rows] == [("sales", "polygon", "first")]
+    assert [(row["layer"]["key"], row["basis"], row["reason"]) for row in rows] == [("sales", "polygon", "first")]
+    assert (rows[0]["owner"]["name"], rows[0]["since"][-1]) == ("Rita Rep", "Z")
     customer = json.loads(run("nearby", "-105.5", "40.0", "--limit", "1", "--json"))[0]["id"]
     assert "polygon" in run("territory", "of", customer)
-    assert run("territory", "of", "cus_999999999").strip() == "No such customer is seen."
+    held = json.loads(run("territory", "of", customer, "--json"))
+    assert set(rows[0]) | {"site_id", "recorded_at", "superseded_at", "by"} == set(held[0])
+    with pytest.raises(errors.NotFound, match="no customer cus_999999999"):
+        run("territory", "of", "cus_999999999")
+    nowhere = json.loads(run("territory", "at", "0", "0", "--json"))[0]
+    assert (nowhere["area"], nowhere["reason"], nowhere["since"], nowhere["basis"]) == (None, None, None, "none")
+    assert run("territory", "at", "0", "0").splitlines()[1].split() == ["sales", "none", "-", "-", "none", "-", "-"]
     assert json.loads(run("territory", "at", "-105.5", "40.0", "--as-of", "2001-01-01", "--json")) == []
 
 

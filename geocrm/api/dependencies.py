@@ -10,7 +10,7 @@ import hmac
 import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
@@ -32,7 +32,7 @@ from geocrm.api.edge import credential
 from geocrm.api.errors import LOST, sqlstate
 from geocrm.crm import people
 from geocrm.db.engine import Database
-from geocrm.errors import Forbidden, PreconditionFailed, PreconditionRequired, Unauthenticated
+from geocrm.errors import Forbidden, Invalid, PreconditionFailed, PreconditionRequired, Unauthenticated
 from geocrm.settings import Settings
 
 log = structlog.get_logger("geocrm.api")
@@ -115,6 +115,7 @@ class Route(APIRoute):
         """The handler: authenticate and check the permission, then go on as every route."""
         handler = super().get_route_handler()
         allowed = allowed_of(self.dependant)
+        known = queries_of(self.dependant)
         writes = _depends_on(self.dependant, _writing)
 
         async def handle(request: Request) -> Response:
@@ -122,6 +123,7 @@ class Route(APIRoute):
                 actor = await authenticate(request)
                 allowed.check(actor)
                 request.state.actor = actor
+            check_query(request.query_params.multi_items(), known)
             return await again_when_lost(lambda: once(request)) if writes else await handler(request)
 
         async def once(request: Request) -> Response:
@@ -135,6 +137,19 @@ class Route(APIRoute):
                 request.scope["fastapi_function_astack"] = outer
 
         return handle
+
+
+def check_query(items: Iterable[tuple[str, str]], known: Collection[str]) -> None:
+    """Raise Invalid for a query parameter that there is not, or that is given twice: a misspelt filter, or one of two,
+    left aside in silence would show too much."""
+    seen: set[str] = set()
+    for name, _ in items:
+        if name not in known or name in seen:
+            detail = "given twice; several values are separated by commas" if name in seen else "no such parameter"
+            shown = name[:60]
+            pointer = "/" + shown.replace("~", "~0").replace("/", "~1")
+            raise Invalid(f"{shown}: {detail}", errors=[{"pointer": pointer, "detail": detail}])
+        seen.add(name)
 
 
 def router(tag: str) -> APIRouter:
@@ -169,6 +184,12 @@ async def again_when_lost(work: Callable[[], Awaitable[T]]) -> T:
             log.info("again", sqlstate=sqlstate(error), tried=tried)
         await anyio.sleep(0.05 * 2**tried * (0.5 + random.random()))
     raise AssertionError("unreachable")
+
+
+def queries_of(dependant: Dependant) -> set[str]:
+    """The query parameters of a route, with those of what it depends on."""
+    own = {parameter.alias for parameter in dependant.query_params}
+    return own.union(*map(queries_of, dependant.dependencies))
 
 
 async def authenticate(request: Request) -> Actor:

@@ -252,16 +252,9 @@ class Asked:
             self.items = parse_qsl(raw, keep_blank_values=True, max_num_fields=300)
         except ValueError:
             raise errors.Invalid("Too many query parameters.") from None
-        self.one: dict[str, str] = {}
-        for name, value in self.items:
-            if name in allowed:
-                if name in self.one:
-                    raise _invalid(name, "given twice")
-                self.one[name] = value
-            elif name != "filter" and name not in filters.SHORT_FORMS:
-                raise _invalid(name[:60], "there is no such parameter")
-            elif "filter" not in allowed:
-                raise _invalid(name, "there is no such parameter")
+        narrowing = ("filter", *filters.SHORT_FORMS) if "filter" in allowed else ()
+        dependencies.check_query(self.items, (*allowed, *narrowing))
+        self.one = {name: value for name, value in self.items if name in allowed}
 
     @property
     def pool(self) -> Pool:

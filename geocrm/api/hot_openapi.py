@@ -105,12 +105,8 @@ _FAULTS: Final = {
     401: "Not signed in", 403: "Not allowed", 404: "No such object", 422: "Not valid, with the place of each fault",
     429: "Too many requests", 503: "Cannot be done right now",
 }  # fmt: skip
-_REFERENCE: Final = {
-    "type": ["object", "null"],
-    "properties": {"id": {"type": "string"}, "name": {"type": "string"}},
-    "required": ["id"],
-}
-_TILEJSON_SCHEMA: Final = {
+_REFERENCE: Final = {"anyOf": [{"$ref": "#/components/schemas/Named"}, {"type": "null"}]}
+_TILEJSON_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["tilejson", "tiles"],
     "properties": {
@@ -122,7 +118,7 @@ _TILEJSON_SCHEMA: Final = {
     },
 }  # fmt: skip
 _COUNTS: Final = {"type": "object", "additionalProperties": {"type": "integer"}}
-_CUSTOMER_TILEJSON_SCHEMA: Final = {
+_CUSTOMER_TILEJSON_SCHEMA: Final[dict[str, Any]] = {
     **_TILEJSON_SCHEMA,
     "required": ["tilejson", "tiles", "sites"],
     "properties": {
@@ -153,8 +149,8 @@ _NEAR_EXAMPLE: Final = {
     "data": [{
         "id": "cus_1042", "site_id": "sit_1042", "name": "Alpine Outfitters", "kind": "organisation", "stage": "active",
         "distance_m": 412.7, "bearing_deg": 312.4, "location": {"lon": -104.9939, "lat": 39.7417},
-        "location_precision": "given", "precision_m": 25, "is_primary": True, "owner": {"id": "usr_7"},
-        "territory": {"id": "ter_3", "name": "Front Range"},
+        "location_precision": "given", "precision_m": 25, "is_primary": True,
+        "owner": {"id": "usr_7", "name": "Ada Young"}, "territory": {"id": "ter_3", "name": "Front Range"},
     }],
     "has_more": False, "next_cursor": None,
 }  # fmt: skip
@@ -182,22 +178,14 @@ _NEAR_SCHEMA: Final = {
 }  # fmt: skip
 _TERRITORY_EXAMPLE: Final = {
     "data": [{
-        "layer": "sales", "territory": {"id": "ter_3", "name": "Front Range"}, "owner": {"id": "usr_7"},
-        "basis": "polygon", "valid_from": "2024-01-01T00:00:00Z", "valid_to": None, "reason": "initial import",
+        "layer": {"id": "lay_1", "key": "sales", "name": "Sales territories", "is_primary": True},
+        "area": {"id": "ter_3", "name": "Front Range"}, "owner": {"id": "usr_7", "name": "Ada Young"}, "team": None,
+        "basis": "polygon", "reason": "initial import", "since": "2024-01-01T00:00:00Z", "until": None,
+        "layer_version": 3,
     }],
 }  # fmt: skip
 _TERRITORY_SCHEMA: Final = {
     "type": "object",
     "required": ["data"],
-    "properties": {"data": {"type": "array", "items": {
-        "type": "object",
-        "required": ["layer", "territory", "owner", "basis", "valid_from", "valid_to", "reason"],
-        "properties": {
-            "layer": {"type": "string"}, "territory": _REFERENCE, "owner": _REFERENCE,
-            "basis": {"type": "string", "enum": ["named", "rule", "polygon", "none"]},
-            "valid_from": {"type": "string", "format": "date-time"},
-            "valid_to": {"type": ["string", "null"], "format": "date-time"},
-            "reason": {"type": ["string", "null"]},
-        },
-    }}},
-}  # fmt: skip
+    "properties": {"data": {"type": "array", "items": {"$ref": "#/components/schemas/TerritoryAt"}}},
+}

@@ -27,7 +27,6 @@ from geocrm.api.dependencies import (
 )
 from geocrm.api.idempotency import Idempotent
 from geocrm.api.shapes import AreaId, Body, CustomerId, Flag, Name, Named, Page, Shown, TeamId, UserId, When
-from geocrm.crm import customers
 from geocrm.db import queue
 from geocrm.db.models import Area, AreaVersion, Layer, LayerVersion
 from geocrm.errors import Invalid, NotFound
@@ -394,8 +393,8 @@ def _areas(
             {
                 "id": ids.show(prefix, area.id),
                 "name": stored.name,
-                "owner": customers.reference("usr", owner.owner_id, users.get(owner.owner_id)),
-                "team": customers.reference("tea", owner.team_id, team_names.get(owner.team_id)),
+                "owner": ids.reference("usr", owner.owner_id, users.get(owner.owner_id)),
+                "team": ids.reference("tea", owner.team_id, team_names.get(owner.team_id)),
                 "priority": stored.priority,
                 "rule": stored.rule,
                 "rule_sentence": filters.parse(stored.rule, use="rule").sentence() if stored.rule else None,

@@ -27,7 +27,6 @@ from geocrm.api.shapes import (
     UserId,
     When,
 )
-from geocrm.crm import customers
 from geocrm.errors import Forbidden, Invalid
 from geocrm.spatial import contradictions, handover, layers, preview, territories
 
@@ -196,13 +195,13 @@ def list_contradictions(
     made = pages.page(request, response, rows, limit, lambda row: [row.customer_id, row.site_id, row.layer_id])
     made["data"] = [
         {
-            "customer": customers.reference("cus", row.customer_id, row.customer_name),
+            "customer": ids.reference("cus", row.customer_id, row.customer_name),
             "site_id": ids.show("sit", row.site_id),
             "layer_id": ids.show("lay", row.layer_id),
             "layer": row.layer_key,
             "kind": row.kind,
-            "area": customers.reference("ter", row.area_id, row.area_name),
-            "polygon_area": customers.reference("ter", row.polygon_area_id, row.polygon_area_name),
+            "area": ids.reference("ter", row.area_id, row.area_name),
+            "polygon_area": ids.reference("ter", row.polygon_area_id, row.polygon_area_name),
             "since": row.since,
             "resolved_at": row.resolved_at,
             "resolved_by": ids.show("usr", row.resolved_by),
@@ -272,8 +271,8 @@ def get_coverage(
     return {
         "overlaps": [
             {
-                "area": customers.reference(prefix, row.area_id, row.name),
-                "other": customers.reference(prefix, row.other_area_id, row.other_name),
+                "area": ids.reference(prefix, row.area_id, row.name),
+                "other": ids.reference(prefix, row.other_area_id, row.other_name),
                 "wins_area_id": ids.show(prefix, row.wins_area_id),
                 "area_m2": row.area_m2,
                 "at": {"lon": row.lon, "lat": row.lat},
@@ -365,7 +364,7 @@ def report_territory_sales(
         "data": [
             {
                 "period": row.period,
-                "territory": customers.reference("ter", row.area_id, row.name),
+                "territory": ids.reference("ter", row.area_id, row.name),
                 "currency": row.currency,
                 "amount": row.amount,
                 "sales": row.sales,

@@ -1,7 +1,7 @@
 """Whose is it: territories of many points at once, the ledger of a customer, moving customers by hand."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Query, Response
 from pydantic import Field
@@ -10,7 +10,7 @@ from sqlalchemy import text
 from geocrm import access, ids
 from geocrm.api.dependencies import CanPublishAreas, CanReadCustomers, CanReadLayers, Reading, Writing, router
 from geocrm.api.idempotency import Idempotent
-from geocrm.api.layers import LayerName, names_of, open_layer
+from geocrm.api.layers import LayerName, open_layer
 from geocrm.api.shapes import AreaId, Body, CustomerId, Name, Named, Point, Shown, When
 from geocrm.crm import customers
 from geocrm.errors import Invalid
@@ -19,18 +19,27 @@ from geocrm.spatial import territories
 routes = router("Territories")
 
 
-class TerritoryAt(Shown):
-    """What a layer says of a point at a moment."""
+class LayerNamed(Shown):
+    """A layer by its names."""
 
-    layer: str = Field(examples=["sales"])
-    territory: Named | None
-    owner: Named | None
-    team: Named | None
-    basis: str = Field(examples=["polygon"])
-    valid_from: datetime
-    valid_to: datetime | None
-    reason: str | None
-    layer_version: int
+    id: str = Field(examples=["lay_1"])
+    key: str = Field(examples=["sales"])
+    name: str = Field(examples=["Sales territories"])
+    is_primary: bool = Field(examples=[True], description="It stands on the site and grants sight.")
+
+
+class TerritoryAt(Shown):
+    """What a layer says at a moment; without an area there is no owner, no reason and no time since."""
+
+    layer: LayerNamed
+    area: Named | None = Field(examples=[{"id": "ter_3", "name": "Front Range"}])
+    owner: Named | None = Field(description="Of the area then.", examples=[{"id": "usr_7", "name": "Ada Young"}])
+    team: Named | None = Field(examples=[None])
+    basis: Literal["named", "rule", "polygon", "none"] = Field(examples=["polygon"])
+    reason: str | None = Field(examples=["Boulder joins the north"])
+    since: datetime | None
+    until: datetime | None = Field(description="Null: as long as nobody changes it.", examples=[None])
+    layer_version: int | None = Field(examples=[3])
 
 
 class PointsAt(Body):
@@ -48,22 +57,13 @@ class TerritoriesAt(Shown):
     data: list[list[TerritoryAt]]
 
 
-class LedgerRow(Shown):
+class LedgerRow(TerritoryAt):
     """To whom a site belonged on a layer, from when to when, since when that was known, and why."""
 
-    site_id: str
-    layer: str
-    territory: Named | None
-    owner: Named | None
-    team: Named | None
-    basis: str
-    valid_from: datetime
-    valid_to: datetime | None
+    site_id: str = Field(examples=["sit_1042"])
     recorded_at: datetime
-    superseded_at: datetime | None
-    layer_version: int | None
-    by: Named | None
-    reason: str | None
+    superseded_at: datetime | None = Field(examples=[None])
+    by: Named | None = Field(examples=[{"id": "usr_2", "name": "Grace Hill"}])
 
 
 class Ledger(Shown):
@@ -109,27 +109,7 @@ def find_territories_at_points(session: Reading, actor: CanReadLayers, wanted: P
     found = territories.at_points(
         session, [point.lon for point in wanted.points], [point.lat for point in wanted.points], as_of=wanted.as_of
     )
-    users = names_of(session, "users", {row.owner_id for rows in found for row in rows})
-    teams = names_of(session, "teams", {row.team_id for rows in found for row in rows})
-    return {
-        "data": [
-            [
-                {
-                    "layer": row.layer_key,
-                    "territory": customers.reference("ter", row.area_id, row.name),
-                    "owner": customers.reference("usr", row.owner_id, users.get(row.owner_id)),
-                    "team": customers.reference("tea", row.team_id, teams.get(row.team_id)),
-                    "basis": row.basis,
-                    "valid_from": row.valid_from,
-                    "valid_to": row.valid_to,
-                    "reason": row.reason,
-                    "layer_version": row.layer_version,
-                }
-                for row in rows
-            ]
-            for rows in found
-        ]
-    }
+    return {"data": [[territories.as_shown(row) for row in rows] for rows in found]}
 
 
 @routes.get(
@@ -152,28 +132,7 @@ def get_customer_territories(
         rows = territories.of_customer(session, customer_id, as_of=as_of, known_at=known_at)
     else:
         rows = territories.history(session, customer_id, known_at=known_at, superseded=superseded)
-    users = names_of(session, "users", {row.owner_id for row in rows} | {row.actor_id for row in rows})
-    teams = names_of(session, "teams", {row.team_id for row in rows})
-    return {
-        "data": [
-            {
-                "site_id": ids.show("sit", row.site_id),
-                "layer": row.layer_key,
-                "territory": customers.reference("ter", row.area_id, row.name),
-                "owner": customers.reference("usr", row.owner_id, users.get(row.owner_id)),
-                "team": customers.reference("tea", row.team_id, teams.get(row.team_id)),
-                "basis": row.basis,
-                "valid_from": row.valid_from,
-                "valid_to": row.valid_to,
-                "recorded_at": row.recorded_at,
-                "superseded_at": row.superseded_at,
-                "layer_version": row.layer_version,
-                "by": customers.reference("usr", row.actor_id, users.get(row.actor_id)),
-                "reason": row.reason,
-            }
-            for row in rows
-        ]
-    }
+    return {"data": [territories.as_shown(row) for row in rows]}
 
 
 @routes.post(

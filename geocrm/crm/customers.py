@@ -110,11 +110,6 @@ def _parent(session: Session, parent_id: int | None) -> dict[str, Any] | None:
     return None if name is None else {"id": ids.show("cus", parent_id), "name": name}
 
 
-def reference(prefix: str, number: int | None, name: str | None) -> dict[str, Any] | None:
-    """Something by its prefixed id and name; None where there is none."""
-    return None if number is None else {"id": ids.show(prefix, number), "name": name}
-
-
 def _brief(row: Row[Any]) -> dict[str, Any]:
     return {
         "id": ids.show("cus", row.id),
@@ -122,7 +117,7 @@ def _brief(row: Row[Any]) -> dict[str, Any]:
         "name": row.name,
         "stage": row.stage,
         "parent_id": ids.show("cus", row.parent_id),
-        "owner": reference("usr", row.owner_id, row.owner_name),
+        "owner": ids.reference("usr", row.owner_id, row.owner_name),
         "territories": row.territories or [],
         "industry": row.industry,
         "size_class": row.size_class,
@@ -152,7 +147,7 @@ def _site(row: Row[Any], site_id: int | None = None) -> dict[str, Any]:
         "placement": row.placement,
         "flags": row.flags,
         "is_primary": row.is_primary,
-        "territory": reference("ter", row.territory_id, row.territory_name),
+        "territory": ids.reference("ter", row.territory_id, row.territory_name),
     }
 
 
@@ -161,7 +156,7 @@ def _why(row: Row[Any]) -> dict[str, Any]:
         "territory_basis": row.basis,
         "territory_reason": row.reason,
         "territory_since": row.since,
-        "territory_owner": reference("usr", row.territory_owner_id, row.territory_owner_name),
+        "territory_owner": ids.reference("usr", row.territory_owner_id, row.territory_owner_name),
     }
 
 

@@ -146,7 +146,7 @@ def _interaction(row: Row[Any]) -> dict[str, Any]:
         "channel": row.channel,
         "direction": row.direction,
         "department": row.department,
-        "user": customers.reference("usr", row.user_id, row.user_name),
+        "user": ids.reference("usr", row.user_id, row.user_name),
         "occurred_at": row.occurred_at,
         "subject": row.subject,
         "body": row.body,

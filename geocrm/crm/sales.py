@@ -146,7 +146,7 @@ def _sale(row: Row[Any]) -> dict[str, Any]:
         "customer_id": ids.show("cus", row.customer_id),
         "occurred_at": row.occurred_at,
         "site_id": ids.show("sit", row.site_id),
-        "place": customers.reference("pla", row.place_id, row.place_name),
+        "place": ids.reference("pla", row.place_id, row.place_name),
         "channel": row.channel,
         "currency": row.currency,
         "amount": row.amount,
@@ -160,7 +160,7 @@ def _sale(row: Row[Any]) -> dict[str, Any]:
 def _line(row: Row[Any]) -> dict[str, Any]:
     return {
         "line_no": row.line_no,
-        "product": customers.reference("prd", row.product_id, row.product_name),
+        "product": ids.reference("prd", row.product_id, row.product_name),
         "quantity": row.quantity,
         "unit_price": row.unit_price,
         "discount": row.discount,

@@ -14,6 +14,7 @@ import numpy as np
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from geocrm import ids
 from geocrm.db.engine import expecting_many_rows
 from geocrm.db.queries import named
 from geocrm.errors import Invalid, TooLarge
@@ -25,6 +26,7 @@ __all__ = [
     "Held",
     "Published",
     "TerritorySales",
+    "as_shown",
     "at",
     "at_points",
     "evaluate",
@@ -49,16 +51,19 @@ class AtPoint:
 
     layer_id: int
     layer_key: str
+    layer_name: str
     is_primary: bool
     area_id: int | None
     name: str | None  # of the area, then
     owner_id: int | None  # then
+    owner_name: str | None
     team_id: int | None
+    team_name: str | None
     basis: str  # polygon or none
-    valid_from: datetime
+    valid_from: datetime | None  # this and what follows: None where there is no area
     valid_to: datetime | None
     reason: str | None  # why the version that began the period was published
-    layer_version: int
+    layer_version: int | None
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,14 @@ class Held:
     site_id: int
     layer_id: int
     layer_key: str
+    layer_name: str
     is_primary: bool
     area_id: int | None
     name: str | None
     owner_id: int | None  # of the area then
+    owner_name: str | None
     team_id: int | None
+    team_name: str | None
     basis: str
     valid_from: datetime
     valid_to: datetime | None
@@ -80,8 +88,42 @@ class Held:
     superseded_at: datetime | None
     layer_version: int | None
     actor_id: int | None
+    actor_name: str | None
     reason: str | None
     by_edit: bool  # began with a change of the customer, not of the layer
+
+
+def as_shown(answer: AtPoint | Held) -> dict[str, Any]:
+    """The one shape in which an answer about territories is shown, by the API, the command line and in notebooks:
+
+    `layer` {id, key, name, is_primary}; `area`, `owner`, `team` {id, name}, None where there is none; `basis` named,
+    rule, polygon or none; `reason`; `since`, `until` (datetimes, until None: for good); `layer_version`. An answer from
+    the ledger has besides `site_id`, `recorded_at`, `superseded_at` and `by` {id, name}."""
+    shown = {
+        "layer": {
+            "id": ids.show("lay", answer.layer_id),
+            "key": answer.layer_key,
+            "name": answer.layer_name,
+            "is_primary": answer.is_primary,
+        },
+        "area": ids.reference("ter", answer.area_id, answer.name),
+        "owner": ids.reference("usr", answer.owner_id, answer.owner_name),
+        "team": ids.reference("tea", answer.team_id, answer.team_name),
+        "basis": answer.basis,
+        "reason": answer.reason,
+        "since": answer.valid_from,
+        "until": answer.valid_to,
+        "layer_version": answer.layer_version,
+    }
+    if isinstance(answer, AtPoint):
+        return shown
+    return {
+        "site_id": ids.show("sit", answer.site_id),
+        **shown,
+        "recorded_at": answer.recorded_at,
+        "superseded_at": answer.superseded_at,
+        "by": ids.reference("usr", answer.actor_id, answer.actor_name),
+    }
 
 
 def at(session: Session, lon: float, lat: float, *, as_of: datetime | None = None) -> list[AtPoint]:

@@ -57,6 +57,10 @@ def test_who_may_ask(client: Client, address: str) -> None:
         ("/v1/customers/nearby?lon=1&lat=1&limit=1001", "/limit"),
         ("/v1/customers/nearby?lon=1&lat=1&stage=gone", "/stage"),
         ("/v1/customers/nearby?lon=1&lat=1&owner=ter_1", "/owner"),
+        ("/v1/customers/nearby?lon=1&lat=1&stage=lead&stage=active", "/stage"),
+        ("/v1/customers?stage=lead&stage=active", "/stage"),
+        ("/v1/customers/count?filter={}&filter={}", "/filter"),
+        ("/v1/customers?stages=lead", "/stages"),
         ("/v1/customers/nearby?lon=1&lat=1&filter={", "/filter"),
         ("/v1/customers/nearby?lon=1&lat=1&filter=%7B%22field%22:%22x%22%7D", "/filter/field"),
         ("/v1/customers/nearby?lon=1&lat=1&cursor=x", "/cursor"),
@@ -92,6 +96,8 @@ def test_near_me(client: Client, world: World) -> None:
     own = client("rep").get(NEAR).json()["data"]
     assert {row["id"] for row in own} == {f"cus_{world.ids['Alpine']}", f"cus_{world.ids['Boulder']}"}
     assert own[0]["distance_m"] == pytest.approx(91, abs=3)
+    assert own[0]["owner"]["id"] == f"usr_{world.users['rep']}"
+    assert own[0]["owner"]["name"].startswith("User ")
     assert own[1]["territory"] == {"id": f"ter_{world.ids['front']}", "name": "Front Range"}
     first = client("administrator").get(NEAR + "&limit=2")
     assert first.json()["has_more"] is True

@@ -152,7 +152,7 @@ def test_near_me_and_the_card(open_screen: Opening, size: Size) -> None:
     known = screen.ask(f"/v1/customers/{identity}")
     assert known["name"] == name
     ledger = screen.ask(f"/v1/customers/{identity}/territories")["data"]
-    expect(card).to_contain_text(ledger[0]["territory"]["name"] if ledger[0]["territory"] else "No territory")
+    expect(card).to_contain_text(ledger[0]["area"]["name"] if ledger[0]["area"] else "No territory")
     page.keyboard.press("Escape")
     expect(third).to_be_focused()
     page.go_back()
@@ -222,7 +222,7 @@ def test_whose_territory_is_here(open_screen: Opening, size: Size) -> None:
     at = [float(part) for part in query_of(screen)["here"][0].split(",")]
     answer = screen.ask(f"/v1/territories/at?lon={at[0]}&lat={at[1]}")["data"]
     assert answer, "the busiest town has a territory"
-    expect(found).to_contain_text(answer[0]["territory"]["name"])
+    expect(found).to_contain_text(answer[0]["area"]["name"])
     page.get_by_label("On the day").fill("2001-01-01")
     page.get_by_label("On the day").press("Enter")
     page.get_by_label("On the day").blur()

@@ -240,13 +240,14 @@ def test_the_primary_layer_is_told_first_and_others_where_they_match(open_screen
 
     def answer(route: Route) -> None:
         rows = route.fetch().json()["data"]
-        row = next(r for r in rows if r["layer"] == primary["key"])
-        other = {**row, "territory": None, "basis": "none"}
+        row = next(r for r in rows if r["layer"]["key"] == primary["key"])
+        other = {**row, "area": None, "basis": "none"}
+        zones = {"id": "lay_98", "key": "zones", "name": "Zones", "is_primary": False}
         route.fulfill(
             json={
                 "data": [
-                    {**other, "layer": "service"},
-                    {**row, "layer": "zones", "territory": {"id": "ter_99", "name": "Zone 4"}},
+                    {**other, "layer": {**zones, "id": "lay_97", "key": "service", "name": "Service"}},
+                    {**row, "layer": zones, "area": {"id": "ter_99", "name": "Zone 4"}},
                     row if matching else other,
                 ]
             }
@@ -259,7 +260,7 @@ def test_the_primary_layer_is_told_first_and_others_where_they_match(open_screen
     told = page.get_by_role("list", name="Territories at the point").get_by_role("listitem")
     expect(told).to_have_count(2)
     expect(told.first).to_contain_text(primary["name"])
-    expect(told.last).to_contain_text("zones")
+    expect(told.last).to_contain_text("Zones")
     expect(told.last).to_contain_text("Zone 4")
     expect(page.get_by_text("No territory")).to_have_count(0)
 

@@ -633,18 +633,25 @@ def test_the_hot_function_answers_like_the_domain(session: Session, sales: Sales
     assert session.scalar(query, values) == {
         "data": [
             {
-                "layer": "sales",
-                "territory": {"id": f"ter_{sales.west}", "name": "West"},
-                "owner": {"id": f"usr_{rep.id}"},
+                "layer": {"id": f"lay_{sales.layer.id}", "key": "sales", "name": sales.layer.name, "is_primary": True},
+                "area": {"id": f"ter_{sales.west}", "name": "West"},
+                "owner": {"id": f"usr_{rep.id}", "name": rep.name},
+                "team": None,
                 "basis": "polygon",
-                "valid_from": "2024-01-01T00:00:00Z",
-                "valid_to": None,
                 "reason": "initial import",
+                "since": "2024-01-01T00:00:00Z",
+                "until": None,
+                "layer_version": 1,
             }
         ]
     }
+    shown = territories.as_shown(territories.at(session, 0.5, 0.5, as_of=NOW)[0])
+    assert shown | {"since": "2024-01-01T00:00:00Z"} == session.scalar(query, values)["data"][0]
+    assert shown["since"] == datetime(2024, 1, 1, tzinfo=UTC)
     outside = session.scalar(query, values | {"lon": 50})["data"][0]
-    assert (outside["territory"], outside["owner"], outside["basis"]) == (None, None, "none")
+    said = {"layer", "basis"}  # and nothing that would be invented
+    assert outside == dict.fromkeys(outside, None) | {name: outside[name] for name in said}
+    assert (outside["layer"]["key"], outside["basis"]) == ("sales", "none")
     assert session.scalar(query, values | {"as_of": datetime(2023, 1, 1, tzinfo=UTC)}) == {"data": []}
     assert token
 
@@ -664,7 +671,7 @@ def test_a_key_without_exact_places_is_answered_for_the_grid(session: Session, s
         text("SELECT geocrm_territories_at(:digest, 0.9999, 0.5, CAST(:as_of AS timestamptz))"),
         {"digest": digest, "as_of": NOW},
     )
-    assert found["data"][0]["territory"]["name"] == expected
+    assert found["data"][0]["area"]["name"] == expected
 
 
 def test_points_are_checked(session: Session) -> None:

@@ -2123,6 +2123,33 @@ export interface components {
             follow_up_at?: string | null;
         };
         /**
+         * LayerNamed
+         * @description A layer by its names.
+         */
+        LayerNamed: {
+            /**
+             * Id
+             * @example lay_1
+             */
+            id: string;
+            /**
+             * Key
+             * @example sales
+             */
+            key: string;
+            /**
+             * Name
+             * @example Sales territories
+             */
+            name: string;
+            /**
+             * Is Primary
+             * @description It stands on the site and grants sight.
+             * @example true
+             */
+            is_primary: boolean;
+        };
+        /**
          * Layers
          * @description All layers.
          */
@@ -2143,34 +2170,70 @@ export interface components {
          * @description To whom a site belonged on a layer, from when to when, since when that was known, and why.
          */
         LedgerRow: {
-            /** Site Id */
-            site_id: string;
-            /** Layer */
-            layer: string;
-            territory: components["schemas"]["Named"] | null;
-            owner: components["schemas"]["Named"] | null;
-            team: components["schemas"]["Named"] | null;
-            /** Basis */
-            basis: string;
+            layer: components["schemas"]["LayerNamed"];
             /**
-             * Valid From
-             * Format: date-time
+             * @example {
+             *       "id": "ter_3",
+             *       "name": "Front Range"
+             *     }
              */
-            valid_from: string;
-            /** Valid To */
-            valid_to: string | null;
+            area: components["schemas"]["Named"] | null;
+            /**
+             * @description Of the area then.
+             * @example {
+             *       "id": "usr_7",
+             *       "name": "Ada Young"
+             *     }
+             */
+            owner: components["schemas"]["Named"] | null;
+            /** @example null */
+            team: components["schemas"]["Named"] | null;
+            /**
+             * Basis
+             * @example polygon
+             * @enum {string}
+             */
+            basis: "named" | "rule" | "polygon" | "none";
+            /**
+             * Reason
+             * @example Boulder joins the north
+             */
+            reason: string | null;
+            /** Since */
+            since: string | null;
+            /**
+             * Until
+             * @description Null: as long as nobody changes it.
+             * @example null
+             */
+            until: string | null;
+            /**
+             * Layer Version
+             * @example 3
+             */
+            layer_version: number | null;
+            /**
+             * Site Id
+             * @example sit_1042
+             */
+            site_id: string;
             /**
              * Recorded At
              * Format: date-time
              */
             recorded_at: string;
-            /** Superseded At */
+            /**
+             * Superseded At
+             * @example null
+             */
             superseded_at: string | null;
-            /** Layer Version */
-            layer_version: number | null;
+            /**
+             * @example {
+             *       "id": "usr_2",
+             *       "name": "Grace Hill"
+             *     }
+             */
             by: components["schemas"]["Named"] | null;
-            /** Reason */
-            reason: string | null;
         };
         /**
          * Login
@@ -4343,33 +4406,51 @@ export interface components {
         };
         /**
          * TerritoryAt
-         * @description What a layer says of a point at a moment.
+         * @description What a layer says at a moment; without an area there is no owner, no reason and no time since.
          */
         TerritoryAt: {
+            layer: components["schemas"]["LayerNamed"];
             /**
-             * Layer
-             * @example sales
+             * @example {
+             *       "id": "ter_3",
+             *       "name": "Front Range"
+             *     }
              */
-            layer: string;
-            territory: components["schemas"]["Named"] | null;
+            area: components["schemas"]["Named"] | null;
+            /**
+             * @description Of the area then.
+             * @example {
+             *       "id": "usr_7",
+             *       "name": "Ada Young"
+             *     }
+             */
             owner: components["schemas"]["Named"] | null;
+            /** @example null */
             team: components["schemas"]["Named"] | null;
             /**
              * Basis
              * @example polygon
+             * @enum {string}
              */
-            basis: string;
+            basis: "named" | "rule" | "polygon" | "none";
             /**
-             * Valid From
-             * Format: date-time
+             * Reason
+             * @example Boulder joins the north
              */
-            valid_from: string;
-            /** Valid To */
-            valid_to: string | null;
-            /** Reason */
             reason: string | null;
-            /** Layer Version */
-            layer_version: number;
+            /** Since */
+            since: string | null;
+            /**
+             * Until
+             * @description Null: as long as nobody changes it.
+             * @example null
+             */
+            until: string | null;
+            /**
+             * Layer Version
+             * @example 3
+             */
+            layer_version: number | null;
         };
         /**
          * Undo
@@ -14667,41 +14748,32 @@ export interface operations {
                      * @example {
                      *       "data": [
                      *         {
-                     *           "layer": "sales",
-                     *           "territory": {
+                     *           "layer": {
+                     *             "id": "lay_1",
+                     *             "key": "sales",
+                     *             "name": "Sales territories",
+                     *             "is_primary": true
+                     *           },
+                     *           "area": {
                      *             "id": "ter_3",
                      *             "name": "Front Range"
                      *           },
                      *           "owner": {
-                     *             "id": "usr_7"
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
                      *           },
+                     *           "team": null,
                      *           "basis": "polygon",
-                     *           "valid_from": "2024-01-01T00:00:00Z",
-                     *           "valid_to": null,
-                     *           "reason": "initial import"
+                     *           "reason": "initial import",
+                     *           "since": "2024-01-01T00:00:00Z",
+                     *           "until": null,
+                     *           "layer_version": 3
                      *         }
                      *       ]
                      *     }
                      */
                     "application/json": {
-                        data: {
-                            layer: string;
-                            territory: {
-                                id: string;
-                                name?: string;
-                            } | null;
-                            owner: {
-                                id: string;
-                                name?: string;
-                            } | null;
-                            /** @enum {string} */
-                            basis: "named" | "rule" | "polygon" | "none";
-                            /** Format: date-time */
-                            valid_from: string;
-                            /** Format: date-time */
-                            valid_to: string | null;
-                            reason: string | null;
-                        }[];
+                        data: components["schemas"]["TerritoryAt"][];
                     };
                 };
             };
@@ -14838,15 +14910,26 @@ export interface operations {
                      *       "data": [
                      *         [
                      *           {
-                     *             "layer": "sales",
-                     *             "territory": {},
-                     *             "owner": {},
-                     *             "team": {},
+                     *             "layer": {
+                     *               "id": "lay_1",
+                     *               "key": "sales",
+                     *               "name": "Sales territories",
+                     *               "is_primary": true
+                     *             },
+                     *             "area": {
+                     *               "id": "ter_3",
+                     *               "name": "Front Range"
+                     *             },
+                     *             "owner": {
+                     *               "id": "usr_7",
+                     *               "name": "Ada Young"
+                     *             },
+                     *             "team": null,
                      *             "basis": "polygon",
-                     *             "valid_from": "2026-01-31T09:00:00Z",
-                     *             "valid_to": "2026-01-31T09:00:00Z",
                      *             "reason": "Boulder joins the north",
-                     *             "layer_version": 1
+                     *             "since": "2026-01-31T09:00:00Z",
+                     *             "until": null,
+                     *             "layer_version": 3
                      *           }
                      *         ]
                      *       ]
@@ -15038,31 +15121,33 @@ export interface operations {
                      * @example {
                      *       "data": [
                      *         {
-                     *           "site_id": "cus_1042",
-                     *           "layer": "text",
-                     *           "territory": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *           "layer": {
+                     *             "id": "lay_1",
+                     *             "key": "sales",
+                     *             "name": "Sales territories",
+                     *             "is_primary": true
+                     *           },
+                     *           "area": {
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "owner": {
                      *             "id": "usr_7",
                      *             "name": "Ada Young"
                      *           },
-                     *           "team": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
-                     *           },
+                     *           "team": null,
                      *           "basis": "polygon",
-                     *           "valid_from": "2026-01-31T09:00:00Z",
-                     *           "valid_to": "2026-01-31T09:00:00Z",
+                     *           "reason": "Boulder joins the north",
+                     *           "since": "2026-01-31T09:00:00Z",
+                     *           "until": null,
+                     *           "layer_version": 3,
+                     *           "site_id": "sit_1042",
                      *           "recorded_at": "2026-01-31T09:00:00Z",
-                     *           "superseded_at": "2026-01-31T09:00:00Z",
-                     *           "layer_version": 1,
+                     *           "superseded_at": null,
                      *           "by": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
-                     *           },
-                     *           "reason": "Boulder joins the north"
+                     *             "id": "usr_2",
+                     *             "name": "Grace Hill"
+                     *           }
                      *         }
                      *       ]
                      *     }
@@ -21797,7 +21882,8 @@ export interface operations {
                      *           "precision_m": 25,
                      *           "is_primary": true,
                      *           "owner": {
-                     *             "id": "usr_7"
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
                      *           },
                      *           "territory": {
                      *             "id": "ter_3",
@@ -21827,14 +21913,8 @@ export interface operations {
                             location_precision: string;
                             precision_m: number;
                             is_primary: boolean;
-                            owner: {
-                                id: string;
-                                name?: string;
-                            } | null;
-                            territory: {
-                                id: string;
-                                name?: string;
-                            } | null;
+                            owner: components["schemas"]["Named"] | null;
+                            territory: components["schemas"]["Named"] | null;
                         }[];
                         has_more: boolean;
                         next_cursor: string | null;

@@ -11,7 +11,7 @@ import { nameOf } from '../state/legend';
 import { useRemote } from '../state/remote';
 import { bring, map, spots } from '../state/screen';
 import { company } from '../state/session';
-import { inNone, layerName, primaryOf, worthTelling } from '../state/territories';
+import { inNone, primaryOf, worthTelling } from '../state/territories';
 import { BASIS, period } from './here_panel';
 import { Failed, Loading } from './states';
 import './card.css';
@@ -172,9 +172,9 @@ function Territories({ id, sites }: { id: string; sites: readonly Site[] }) {
   if (remote.status === 'failed') return <Failed problem={remote.problem} again={again} />;
   if (remote.status !== 'ready') return <Loading what="territories" lines={2} />;
   const { layers } = company.value;
-  const rows = worthTelling(remote.data.data, layers);
+  const rows = worthTelling(remote.data.data);
   const now = Date.now();
-  const current = rows.filter((row) => !row.valid_to || new Date(row.valid_to).getTime() > now);
+  const current = rows.filter((row) => !row.until || new Date(row.until).getTime() > now);
   const past = rows.filter((row) => !current.includes(row));
   if (rows.length === 0) {
     const placed = sites.some((site) => site.location);
@@ -190,12 +190,12 @@ function Territories({ id, sites }: { id: string; sites: readonly Site[] }) {
     return site ? ` · ${site.label ?? site.city ?? 'Site'}${site.is_primary ? ' (main)' : ''}` : '';
   };
   const line = (row: Assignment) => (
-    <li key={`${row.layer}${row.site_id}${row.territory?.id}${row.valid_from}`}>
+    <li key={`${row.layer.id}${row.site_id}${row.area?.id}${row.since}`}>
       <p class="small quiet">
-        {layerName(row.layer, layers)}
+        {row.layer.name}
         {siteOf(row)}
       </p>
-      <strong>{row.territory ? (row.territory.name ?? row.territory.id) : inNone(layerName(row.layer, layers))}</strong>
+      <strong>{row.area ? (row.area.name ?? row.area.id) : inNone(row.layer.name)}</strong>
       {row.owner && <span class="quiet"> · {row.owner.name ?? nameOf('owner', row.owner.id)}</span>}
       <p class="small quiet">
         {words(why(row))} · {period(row)}

@@ -9,7 +9,7 @@ import { useRemote } from '../state/remote';
 import { found, map } from '../state/screen';
 import { company } from '../state/session';
 import { show, state } from '../state/store';
-import { inNone, layerName, primaryOf, worthTelling } from '../state/territories';
+import { inNone, primaryOf, worthTelling } from '../state/territories';
 import { Empty, Failed, Loading } from './states';
 
 export const BASIS: Readonly<Record<string, string>> = {
@@ -20,9 +20,9 @@ export const BASIS: Readonly<Record<string, string>> = {
 };
 
 /** Since when, until when. */
-export function period(row: Pick<Assignment, 'valid_from' | 'valid_to'>): string {
-  const from = date(row.valid_from);
-  return row.valid_to ? `${from} to ${date(row.valid_to)}` : from ? `since ${from}` : '';
+export function period(row: Pick<Assignment, 'since' | 'until'>): string {
+  const from = date(row.since);
+  return row.until ? `${from} to ${date(row.until)}` : from ? `since ${from}` : '';
 }
 
 function today(): string {
@@ -35,8 +35,8 @@ export function HerePanel() {
   const [remote, again] = useRemote(key, (signal) => territoriesAt(here ?? { lon: 0, lat: 0 }, as_of, signal));
   const { layers } = company.value;
   const first = primaryOf(layers);
-  const rows = remote.status === 'ready' ? worthTelling(remote.data.data, layers) : [];
-  const territory = rows.find((row) => row.layer === first?.key)?.territory?.id ?? null;
+  const rows = remote.status === 'ready' ? worthTelling(remote.data.data) : [];
+  const territory = rows.find((row) => row.layer.key === first?.key)?.area?.id ?? null;
   // The territory that was found stands out on the map; the point stays in sight.
   useEffect(() => {
     found.value = territory;
@@ -89,7 +89,7 @@ export function HerePanel() {
       </section>
       {remote.status === 'loading' && <Loading what="territories" lines={3} />}
       {remote.status === 'failed' && <Failed problem={remote.problem} again={again} />}
-      {remote.status === 'ready' && !rows.some((row) => row.layer === first?.key && row.territory) && (
+      {remote.status === 'ready' && !rows.some((row) => row.layer.key === first?.key && row.area) && (
         <Empty title={`${inNone(first?.name ?? '')}${as_of ? ` on ${date(as_of)}` : ''}`}>
           <p>The point lies outside every area{first ? ` of the layer ${first.name}` : ''}.</p>
         </Empty>
@@ -97,11 +97,11 @@ export function HerePanel() {
       {rows.length > 0 && (
         <ul class="block" aria-label="Territories at the point">
           {rows
-            .filter((row) => row.territory)
+            .filter((row) => row.area)
             .map((row) => (
-              <li key={`${row.layer}${row.territory?.id}${row.valid_from}`} class="fact-card">
-                <span class="small quiet">{layerName(row.layer, layers)}</span>
-                <strong class="large">{row.territory?.name ?? row.territory?.id}</strong>
+              <li key={`${row.layer.id}${row.area?.id}${row.since}`} class="fact-card">
+                <span class="small quiet">{row.layer.name}</span>
+                <strong class="large">{row.area?.name ?? row.area?.id}</strong>
                 <p>{row.owner ? `Owner: ${row.owner.name ?? nameOf('owner', row.owner.id)}` : 'Nobody owns it'}</p>
                 <p class="small quiet">
                   {words(BASIS[row.basis] ?? row.basis)}

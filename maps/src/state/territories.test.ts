@@ -1,31 +1,29 @@
 import { describe, expect, it } from 'vitest';
-import { inNone, layerName, worthTelling } from './territories';
+import { inNone, worthTelling } from './territories';
 
-const LAYERS = [
-  { key: 'counties', name: 'Counties', is_primary: false },
-  { key: 'sales', name: 'Sales', is_primary: true },
-  { key: 'service', name: 'Service', is_primary: false },
-];
+const COUNTIES = { key: 'counties', is_primary: false };
+const SALES = { key: 'sales', is_primary: true };
+const SERVICE = { key: 'service', is_primary: false };
 const somewhere = { id: 'ter_1' };
 
 describe('what is told of territories', () => {
-  it('begins with the primary layer, with a territory or without', () => {
-    for (const territory of [somewhere, null]) {
+  it('begins with the primary layer, with an area or without', () => {
+    for (const area of [somewhere, null]) {
       const rows = [
-        { layer: 'counties', territory: somewhere },
-        { layer: 'sales', territory },
+        { layer: COUNTIES, area: somewhere },
+        { layer: SALES, area },
       ];
-      expect(worthTelling(rows, LAYERS).map((row) => row.layer)).toEqual(['sales', 'counties']);
+      expect(worthTelling(rows).map((row) => row.layer.key)).toEqual(['sales', 'counties']);
     }
   });
 
   it('leaves out other layers that do not match', () => {
     const rows = [
-      { layer: 'service', territory: null },
-      { layer: 'counties', territory: null },
-      { layer: 'sales', territory: null },
+      { layer: SERVICE, area: null },
+      { layer: COUNTIES, area: null },
+      { layer: SALES, area: null },
     ];
-    expect(worthTelling(rows, LAYERS)).toEqual([{ layer: 'sales', territory: null }]);
+    expect(worthTelling(rows)).toEqual([{ layer: SALES, area: null }]);
   });
 
   it.each([
@@ -34,10 +32,5 @@ describe('what is told of territories', () => {
     ['Territories', 'In no territory'],
   ])('%s: %s', (name, said) => {
     expect(inNone(name)).toBe(said);
-  });
-
-  it('names a layer as the company does', () => {
-    expect(layerName('service', LAYERS)).toBe('Service');
-    expect(layerName('unknown', LAYERS)).toBe('unknown');
   });
 });

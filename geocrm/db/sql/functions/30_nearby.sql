@@ -387,11 +387,13 @@ BEGIN
       ',"location":{"lon":', ST_X(p.location), ',"lat":', ST_Y(p.location),
       '},"location_precision":"', p.location_precision, '","precision_m":', p.precision_m,
       ',"is_primary":', CASE WHEN p.is_primary THEN 'true' ELSE 'false' END,
-      ',"owner":', CASE WHEN p.owner_id IS NULL THEN 'null' ELSE '{"id":"usr_' || p.owner_id || '"}' END,
+      ',"owner":', CASE WHEN p.owner_id IS NULL THEN 'null'
+        ELSE '{"id":"usr_' || p.owner_id || '","name":' || coalesce(to_json(u.name)::text, 'null') || '}' END,
       ',"territory":', CASE WHEN a.id IS NULL THEN 'null'
         ELSE '{"id":"ter_' || a.id || '","name":' || to_json(a.name) || '}' END, '}'),
       ',' ORDER BY p.place) AS items
     FROM page p JOIN customers c ON c.id = p.customer_id LEFT JOIN areas a ON a.id = p.territory_id
+    LEFT JOIN users u ON u.id = p.owner_id
     WHERE p.place <= p_limit),
   further AS (
     SELECT p_tag || '.' || translate(encode(convert_to(

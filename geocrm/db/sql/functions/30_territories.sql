@@ -98,19 +98,23 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- The territory at a point at a moment, one row per exclusive layer in force then, primary layer first. The name is
--- the area's of then, the owner the one of then, the reason that of the version which began the period.
-CREATE OR REPLACE FUNCTION geocrm_point_territories(p_point geometry, p_as_of timestamptz)
-RETURNS TABLE (layer_id bigint, layer_key text, is_primary boolean, area_id bigint, name text, owner_id bigint,
-  team_id bigint, basis text, valid_from timestamptz, valid_to timestamptz, reason text, layer_version integer)
+-- the area's of then, the owner the one of then, the reason that of the version which began the period. Where no polygon
+-- covers the point there is no area, and nothing that would be said of one.
+DROP FUNCTION IF EXISTS geocrm_point_territories;
+CREATE FUNCTION geocrm_point_territories(p_point geometry, p_as_of timestamptz)
+RETURNS TABLE (layer_id bigint, layer_key text, layer_name text, is_primary boolean, area_id bigint, name text,
+  owner_id bigint, owner_name text, team_id bigint, team_name text, basis text, valid_from timestamptz,
+  valid_to timestamptz, reason text, layer_version integer)
 LANGUAGE sql STABLE AS $$
-  SELECT y.id, y.key, y.is_primary, t.area_id, now_.name, o.owner_id, o.team_id,
+  SELECT y.id, y.key, y.name, y.is_primary, t.area_id, now_.name, o.owner_id, u.name, o.team_id, m.name,
          CASE WHEN t.area_id IS NULL THEN 'none' ELSE 'polygon' END,
-         t.valid_from, nullif(t.valid_to, 'infinity'), v.reason, p.version
+         told.valid_from, nullif(told.valid_to, 'infinity'), told.reason, told.version
   FROM geocrm_point_timeline(p_point) t
   JOIN layers y ON y.id = t.layer_id
   JOIN layer_periods p ON p.layer_id = t.layer_id AND p.superseded_at IS NULL AND p.valid_from <= t.valid_from
     AND coalesce(p.valid_to, 'infinity') > t.valid_from
   JOIN layer_versions v ON v.layer_id = p.layer_id AND v.version = p.version
+  LEFT JOIN LATERAL (SELECT t.valid_from, t.valid_to, v.reason, p.version WHERE t.area_id IS NOT NULL) told ON true
   LEFT JOIN LATERAL (
     SELECT n.name FROM area_periods d JOIN area_versions n ON n.area_id = d.area_id AND n.version = d.area_version
     WHERE d.layer_id = t.layer_id AND d.area_id = t.area_id AND d.valid_from <= p_as_of AND d.valid_to > p_as_of) now_
@@ -119,6 +123,8 @@ LANGUAGE sql STABLE AS $$
     SELECT w.owner_id, w.team_id FROM area_owners w
     WHERE w.area_id = t.area_id AND w.valid_from <= p_as_of AND (w.valid_to IS NULL OR w.valid_to > p_as_of)
     ORDER BY w.valid_from DESC LIMIT 1) o ON true
+  LEFT JOIN users u ON u.id = o.owner_id
+  LEFT JOIN teams m ON m.id = o.team_id
   WHERE t.valid_from <= p_as_of AND t.valid_to > p_as_of
   ORDER BY y.is_primary DESC, y.id
 $$;
@@ -128,6 +134,12 @@ CREATE OR REPLACE FUNCTION geocrm_moment(p_moment timestamptz) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT to_char(p_moment AT TIME ZONE 'UTC', CASE WHEN p_moment = date_trunc('second', p_moment)
     THEN 'YYYY-MM-DD"T"HH24:MI:SS"Z"' ELSE 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"' END)
+$$;
+
+-- Something by its prefixed id and name; NULL where there is none.
+CREATE OR REPLACE FUNCTION geocrm_reference(p_prefix text, p_id bigint, p_name text) RETURNS json
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN p_id IS NOT NULL THEN json_build_object('id', p_prefix || p_id, 'name', p_name) END
 $$;
 
 -- The hot lookup: the territory at a point as JSON. A reader without exact places is answered for the snapped point.
@@ -144,14 +156,16 @@ BEGIN
   END IF;
   RETURN (
     SELECT json_build_object('data', coalesce(json_agg(json_build_object(
-      'layer', t.layer_key,
-      'territory', CASE WHEN t.area_id IS NOT NULL
-        THEN json_build_object('id', 'ter_' || t.area_id, 'name', t.name) END,
-      'owner', CASE WHEN t.owner_id IS NOT NULL THEN json_build_object('id', 'usr_' || t.owner_id) END,
+      'layer', json_build_object(
+        'id', 'lay_' || t.layer_id, 'key', t.layer_key, 'name', t.layer_name, 'is_primary', t.is_primary),
+      'area', geocrm_reference('ter_', t.area_id, t.name),
+      'owner', geocrm_reference('usr_', t.owner_id, t.owner_name),
+      'team', geocrm_reference('tea_', t.team_id, t.team_name),
       'basis', t.basis,
-      'valid_from', geocrm_moment(t.valid_from),
-      'valid_to', geocrm_moment(t.valid_to),
-      'reason', t.reason) ORDER BY t.is_primary DESC, t.layer_id), '[]'::json))
+      'reason', t.reason,
+      'since', geocrm_moment(t.valid_from),
+      'until', geocrm_moment(t.valid_to),
+      'layer_version', t.layer_version) ORDER BY t.is_primary DESC, t.layer_id), '[]'::json))
     FROM geocrm_point_territories(here, coalesce(p_as_of, now())) t);
 END
 $$;
