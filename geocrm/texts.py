@@ -40,6 +40,8 @@ def of_error(error: errors.GeocrmError) -> str:
     faults = [(place(fault.get("pointer", "")), fault.get("detail", "")) for fault in error.errors]
     if len(faults) == 1 and faults[0][1] and faults[0][1] in error.detail:  # said already: only the place is missing
         where, said = faults[0]
+        if not where:
+            return error.detail
         return (
             f"{where}: {said}"
             if error.detail.rstrip(".").endswith(said.rstrip("."))

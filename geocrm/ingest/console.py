@@ -284,6 +284,8 @@ def list_batches(*, echo: Echo) -> None:
             shown = ", ".join(
                 f"{counts[name]:,} {name}" for name in ("new", "changed", "unchanged", "rejected") if counts.get(name)
             )
+            if one["error"]:
+                shown = str(one["error"].get("detail", "")).split(": ")[0]
             echo(
                 f"{one['id']:<8} {one['created_at']:%Y-%m-%d %H:%M} "
                 f"{one['kind']:<13}{one['status']:<9}{one['file_name']}  {shown}"

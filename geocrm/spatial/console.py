@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 from geocrm import ids
 from geocrm.access import SYSTEM
 from geocrm.db.engine import command_session
-from geocrm.errors import Conflict
+from geocrm.db.models import Layer
+from geocrm.errors import Conflict, NotFound
 from geocrm.spatial import layers, preview, publishing
 
 Echo = Callable[[str], Any]
@@ -34,7 +35,7 @@ def show_preview(layer: str, version: int | None, effective_from: datetime | Non
     """Who would move if the draft were published; nothing is changed."""
 
     with command_session() as session:
-        found = layers.get_layer(session, layer)
+        found = _layer(session, layer)
         number = _draft(session, found.id, found.key, version)
         seen = preview.preview(session, found.id, number, actor=SYSTEM, effective_from=effective_from)
         echo(
@@ -58,7 +59,7 @@ def publish(layer: str, version: int | None, reason: str, effective_from: dateti
     """Put a draft in force, now or from the given day on."""
 
     with command_session() as session:
-        found = layers.get_layer(session, layer)
+        found = _layer(session, layer)
         number = _draft(session, found.id, found.key, version)
         done = publishing.publish(session, found.id, number, actor=SYSTEM, reason=reason, effective_from=effective_from)
         when = f"in force from {done.effective_from:%Y-%m-%d %H:%M} UTC" if done.status == "published" else done.status
@@ -69,7 +70,7 @@ def undo(layer: str, reason: str, version: int | None, *, echo: Echo) -> None:
     """Publish the version before again (or the given one)."""
 
     with command_session() as session:
-        found = layers.get_layer(session, layer)
+        found = _layer(session, layer)
         done = publishing.undo(session, found.id, actor=SYSTEM, reason=reason, version=version)
         echo(f"Version {done.version} of {found.key} says what held before: {done.moved} sites moved back.")
 
@@ -78,9 +79,17 @@ def discard(layer: str, version: int, *, echo: Echo) -> None:
     """Throw a draft away."""
 
     with command_session() as session:
-        found = layers.get_layer(session, layer)
+        found = _layer(session, layer)
         layers.discard_draft(session, found.id, version, actor=SYSTEM)
         echo(f"Draft {version} of {found.key} is gone.")
+
+
+def _layer(session: Session, name: str) -> Layer:
+    """The layer of a key, `lay_` before it or not. Raises NotFound, saying where the keys are listed."""
+    try:
+        return layers.get_layer(session, name.removeprefix("lay_"))
+    except NotFound:
+        raise NotFound(f"There is no layer {name}; `geocrm layers list` lists their keys.") from None
 
 
 def _draft(session: Session, layer_id: int, key: str, version: int | None) -> int:
@@ -91,7 +100,7 @@ def _draft(session: Session, layer_id: int, key: str, version: int | None) -> in
         what = (
             f"has {len(drafts)} drafts ({', '.join(map(str, drafts))}); say which with --version"
             if drafts
-            else "has no draft"
+            else f"has no draft; `geocrm import areas FILE --target-layer {key}` makes one"
         )
         raise Conflict(f"The layer {key!r} {what}.")
     return drafts[0]

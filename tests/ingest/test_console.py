@@ -133,8 +133,15 @@ def test_areas_say_their_layer_and_what_comes_next(company: Database) -> None:
         'geocrm layers publish spring-plan --reason "north.geojson"',
     ]
     runner = CliRunner()
-    for command in ("layers preview spring-plan", "layers publish spring-plan --reason north"):
+    for command, wrong in (
+        ("layers preview spring", "There is no layer spring; `geocrm layers list` lists their keys."),
+        ("layers publish sales --reason x", "There is no layer sales; `geocrm layers list` lists their keys."),
+    ):
+        assert str(runner.invoke(cli.app, command.split()).exception) == wrong
+    for command in ("layers preview spring-plan", "layers publish lay_spring-plan --reason north"):
         assert runner.invoke(cli.app, command.split()).exit_code == 0
+    nothing_left = runner.invoke(cli.app, ["layers", "preview", "spring-plan"])
+    assert "`geocrm import areas FILE --target-layer spring-plan` makes one" in str(nothing_left.exception)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +154,7 @@ def test_areas_say_their_layer_and_what_comes_next(company: Database) -> None:
         (["customers", "ok.csv", "--map", "name=Firm"], "no column “Firm”. It has: id, name."),
         (["customers", "ok.csv", "--recipe", "none.yaml"], "The recipe none.yaml cannot be read: "),
         (["customers", "ok.csv", "--save-recipe", "no/where.yaml"], "--save-recipe no/where.yaml cannot be written: "),
+        (["undo", "9"], "'9' is no import id; it looks like imp_…"),
         (["undo", "imp_999999"], "There is no import imp_999999; see `geocrm import list`."),
     ],
 )
