@@ -226,7 +226,7 @@ def test_whose_territory_is_here(open_screen: Opening, size: Size) -> None:
     page.get_by_label("On the day").fill("2001-01-01")
     page.get_by_label("On the day").press("Enter")
     page.get_by_label("On the day").blur()
-    expect(page.get_by_text("No territory here on Jan 1, 2001")).to_be_visible()
+    expect(page.get_by_text("In no sales territory on Jan 1, 2001")).to_be_visible()
     assert query_of(screen)["as_of"] == ["2001-01-01"]
 
 

@@ -224,6 +224,7 @@ def test_a_click_asks_for_the_territory_even_on_a_shop(open_screen: Opening) -> 
     screen.menu("Map")
     page.get_by_role("button", name="Customers", exact=True).click()
     screen.drawn()
+    expect(page.locator(".legend-count").first).to_have_text("")
     page.mouse.click(x + 20, y)
     expect(note).to_have_count(0)
     page.mouse.click(x + 3, y)
@@ -239,19 +240,14 @@ def test_the_primary_layer_is_told_first_and_others_where_they_match(open_screen
     matching = True
 
     def answer(route: Route) -> None:
-        rows = route.fetch().json()["data"]
-        row = next(r for r in rows if r["layer"]["key"] == primary["key"])
-        other = {**row, "area": None, "basis": "none"}
-        zones = {"id": "lay_98", "key": "zones", "name": "Zones", "is_primary": False}
-        route.fulfill(
-            json={
-                "data": [
-                    {**other, "layer": {**zones, "id": "lay_97", "key": "service", "name": "Service"}},
-                    {**row, "layer": zones, "area": {"id": "ter_99", "name": "Zone 4"}},
-                    row if matching else other,
-                ]
-            }
-        )
+        row = next(r for r in route.fetch().json()["data"] if r["layer"]["is_primary"])
+        none = {**row, "area": None, "basis": "none"}
+
+        def of_layer(name: str, said: dict[str, object]) -> dict[str, object]:
+            return {**said, "layer": {"id": "lay_99", "key": name.lower(), "name": name, "is_primary": False}}
+
+        zone = of_layer("Zones", {**row, "area": {"id": "ter_99", "name": "Zone 4"}})
+        route.fulfill(json={"data": [of_layer("Service", none), zone, row if matching else none]})
 
     page.route("**/v1/territories/at**", answer)
     page.route("**/v1/customers/*/territories**", answer)

@@ -85,7 +85,7 @@ export function NearPanel() {
   const [typed, setTyped] = useState('');
   const [typedWrong, setTypedWrong] = useState(false);
   // A new point is brought into view with those around it; a view in the address stays.
-  const toFit = useRef(false);
+  const toFit = useRef(state.value.view === null);
 
   const from = (origin: Near) => {
     toFit.current = true;
@@ -129,11 +129,11 @@ export function NearPanel() {
   const rows = pages.remote.status === 'ready' ? pages.remote.data : null;
   const widened = radius_m === null && reach !== FIRST_RADIUS_M;
   useEffect(() => {
-    if (!near || !rows || !toFit.current) return;
+    if (!near || !rows || !map.value || !toFit.current) return;
     toFit.current = false;
     // Around the middle of the map one sees already what is found, unless it is far away.
-    if (near.from !== 'map' || widened) map.value?.fit(around(near, rows.slice(0, IN_VIEW)));
-  }, [rows === null, key]);
+    if (near.from !== 'map' || widened) map.value.fit(around(near, rows.slice(0, IN_VIEW)));
+  }, [rows === null, key, map.value]);
 
   const middle = view && map.value ? map.value.middle() : null;
   const moved =
@@ -207,7 +207,7 @@ export function NearPanel() {
                   show({ radius_m: Number(event.currentTarget.value) || null });
                 }}
               >
-                <option value="">As far as needed</option>
+                <option value="">As needed</option>
                 {RADII_M.map((radius) => (
                   <option key={radius} value={radius}>
                     {distance(radius)}

@@ -51,7 +51,7 @@ export interface MapEvents {
   single(point: Point, across: number): void;
   /** A click on nothing in particular, or a long press anywhere (`ask`). */
   point(point: Point, ask: boolean): void;
-  /** What stands in the view; null where that is not known, because tiles failed. */
+  /** What stands in the view; null where that is not known: tiles failed, or customers are not drawn. */
   tally(tally: Tally | null): void;
   /** Customers of the view are being loaded, or have been. */
   loading(now: boolean): void;
@@ -385,7 +385,9 @@ export class CustomerMap {
   private tell(features: readonly Cell[]): void {
     const bounds = this.bounds();
     const inView = features.filter(({ lon, lat }) => within(bounds, lon, lat));
-    const seen = this.failed ? null : count(inView, this.wanted.colour);
+    // Of customers that are not drawn no tiles are loaded.
+    const unknown = this.failed || this.wanted.hidden.includes('customers');
+    const seen = unknown ? null : count(inView, this.wanted.colour);
     const digest = JSON.stringify(seen && [seen.total, seen.exact, [...seen.byKey]]);
     if (digest === this.tallied) return;
     this.tallied = digest;
