@@ -130,6 +130,8 @@ def demo_load(
         typer.echo(f"{table:<24}{rows:>12,}")
 
 
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
 # ---------------------------------------------------------------- imports
 
 import_app = typer.Typer(
@@ -223,11 +225,11 @@ def import_undo(
 
 
 @import_app.command("list")
-def import_list() -> None:
+def import_list(as_json: _Json = False) -> None:
     """List the imports, newest first."""
     from geocrm.ingest import console
 
-    console.list_batches(echo=typer.echo)
+    console.list_batches(as_json=as_json, echo=typer.echo)
 
 
 # ---------------------------------------------------------------- lookups and reports
@@ -235,7 +237,6 @@ def import_list() -> None:
 _NUMBERS = {"ignore_unknown_options": True}  # a western longitude begins with a minus
 _User = Annotated[str | None, typer.Option("--user", help="Whose eyes: e-mail or usr_7. Without it, everything.")]
 _Filter = Annotated[str | None, typer.Option("--filter", help="A filter of the filter language, as JSON.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @app.command(context_settings=_NUMBERS)
@@ -321,11 +322,11 @@ _EffectiveFrom = Annotated[str | None, typer.Option("--effective-from", help="A 
 
 
 @layers_app.command("list")
-def layers_list() -> None:
+def layers_list(as_json: _Json = False) -> None:
     """List the layers, what is in force and what waits."""
     from geocrm.spatial import console
 
-    console.show_layers(echo=typer.echo)
+    console.show_layers(as_json=as_json, echo=typer.echo)
 
 
 @layers_app.command("preview")
@@ -387,11 +388,11 @@ def users_add(
 
 
 @users_app.command("list")
-def users_list() -> None:
+def users_list(as_json: _Json = False) -> None:
     """List the users."""
     from geocrm.crm import console
 
-    console.list_users(echo=typer.echo)
+    console.list_users(as_json=as_json, echo=typer.echo)
 
 
 @users_app.command("key")

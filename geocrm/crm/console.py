@@ -1,5 +1,6 @@
 """Users and API keys at a terminal: how the first administrator of a new database comes to be."""
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,11 +36,25 @@ def add_user(email: str, name: str, role: str, team: str | None, password: str, 
         echo(f"{ids.show('usr', user_id)} {email} signs in as {role}.")
 
 
-def list_users(*, echo: Echo) -> None:
-    """One line a user."""
+def list_users(*, as_json: bool = False, echo: Echo) -> None:
+    """A line a user, or JSON."""
 
     with command_session() as session:
         rows = session.execute(select(User, Team.name).outerjoin(Team, Team.id == User.team_id).order_by(User.id)).all()
+        if as_json:
+            people_rows = [
+                {
+                    "id": ids.show("usr", user.id),
+                    "email": user.email,
+                    "name": user.name,
+                    "role": user.role,
+                    "team": team,
+                    "active": user.active,
+                }
+                for user, team in rows
+            ]
+            echo(json.dumps(people_rows, ensure_ascii=False, indent=2))
+            return
         if not rows:
             echo("Nobody yet: `geocrm users add ada@example.com --name 'Ada' --role administrator`.")
         for user, team in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -274,10 +275,13 @@ def undo(batch: str, *, skip_conflicts: bool, echo: Echo) -> None:
     echo(f"{batch} is undone" + (f"; {left:,} rows were edited since and left alone." if left else "."))
 
 
-def list_batches(*, echo: Echo) -> None:
-    """The imports, newest first."""
+def list_batches(*, as_json: bool = False, echo: Echo) -> None:
+    """The imports, newest first: a line each, or JSON."""
     with command_session() as session:
         found = session.execute(text("SELECT id FROM import_batches ORDER BY id DESC LIMIT 50")).scalars().all()
+        if as_json:
+            echo(json.dumps([load.summary(session, one) for one in found], default=str, ensure_ascii=False, indent=2))
+            return
         for batch_id in found:
             one = load.summary(session, batch_id)
             counts = one["counts"]

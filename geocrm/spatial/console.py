@@ -1,5 +1,6 @@
 """Layers at a terminal: what is in force, what a draft would change, publish it, go back."""
 
+import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -17,11 +18,29 @@ Echo = Callable[[str], Any]
 _LISTED = 10
 
 
-def show_layers(*, echo: Echo) -> None:
-    """One line a layer: its key, its version in force, its drafts."""
+def show_layers(*, as_json: bool = False, echo: Echo) -> None:
+    """A line each, or JSON: the layer's key, its version in force, its drafts."""
 
     with command_session() as session:
         found = layers.find_layers(session)
+        if as_json:
+            rows = [
+                {
+                    "key": layer.key,
+                    "name": layer.name,
+                    "kind": layer.kind,
+                    "is_primary": layer.is_primary,
+                    "version_in_force": layer.current_version,
+                    "waiting": [
+                        {"version": v.version, "status": v.status}
+                        for v in layers.find_versions(session, layer.id)
+                        if v.status in ("draft", "scheduled")
+                    ],
+                }
+                for layer in found
+            ]
+            echo(json.dumps(rows, ensure_ascii=False, indent=2))
+            return
         if not found:
             echo("No layers yet: `geocrm import areas FILE` makes one.")
         for layer in found:

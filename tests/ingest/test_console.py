@@ -1,7 +1,9 @@
 """Imports at a terminal: what is said, where rejected rows go, how it ends."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -174,3 +176,25 @@ def test_places_of_faults_are_words() -> None:
     many = errors.Invalid("Two things.", errors=[{"pointer": "/lon", "detail": "too far"}] * 12)
     assert texts.of_error(many).splitlines() == ["Two things.", *["  lon: too far"] * 10, "  … and 2 more"]
     assert texts.of_error(errors.NotFound("There is none.")) == "There is none."
+
+
+def test_lists_are_json_for_scripts() -> None:
+    run("areas", write("north.geojson", AREAS), "--target-layer", "json-plan")
+    runner = CliRunner()
+
+    def listed(words: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(runner.invoke(cli.app, [*words.split(), "--json"]).output)
+        return found
+
+    newest = listed("import list")[0]
+    assert (newest["kind"], newest["status"], newest["counts"]["new"]) == ("areas", "done", 1)
+    layer = next(row for row in listed("layers list") if row["key"] == "json-plan")
+    assert (layer["version_in_force"], layer["waiting"]) == (None, [{"version": 1, "status": "draft"}])
+    runner.invoke(
+        cli.app,
+        ["users", "add", "ada@example.com", "--name", "Ada", "--role", "rep", "--team", "North"],
+        env={"GEOCRM_NEW_PASSWORD": "a-long-password"},
+    )
+    assert [(row["email"], row["role"], row["team"]) for row in listed("users list")] == [
+        ("ada@example.com", "rep", "North")
+    ]
