@@ -173,7 +173,6 @@ class SiteCell(Base):
 
     __tablename__ = "site_cells"
     __table_args__ = (
-        Index("ix_site_cells_level_cell", "level", "cell"),
         Index("ix_site_cells_owner_id", "owner_id", "level", "cell", postgresql_where=text("owner_id IS NOT NULL")),
         Index(
             "ix_site_cells_territory_id",
@@ -184,9 +183,9 @@ class SiteCell(Base):
         ),
     )
 
-    id: Mapped[Id]
-    level: Mapped[int] = mapped_column(SmallInteger)
-    cell: Mapped[int]
+    level: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    cell: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     stage: Mapped[str]
     kind: Mapped[str]
     owner_id: Mapped[int | None]

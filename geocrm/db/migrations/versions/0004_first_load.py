@@ -1,5 +1,5 @@
 """What a first load of millions need not write: a check of the batch for each line, cells without owner in the index of
-owners.
+owners, a second index of cells by level.
 
 Lines of imports refer to their batch without a foreign key: the import writes batch and lines in one transaction, and
 whoever deletes a batch deletes its lines.
@@ -29,9 +29,15 @@ def upgrade() -> None:
             [column, "level", "cell"],
             postgresql_where=sa.text(f"{column} IS NOT NULL"),
         )
+    op.drop_index("ix_site_cells_level_cell", table_name="site_cells")
+    op.drop_constraint("pk_site_cells", "site_cells", type_="primary")
+    op.create_primary_key("pk_site_cells", "site_cells", ["level", "cell", "id"])
 
 
 def downgrade() -> None:
+    op.drop_constraint("pk_site_cells", "site_cells", type_="primary")
+    op.create_primary_key("pk_site_cells", "site_cells", ["id"])
+    op.create_index("ix_site_cells_level_cell", "site_cells", ["level", "cell"])
     for column in ("owner_id", "territory_id"):
         op.drop_index(f"ix_site_cells_{column}", table_name="site_cells")
         op.create_index(f"ix_site_cells_{column}", "site_cells", [column, "level", "cell"])
