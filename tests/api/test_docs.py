@@ -1,6 +1,9 @@
 """The reference of the API says what there is."""
 
+import json
 import re
+from functools import cache
+from typing import Any
 
 from geocrm import access, errors
 from geocrm.api import errors as answers
@@ -8,6 +11,13 @@ from geocrm.api.app import create_app
 from geocrm.settings import CHECKOUT
 
 PAGE = (CHECKOUT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+
+
+@cache
+def description() -> dict[str, Any]:
+    """The document of the API, made once."""
+    made: dict[str, Any] = json.loads(json.dumps(create_app().openapi()))
+    return made
 
 
 def every_error() -> set[type[errors.GeocrmError]]:
@@ -35,6 +45,20 @@ def test_every_scope_is_described() -> None:
 
 
 def test_paths_in_the_reference_exist() -> None:
-    paths = set(create_app().openapi()["paths"])
+    paths = set(description()["paths"])
     for path in re.findall(r"`(?:GET|POST) (/v1/[^`?]*)`", PAGE):
         assert path in paths, path
+
+
+def test_the_description_that_the_map_is_made_from_is_current() -> None:
+    kept = json.loads((CHECKOUT / "maps" / "openapi.json").read_text(encoding="utf-8"))
+    made = description()
+    where = [
+        f"{part}/{name}"
+        for part in sorted(kept | made)
+        for name in sorted(set(kept.get(part, ())) | set(made.get(part, ())))
+        if kept.get(part) != made.get(part) and isinstance(made.get(part), dict)
+        and kept.get(part, {}).get(name) != made[part].get(name)
+    ]  # fmt: skip
+    mend = "python -m geocrm.api.openapi > maps/openapi.json && scripts/npm run generate"
+    assert kept == made, f"maps/openapi.json is out of date ({where[:5]}): {mend}"
