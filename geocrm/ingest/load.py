@@ -575,16 +575,15 @@ def _write_first(context: Context, source: Source, progress: Progress, database:
     loading = FirstLoad.open(context, database)
     if loading is None:
         return None
-    trial, processed = context.session.begin_nested(), 0
+    processed = 0
     try:
-        for prepared in _prepared(context, source):
-            loading.write(prepared)
-            processed = _passed(context, prepared, processed, progress)
-        loading.finish()
-        trial.commit()
+        with context.session.begin_nested():
+            for prepared in _prepared(context, source):
+                loading.write(prepared)
+                processed = _passed(context, prepared, processed, progress)
+            loading.finish()
         return processed
     except Repeated:
-        trial.rollback()
         context.rejected.clear()
         return None
     finally:

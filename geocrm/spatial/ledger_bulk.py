@@ -65,7 +65,7 @@ def has_named(session: Session, layer_id: int) -> bool:
 
 
 def open_layer(session: Session, layer_id: int, *, is_primary: bool, start: datetime) -> PolygonLayer | None:
-    """The layer, known to be flat, with its polygons in memory; None where it has rules or too many vertices to hold."""
+    """The layer, known to be flat, with its polygons in memory; None where it has rules or too many vertices."""
     values = {"layer": layer_id}
     if not session.scalar(text(named("territories_bulk", "simple")), values | {"vertices": MAX_VERTICES}):
         return None

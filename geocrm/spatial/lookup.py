@@ -7,6 +7,7 @@ in. Changes of a large part build a new generation beside the old one and flip.
 """
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Final
 
 import psycopg
@@ -102,8 +103,10 @@ class Generation:
     comes, the next generation takes its place."""
 
     def __init__(self, database: Database) -> None:
-        self._connection = psycopg.connect(database.conninfo("worker"))
-        self._connection.execute("SET work_mem = '128MB'")
+        self._connection = psycopg.connect(database.conninfo("worker"), autocommit=True)
+        self._transaction = ExitStack()
+        self._transaction.enter_context(self._connection.transaction())
+        self._connection.execute("SET LOCAL work_mem = '128MB'")
         self._connection.execute("SELECT geocrm_generation_new('site_lookup'), geocrm_generation_new('site_cells')")
         self._connection.execute("CREATE TEMP TABLE lookup_rows (LIKE site_lookup) ON COMMIT DROP")
 
@@ -112,16 +115,16 @@ class Generation:
         copy_table(self._connection, "lookup_rows", rows)
 
     def build(self) -> None:
-        """Sort the rows, count the cells, make the indexes, and commit."""
+        """Sort the rows, count the cells, make the indexes, and end the transaction."""
         for name in ("fill_next_from_rows", *FILL_CELLS):
             self._connection.execute(named("lookup", name))
         self._connection.execute(
             "SELECT geocrm_generation_finish('site_lookup'), geocrm_generation_finish('site_cells')"
         )
-        self._connection.commit()
+        self._transaction.close()
 
     def close(self) -> None:
-        """Close the connection; what was not committed is gone."""
+        """Close the connection; what was not built is gone."""
         self._connection.close()
 
 
