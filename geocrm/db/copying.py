@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import struct
+from typing import Any, Final, LiteralString
 
 import numpy as np
 import psycopg
@@ -12,6 +13,8 @@ from psycopg import sql
 from pyarrow import csv
 from sqlalchemy.orm import Session
 
+BINARY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
+BINARY_TRAILER: Final = struct.pack(">h", -1)
 _HEX = np.frombuffer(b"".join(b"%02X" % i for i in range(256)), dtype=np.uint8).view("<u2")
 _HEAD = np.frombuffer(bytes.fromhex("0101000020E6100000"), dtype=np.uint8)  # little-endian EWKB point, SRID 4326
 
@@ -56,9 +59,20 @@ def points(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> pa.Array:
 
 def draw_ids(session: Session, table: str, count: int) -> NDArray[np.int64]:
     """`count` new ids of a table, ascending, int64 (count,)."""
-    rows = driver(session).execute(
-        "SELECT nextval((SELECT CAST(pg_get_serial_sequence(%s, 'id') AS regclass))) FROM generate_series(1, %s)",
-        (table, count),
-        binary=True,
+    row = driver(session).execute(
+        "SELECT array_agg(nextval(sequence.name)) FROM generate_series(1, %s),"
+        " (SELECT CAST(pg_get_serial_sequence(%s, 'id') AS regclass) AS name OFFSET 0) AS sequence",
+        (count, table),
     )
-    return np.fromiter((row[0] for row in rows), np.int64, count)
+    drawn = row.fetchone()
+    return np.array(drawn[0] if drawn and count else [], np.int64)
+
+
+def read_binary(
+    connection: psycopg.Connection[Any], query: LiteralString, values: Any, row: np.dtype[np.void]
+) -> NDArray[np.void]:
+    """What COPY … TO STDOUT (FORMAT binary) answers, as rows of a structure (number of fields, then length and value of
+    each): no value may be NULL."""
+    with connection.cursor() as cursor, cursor.copy(query, values) as copy:
+        data = b"".join(bytes(part) for part in copy)
+    return np.frombuffer(data[len(BINARY_HEADER) : -len(BINARY_TRAILER)], dtype=row)

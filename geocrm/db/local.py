@@ -438,7 +438,8 @@ def _create(cluster: Cluster) -> None:
         *INITDB_OPTIONS,
     ]
     for locale in LOCALES:
-        done = cluster.owner.run([*initdb, f"--locale={locale}"])
+        # both sort alike; by C, PostgreSQL compares bytes itself, with abbreviated keys
+        done = cluster.owner.run([*initdb, f"--locale={locale}", "--lc-collate=C"])
         if "invalid locale name" not in done.stderr:
             break
     if done.returncode != 0:
@@ -460,14 +461,15 @@ def _making(cluster: Cluster) -> Path:
 def _configure(cluster: Cluster, *, durable: bool) -> None:
     settings = server_settings(memory_bytes(), durable=durable)
     settings |= {"unix_socket_directories": f"'{cluster.socket_dir}'", "port": str(cluster.port)}
-    if _knows(cluster, "wal_compression=lz4"):
-        settings["wal_compression"] = "lz4"
     path = cluster.data / "geocrm.conf"
     path.write_text("# written at each start; put settings of your own into local.conf\n")
     with path.open("a") as file:
         file.writelines(f"{name} = {value}\n" for name, value in settings.items())
     if os.geteuid() == 0:
         os.chown(path, cluster.owner.uid, cluster.owner.gid)
+    if _knows(cluster, "wal_compression=lz4"):
+        with path.open("a") as file:
+            file.write("wal_compression = lz4\n")
 
 
 def _start(cluster: Cluster, *, durable: bool) -> None:

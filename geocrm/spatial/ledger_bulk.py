@@ -5,7 +5,6 @@ hold for all the layer's time. Everything else takes the way of `ledger`, which 
 geometries with the same exact predicates; a test compares the two.
 """
 
-import struct
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -18,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from geocrm.access import Actor
-from geocrm.db.copying import driver
+from geocrm.db.copying import BINARY_HEADER, BINARY_TRAILER, driver, read_binary
 from geocrm.db.queries import named
 from geocrm.spatial.matching import Polygons
 
@@ -26,8 +25,6 @@ CHUNK: Final = 100_000
 MAX_VERTICES: Final = 3_000_000
 """More than this many vertices are not held in memory (some 150 MB); they are matched in the database."""
 
-_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
-_TRAILER: Final = struct.pack(">h", -1)
 _POINT: Final = np.dtype(
     [("fields", ">i2"), ("l1", ">i4"), ("customer", ">i8"), ("l2", ">i4"), ("site", ">i8"), ("l3", ">i4"), ("x", ">f8"),
      ("l4", ">i4"), ("y", ">f8"), ("l5", ">i4"), ("territory", ">i8")]
@@ -90,7 +87,7 @@ def assign_new(
     connection = driver(session)
     after = 0
     with connection.cursor() as cursor:
-        while (chunk := _points(cursor, after)) is not None:
+        while (chunk := _points(connection, after)) is not None:
             after = int(chunk["customer"].max())
             chunk = chunk[chunk["site"] != 0]
             area = layer.match(chunk["x"].astype(np.float64), chunk["y"].astype(np.float64))
@@ -100,7 +97,7 @@ def assign_new(
             matches["customer"], matches["site"], matches["area"] = chunk["customer"], chunk["site"], area
             matches["differs"] = area != chunk["territory"]
             with cursor.copy("COPY ledger_matches FROM STDIN (FORMAT binary)") as copy:
-                copy.write(_HEADER + matches.tobytes() + _TRAILER)
+                copy.write(BINARY_HEADER + matches.tobytes() + BINARY_TRAILER)
     values = {
         "layer": layer.id, "start": layer.start, "now": now, "recorded": recorded, "actor": actor.user_id,
         "reason": reason,
@@ -116,9 +113,7 @@ def assign_new(
     return int(written)
 
 
-def _points(cursor: psycopg.Cursor[Any], after: int) -> NDArray[np.void] | None:
+def _points(connection: psycopg.Connection[Any], after: int) -> NDArray[np.void] | None:
     """The sites of the next customers after `after`, or None where there are no more."""
-    with cursor.copy(named("territories_bulk", "points"), {"after": after, "count": CHUNK}) as copy:
-        data = b"".join(bytes(part) for part in copy)
-    body = data[len(_HEADER) : -len(_TRAILER)]
-    return np.frombuffer(body, dtype=_POINT) if body else None
+    rows = read_binary(connection, named("territories_bulk", "points"), {"after": after, "count": CHUNK}, _POINT)
+    return rows if len(rows) else None
