@@ -1,13 +1,18 @@
-"""Arrow tables into database tables by COPY: Arrow writes the CSV, psycopg streams it."""
+"""Arrow tables into database tables by COPY, as CSV (whatever the types) or binary (the database's own types, in half
+the time), and back."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Any, Final, LiteralString
 
 import numpy as np
+import pgpq.encoders
+import pgpq.schema
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from psycopg import sql
 from pyarrow import csv
@@ -42,19 +47,56 @@ def copy_table(connection: psycopg.Connection[Any], name: str, table: pa.Table) 
             copy.write(data[start : start + (1 << 20)])
 
 
+def copy_binary(connection: psycopg.Connection[Any], name: str, table: pa.Table, *, jsonb: Iterable[str] = ()) -> None:
+    """The same in PostgreSQL's binary format.
+
+    Types have to be those of the columns: int64 for bigint, int32 for integer, string for text, lists for arrays,
+    timestamps of microseconds, binary EWKB for geometry; strings are JSON in the columns `jsonb`. What does not fit is
+    refused by the server."""
+    if not len(table):
+        return
+    builders = {field.name: pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field) for field in table.schema}
+    for column in jsonb:
+        builders[column] = pgpq.encoders.StringEncoderBuilder.new_with_output(
+            table.schema.field(column), pgpq.schema.Jsonb()
+        )
+    encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(table.schema, builders)
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        sql.Identifier(name), sql.SQL(", ").join(map(sql.Identifier, table.column_names))
+    )
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(encoder.write_header())
+        for batch in table.combine_chunks().to_batches():
+            copy.write(encoder.write_batch(batch))
+        copy.write(encoder.finish())
+
+
+def ewkb_points(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> pa.Array:
+    """Points, degrees of shape (n,), as EWKB in EPSG:4326; null where a coordinate is NaN."""
+    raw = _ewkb(lon, lat)
+    made = pa.FixedSizeBinaryArray.from_buffers(pa.binary(25), len(raw), [None, pa.py_buffer(raw)])
+    return _without_nan(made, lon, lat)
+
+
 def points(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> pa.Array:
-    """Points, degrees of shape (n,), as hexadecimal EWKB in EPSG:4326; null where a coordinate is NaN."""
-    n = len(lon)
-    raw = np.empty((n, 25), dtype=np.uint8)
+    """The same as hexadecimal text."""
+    raw = _ewkb(lon, lat)
+    offsets = np.arange(len(raw) + 1, dtype=np.int64) * 50
+    made = pa.LargeStringArray.from_buffers(len(raw), pa.py_buffer(offsets), pa.py_buffer(_HEX[raw].tobytes()))
+    return _without_nan(made, lon, lat)
+
+
+def _ewkb(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.uint8]:
+    raw = np.empty((len(lon), 25), dtype=np.uint8)
     raw[:, :9] = _HEAD
-    raw[:, 9:17] = np.ascontiguousarray(lon, dtype="<f8").view(np.uint8).reshape(n, 8)
-    raw[:, 17:] = np.ascontiguousarray(lat, dtype="<f8").view(np.uint8).reshape(n, 8)
-    offsets = np.arange(n + 1, dtype=np.int64) * 50
-    made = pa.LargeStringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(_HEX[raw].tobytes()))
+    raw[:, 9:17] = np.ascontiguousarray(lon, dtype="<f8").view(np.uint8).reshape(-1, 8)
+    raw[:, 17:] = np.ascontiguousarray(lat, dtype="<f8").view(np.uint8).reshape(-1, 8)
+    return raw
+
+
+def _without_nan(made: pa.Array, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> pa.Array:
     missing = np.isnan(lon) | np.isnan(lat)
-    if not missing.any():
-        return made
-    return pa.compute.if_else(pa.array(~missing), made, pa.scalar(None, pa.large_string()))
+    return made if not missing.any() else pc.if_else(pa.array(~missing), made, pa.scalar(None, made.type))
 
 
 def draw_ids(session: Session, table: str, count: int) -> NDArray[np.int64]:

@@ -12,7 +12,8 @@ territories need all rows to be known first.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sqlalchemy import text
 
-from geocrm.db.copying import copy_table, draw_ids, driver, points
+from geocrm.db.copying import copy_binary, draw_ids, driver, ewkb_points
 from geocrm.db.engine import Database
 from geocrm.ingest.coerce import mask_of
 from geocrm.ingest.columns import Prepared
@@ -68,6 +69,8 @@ class FirstLoad:
         self._seen = Seen()
         lookup.lock_generations(context.session)
         self._generation = lookup.Generation(database)
+        self._beside = ThreadPoolExecutor(1, "geocrm-lookups")
+        self._adding: Future[None] | None = None
 
     @classmethod
     def open(cls, context: Context, database: Database) -> FirstLoad | None:
@@ -93,6 +96,7 @@ class FirstLoad:
         lat = np.where(placed, rows["lat"].to_numpy(), np.nan)
         areas = [(layer, layer.match(lon, lat)) for layer in self._layers]
         territory = next((area for layer, area in areas if layer.is_primary), np.zeros(count, np.int64))
+        self._write_lookup(rows, np.flatnonzero(placed), customer, site, territory)
         self._write_customers(rows, customer, territory)
         self._write_sites(rows.take(pa.array(with_site)), customer[with_site], site[with_site], territory[with_site])
         self._write_contacts(rows, customer)
@@ -104,28 +108,29 @@ class FirstLoad:
                 "outcome": pa.repeat("new", count),
                 "customer_id": customer,
                 "object_id": _or_null(site),
-                "flags": rows["flags"],
+                "flags": _words(rows["flags"]),
             },
         )
         for layer, area in areas:
             self._write_ledger(layer, customer[with_site], site[with_site], area[with_site])
-        self._write_lookup(rows, np.flatnonzero(placed), customer, site, territory)
 
     def finish(self) -> None:
         """Make the indexes, the lookups at the same time, and flip."""
         self._context.progress("indexes and lookups")
-        with ThreadPoolExecutor(1, "geocrm-lookups") as beside:
-            lookups = beside.submit(self._generation.build)
-            make_indexes(self._context)
-            lookups.result()
+        if self._adding is not None:
+            self._adding.result()
+        lookups = self._beside.submit(self._generation.build)
+        make_indexes(self._context)
+        lookups.result()
         lookup.flip(self._context.session)
 
     def close(self) -> None:
         """Close the second connection."""
+        self._beside.shutdown()
         self._generation.close()
 
     def _copy(self, table: str, columns: dict[str, Any]) -> None:
-        copy_table(driver(self._context.session), table, pa.table(columns))
+        copy_binary(driver(self._context.session), table, pa.table(columns), jsonb={"attributes"} & columns.keys())
 
     def _write_customers(self, rows: pa.Table, customer: NDArray[np.int64], territory: NDArray[np.int64]) -> None:
         columns: dict[str, Any] = {"id": customer} | {
@@ -133,8 +138,9 @@ class FirstLoad:
         }
         if "attributes" in columns:
             columns["attributes"] = pc.fill_null(columns["attributes"], "{}")
-        texts = pc.binary_join_element_wise("{", pc.cast(pa.array(territory), pa.string()), "}", "")
-        columns["territory_ids"] = pc.if_else(pa.array(territory != 0), texts, "{}")
+        found = territory != 0
+        ends = np.concatenate([[0], np.cumsum(found)]).astype(np.int32)
+        columns["territory_ids"] = pa.ListArray.from_arrays(pa.array(ends), pa.array(territory[found]))
         columns["batch_id"] = pa.repeat(self._context.batch_id, len(rows))
         columns["stage"] = pc.fill_null(columns["stage"], "active")
         self._copy("customers", columns)
@@ -154,8 +160,8 @@ class FirstLoad:
             {"customer_id": customer, "id": site}
             | {name: rows[name] for name in _SITE if name in rows.column_names}
             | {
-                "location": points(rows["lon"].to_numpy(), rows["lat"].to_numpy()),
-                "flags": pc.fill_null(rows["site_flags"], "{}"),
+                "location": ewkb_points(rows["lon"].to_numpy(), rows["lat"].to_numpy()),
+                "flags": _words(pc.fill_null(rows["site_flags"], "{}")),
                 "is_primary": pa.repeat(True, count),
                 "territory_id": _or_null(territory),
             },
@@ -197,27 +203,27 @@ class FirstLoad:
                 "customer_id": customer,
                 "site_id": site,
                 "layer_id": pa.repeat(layer.id, count),
-                "valid_from": pa.repeat(layer.start.isoformat(), count),
-                "recorded_at": pa.repeat(self._recorded.isoformat(), count),
+                "valid_from": _moments(layer.start, count),
+                "recorded_at": _moments(self._recorded, count),
                 "area_id": _or_null(area),
                 "basis": pc.if_else(pa.array(area != 0), "polygon", "none"),
-                "layer_version": pa.array([layer.version] * count, pa.int64()),
-                "actor_id": pa.array([context.actor.user_id] * count, pa.int64()),
+                "layer_version": pa.repeat(pa.scalar(layer.version, pa.int32()), count),
+                "actor_id": pa.repeat(pa.scalar(context.actor.user_id, pa.int64()), count),
                 "reason": pa.repeat(context.reason, count),
                 "ahead": pa.repeat(layer.start > self._moment, count),
             },
         )
         if layer.start > self._moment:
             return
-        nowhere = area == 0
+        nowhere = np.flatnonzero(area == 0)
         self._copy(
             "contradictions",
             {
                 "customer_id": customer[nowhere],
                 "site_id": site[nowhere],
-                "layer_id": pa.repeat(layer.id, int(nowhere.sum())),
-                "kind": pa.repeat("nothing", int(nowhere.sum())),
-                "since": pa.repeat(self._moment.isoformat(), int(nowhere.sum())),
+                "layer_id": pa.repeat(layer.id, len(nowhere)),
+                "kind": pa.repeat("nothing", len(nowhere)),
+                "since": _moments(self._moment, len(nowhere)),
             },
         )
 
@@ -231,12 +237,15 @@ class FirstLoad:
     ) -> None:
         chosen = rows.take(pa.array(placed))
         owner = chosen["owner_id"] if "owner_id" in rows.column_names else pa.nulls(len(chosen), pa.int64())
-        self._generation.add(
+        if self._adding is not None:
+            self._adding.result()
+        self._adding = self._beside.submit(
+            self._generation.add,
             pa.table(
                 {
                     "customer_id": customer[placed],
                     "site_id": site[placed],
-                    "location": points(chosen["lon"].to_numpy(), chosen["lat"].to_numpy()),
+                    "location": ewkb_points(chosen["lon"].to_numpy(), chosen["lat"].to_numpy()),
                     "stage": pc.fill_null(chosen["stage"], "active"),
                     "kind": chosen["kind"],
                     "owner_id": owner,
@@ -245,7 +254,7 @@ class FirstLoad:
                     "location_precision": chosen["location_precision"],
                     "precision_m": chosen["precision_m"],
                 }
-            )
+            ),
         )
 
 
@@ -268,6 +277,17 @@ class Seen:
         while self._runs and len(self._runs[-1]) <= len(run):
             run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
         self._runs.append(run)
+
+
+def _moments(moment: datetime, count: int) -> pa.Array:
+    return pa.repeat(pa.scalar(moment, pa.timestamp("us", tz="UTC")), count)
+
+
+def _words(literals: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Array literals of plain words, `{zero,swapped}`, as lists; null stays null."""
+    inner = pc.utf8_slice_codeunits(literals, 1, -1)
+    none = pa.scalar([], pa.list_(pa.string()))
+    return pc.if_else(pc.equal(inner, ""), none, pc.split_pattern(inner, ","))
 
 
 def _or_null(ids: NDArray[np.int64]) -> pa.Array:

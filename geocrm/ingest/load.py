@@ -10,7 +10,6 @@ Memory: a run holds at most three chunks of `formats.CHUNK_ROWS` rows, whatever 
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import hashlib
 import io
@@ -44,6 +43,7 @@ from geocrm.ingest import cells, columns, customers, first_load, formats, recipe
 from geocrm.ingest.columns import Plan, Prepared
 from geocrm.ingest.first_load import FirstLoad, Repeated
 from geocrm.ingest.formats import Chunk, Source
+from geocrm.ingest.progress import Progress
 from geocrm.ingest.recipes import Recipe
 from geocrm.ingest.staging import Context, Rejected, create_stage, source_has_rows
 from geocrm.settings import get_settings
@@ -346,78 +346,6 @@ def _first_rows(prepared: Prepared) -> list[dict[str, Any]]:
 # -- running ----------------------------------------------------------------------------------------------------------
 
 
-class Progress:
-    """Writes how far a run is, over a connection of its own, at most twice a second."""
-
-    def __init__(self, database: Database, batch_id: int, listener: Callable[[dict[str, Any]], None] | None) -> None:
-        self._connection = psycopg.connect(database.conninfo("worker"), autocommit=True)
-        self._batch_id = batch_id
-        self._listener = listener
-        self._start = self._last = time.monotonic()
-        self.state: dict[str, Any] = {
-            "phase": "reading",
-            "processed": 0,
-            "total": None,
-            "rate": 0,
-            "remaining_s": None,
-            "rejected": 0,
-        }
-
-    def begin(self) -> None:
-        """The batch is running."""
-        self._connection.execute(
-            "UPDATE import_batches SET status = 'running', started_at = now(), finished_at = NULL, error = NULL, "
-            "processed = 0,"
-            " counts = '{}' WHERE id = %s AND status <> 'done'",
-            (self._batch_id,),
-        )
-
-    def rows(self, processed: int, share: float, rejected: int) -> None:
-        """So many rows are read, which is this share of the file."""
-        elapsed = max(time.monotonic() - self._start, 1e-3)
-        total = processed if share >= 1 else round(processed / max(share, 1e-6))
-        # writing takes about as long again as reading
-        remaining = elapsed * (2 / max(share, 1e-3) - 1)
-        self.state |= {
-            "processed": processed,
-            "total": total,
-            "rate": round(processed / elapsed),
-            "remaining_s": round(remaining, 1),
-            "rejected": rejected,
-        }
-        self._tell()
-
-    def phase(self, name: str) -> None:
-        """What happens now."""
-        self.state |= {"phase": name, "remaining_s": None if name != "reading" else self.state["remaining_s"]}
-        self._tell(always=True)
-
-    def fail(self, error: dict[str, Any]) -> None:
-        """The run failed, for this reason."""
-        # where the database is gone the batch stays running, and whoever queued it runs it again
-        with contextlib.suppress(psycopg.Error):
-            self._connection.execute(
-                "UPDATE import_batches SET status = 'failed', error = %s, finished_at = now() "
-                "WHERE id = %s AND status <> 'done'",
-                (json.dumps(error), self._batch_id),
-            )
-
-    def _tell(self, *, always: bool = False) -> None:
-        if not always and time.monotonic() - self._last < 0.5:
-            return
-        self._last = time.monotonic()
-        self._connection.execute(
-            "UPDATE import_batches SET processed = %s, total = %s, counts = %s WHERE id = %s AND status = 'running'",
-            (self.state["processed"], self.state["total"], json.dumps(self.state), self._batch_id),
-        )
-        if self._listener is not None:
-            self._listener(dict(self.state))
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-
 def run(
     batch_id: int,
     *,
@@ -549,13 +477,13 @@ def _given(settled: Plan, source: Source) -> frozenset[str]:
 def _write(context: Context, source: Source, progress: Progress, first_into: Database | None) -> int:
     """All rows into the tables; `first_into` the database where this may be its first load. Returns the number of rows
     read."""
-    progress.phase("reading")
     aside = first_into is not None and first_load.is_empty(context) and first_load.set_indexes_aside(context)
     if first_into is not None and aside:
         processed = _write_first(context, source, progress, first_into)
         if processed is not None:
             return processed
     loader = _loader(context)
+    progress.reading(before="matching")
     create_stage(context.session, loader.stage_columns)
     connection, processed = driver(context.session), 0
     for prepared in _prepared(context, source):
@@ -576,6 +504,7 @@ def _write_first(context: Context, source: Source, progress: Progress, database:
     if loading is None:
         return None
     processed = 0
+    progress.reading(before="indexes and lookups")
     try:
         with context.session.begin_nested():
             for prepared in _prepared(context, source):

@@ -15,7 +15,7 @@ import pyarrow as pa
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from geocrm.db.copying import copy_table
+from geocrm.db.copying import copy_binary
 from geocrm.db.engine import Database
 from geocrm.db.queries import named
 
@@ -111,8 +111,8 @@ class Generation:
         self._connection.execute("CREATE TEMP TABLE lookup_rows (LIKE site_lookup) ON COMMIT DROP")
 
     def add(self, rows: pa.Table) -> None:
-        """Lookup rows, columns as in `site_lookup`, locations as hexadecimal EWKB."""
-        copy_table(self._connection, "lookup_rows", rows)
+        """Lookup rows, columns as in `site_lookup`, locations as EWKB."""
+        copy_binary(self._connection, "lookup_rows", rows)
 
     def build(self) -> None:
         """Sort the rows, count the cells, make the indexes, and end the transaction."""

@@ -174,6 +174,7 @@ def test_a_killed_worker_s_job_is_done_by_the_next_one(new_database: Callable[[]
     program = (
         "import sys, time\n"
         "from geocrm import jobs\n"
+        "from geocrm.db import engine\n"
         "from geocrm.db.engine import Database\n"
         "from geocrm.settings import Settings\n"
         "from sqlalchemy import make_url\n"
@@ -185,7 +186,7 @@ def test_a_killed_worker_s_job_is_done_by_the_next_one(new_database: Callable[[]
         "jobs.HANDLERS.clear()\n"
         "jobs.HANDLERS['test.slow'] = jobs.Handler('test.slow', work=slow)\n"
         "url = make_url(sys.argv[1])\n"
-        "jobs.open_database = lambda settings: Database(url, url, make_url(sys.argv[2]))\n"
+        "engine.open_database = lambda settings: Database(url, url, make_url(sys.argv[2]))\n"
         "jobs.main()\n"
     )
     with database.writing() as session:

@@ -59,7 +59,13 @@ def test_made_durable_on_a_socket_alone_and_found_again(home: Path, tmp_path: Pa
     assert local.find(tmp_path / "none") is None
     assert local.find(tmp_path) is None
     cluster = local.ensure_running(home)
-    for name, wanted in {**local.DURABLE, "listen_addresses": "", "jit": "off", "lc_collate": "C.UTF-8"}.items():
+    for name, wanted in {
+        **local.DURABLE,
+        "listen_addresses": "",
+        "jit": "off",
+        "lc_collate": "C",
+        "lc_ctype": "C.UTF-8",
+    }.items():
         assert value(cluster, f"SHOW {name}") == wanted
     assert value(cluster, "SHOW server_encoding") == "UTF8"
     assert cluster.socket_dir.stat().st_mode & 0o077 == 0

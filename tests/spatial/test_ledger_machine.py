@@ -461,6 +461,9 @@ class Machine(RuleBasedStateMachine):
             return
         polygons = Version({n: AreaState(a.geometry, None, a.priority) for n, a in version.areas.items()})
         assert (found[0].area_id, found[0].basis) == evaluate(SiteState(0, place, ""), polygons)
+        if found[0].area_id is None:  # nowhere is no assignment, and has no time
+            assert (found[0].valid_from, found[0].valid_to) == (None, None)
+            return
         end = self.day(found[0].valid_to)
         assert self.day(found[0].valid_from) <= day < end
         for other, until, later in self.oracle.periods:  # the period named is the whole time for which it holds
