@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, NamedTuple
 
 import numpy as np
 import pgpq.encoders
@@ -47,28 +47,39 @@ def copy_table(connection: psycopg.Connection[Any], name: str, table: pa.Table) 
             copy.write(data[start : start + (1 << 20)])
 
 
-def copy_binary(connection: psycopg.Connection[Any], name: str, table: pa.Table, *, jsonb: Iterable[str] = ()) -> None:
-    """The same in PostgreSQL's binary format.
+class Encoded(NamedTuple):
+    """Rows for a table in PostgreSQL's binary format."""
+
+    table: str
+    columns: list[str]
+    data: bytes
+
+
+def encode(name: str, rows: pa.Table, *, jsonb: Iterable[str] = ()) -> Encoded:
+    """An Arrow table in PostgreSQL's binary format, which it reads in half the time of CSV.
 
     Types have to be those of the columns: int64 for bigint, int32 for integer, string for text, lists for arrays,
     timestamps of microseconds, binary EWKB for geometry; strings are JSON in the columns `jsonb`. What does not fit is
     refused by the server."""
-    if not len(table):
-        return
-    builders = {field.name: pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field) for field in table.schema}
+    builders = {field.name: pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field) for field in rows.schema}
     for column in jsonb:
         builders[column] = pgpq.encoders.StringEncoderBuilder.new_with_output(
-            table.schema.field(column), pgpq.schema.Jsonb()
+            rows.schema.field(column), pgpq.schema.Jsonb()
         )
-    encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(table.schema, builders)
+    encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(rows.schema, builders)
+    parts = [encoder.write_header(), *(encoder.write_batch(batch) for batch in rows.combine_chunks().to_batches())]
+    return Encoded(name, rows.column_names, b"".join([*parts, encoder.finish()]))
+
+
+def copy_encoded(connection: psycopg.Connection[Any], rows: Encoded) -> None:
+    """Append encoded rows to their table."""
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-        sql.Identifier(name), sql.SQL(", ").join(map(sql.Identifier, table.column_names))
+        sql.Identifier(rows.table), sql.SQL(", ").join(map(sql.Identifier, rows.columns))
     )
+    data = memoryview(rows.data)
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(encoder.write_header())
-        for batch in table.combine_chunks().to_batches():
-            copy.write(encoder.write_batch(batch))
-        copy.write(encoder.finish())
+        for start in range(0, len(data), 1 << 20):
+            copy.write(data[start : start + (1 << 20)])
 
 
 def ewkb_points(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> pa.Array:
@@ -99,9 +110,9 @@ def _without_nan(made: pa.Array, lon: NDArray[np.float64], lat: NDArray[np.float
     return made if not missing.any() else pc.if_else(pa.array(~missing), made, pa.scalar(None, made.type))
 
 
-def draw_ids(session: Session, table: str, count: int) -> NDArray[np.int64]:
+def draw_ids(connection: psycopg.Connection[Any], table: str, count: int) -> NDArray[np.int64]:
     """`count` new ids of a table, ascending, int64 (count,)."""
-    row = driver(session).execute(
+    row = connection.execute(
         "SELECT array_agg(nextval(sequence.name)) FROM generate_series(1, %s),"
         " (SELECT CAST(pg_get_serial_sequence(%s, 'id') AS regclass) AS name OFFSET 0) AS sequence",
         (count, table),

@@ -382,14 +382,22 @@ def user_ids(said: Any, context: Context) -> tuple[Any, Any]:
     return pc.cast(found, pa.int64()), unknown
 
 
+def load_users(context: Context) -> None:
+    """What people may be called, once."""
+    if context.users is not None:
+        return
+    context.users = {}
+    for row in context.session.execute(text("SELECT id, email, name FROM users")).all():
+        context.users[row.email.lower()] = row.id
+        context.users[f"usr_{row.id}"] = row.id
+        # a name that two people have says nothing
+        context.users[f"name:{row.name.lower()}"] = 0 if f"name:{row.name.lower()}" in context.users else row.id
+
+
 def _user(context: Context, value: str) -> str | None:
-    if not context.users:
-        for row in context.session.execute(text("SELECT id, email, name FROM users")).all():
-            context.users[row.email.lower()] = row.id
-            context.users[f"usr_{row.id}"] = row.id
-            # a name that two people have says nothing
-            context.users[f"name:{row.name.lower()}"] = 0 if f"name:{row.name.lower()}" in context.users else row.id
-    found = context.users.get(value.lower()) or context.users.get(f"name:{value.lower()}")
+    load_users(context)
+    known = context.users or {}
+    found = known.get(value.lower()) or known.get(f"name:{value.lower()}")
     return str(found) if found else None
 
 

@@ -12,9 +12,10 @@ territories need all rows to be known first.
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,11 +24,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sqlalchemy import text
 
-from geocrm.db.copying import copy_binary, draw_ids, driver, ewkb_points
+from geocrm.db.copying import Encoded, copy_encoded, draw_ids, driver, encode, ewkb_points
 from geocrm.db.engine import Database
 from geocrm.ingest.coerce import mask_of
 from geocrm.ingest.columns import Prepared
-from geocrm.ingest.customers import ADDRESS, Customers
+from geocrm.ingest.customers import ADDRESS, Customers, load_users
 from geocrm.ingest.staging import Context
 from geocrm.spatial import ledger, lookup
 from geocrm.spatial.ledger_bulk import PolygonLayer
@@ -58,8 +59,8 @@ def make_indexes(context: Context) -> None:
 
 
 class FirstLoad:
-    """One first load. `write` each chunk, then `finish`; the caller goes back to a savepoint where `write` raises
-    `Repeated`. `close` in any case."""
+    """One first load: `shape` each chunk in one thread, `write` it in another, then `finish`; `close` in any case. The
+    caller goes back to a savepoint where `shape` raises `Repeated`."""
 
     def __init__(self, context: Context, database: Database, layers: list[PolygonLayer]) -> None:
         self._context = context
@@ -67,10 +68,9 @@ class FirstLoad:
         self._layers = layers
         self._moment, self._recorded = ledger.clock(context.session, None)
         self._seen = Seen()
+        load_users(context)  # the last time that shaping would need the session
         lookup.lock_generations(context.session)
         self._generation = lookup.Generation(database)
-        self._beside = ThreadPoolExecutor(1, "geocrm-lookups")
-        self._adding: Future[None] | None = None
 
     @classmethod
     def open(cls, context: Context, database: Database) -> FirstLoad | None:
@@ -80,59 +80,65 @@ class FirstLoad:
         layers = ledger.polygon_layers(context.session)
         return None if layers is None else cls(context, database, layers)
 
-    def write(self, prepared: Prepared) -> None:
-        """The good rows of a chunk into all tables."""
+    def shape(self, prepared: Prepared) -> Shaped:
+        """The good rows of a chunk, ready for the tables of customers; those of the lookups are written. Touches the
+        second connection alone."""
         rows = self._customers.rows(prepared)
         count = len(rows)
         if not count:
-            return
+            return Shaped(prepared, [])
         self._seen.add(rows["external_id"].to_numpy())
-        customer = draw_ids(self._context.session, "customers", count)
+        customer = draw_ids(self._generation.connection, "customers", count)
         with_site = np.flatnonzero(mask_of(rows["has_site"]))
         site = np.zeros(count, np.int64)
-        site[with_site] = draw_ids(self._context.session, "sites", len(with_site))
+        site[with_site] = draw_ids(self._generation.connection, "sites", len(with_site))
         placed = mask_of(pc.equal(rows["placement"], "placed"))
         lon = np.where(placed, rows["lon"].to_numpy(), np.nan)
         lat = np.where(placed, rows["lat"].to_numpy(), np.nan)
         areas = [(layer, layer.match(lon, lat)) for layer in self._layers]
         territory = next((area for layer, area in areas if layer.is_primary), np.zeros(count, np.int64))
-        self._write_lookup(rows, np.flatnonzero(placed), customer, site, territory)
-        self._write_customers(rows, customer, territory)
-        self._write_sites(rows.take(pa.array(with_site)), customer[with_site], site[with_site], territory[with_site])
-        self._write_contacts(rows, customer)
-        self._copy(
-            "import_rows",
-            {
-                "batch_id": pa.repeat(self._context.batch_id, count),
-                "line_no": rows["line_no"],
-                "outcome": pa.repeat("new", count),
-                "customer_id": customer,
-                "object_id": _or_null(site),
-                "flags": _words(rows["flags"]),
-            },
-        )
+        self._add_lookup(rows, np.flatnonzero(placed), customer, site, territory)
+        shaped = [
+            *self._of_customers(rows, customer, territory),
+            *self._of_sites(rows.take(pa.array(with_site)), customer[with_site], site[with_site], territory[with_site]),
+            *self._of_contacts(rows, customer),
+            _encoded(
+                "import_rows",
+                {
+                    "batch_id": pa.repeat(self._context.batch_id, count),
+                    "line_no": rows["line_no"],
+                    "outcome": pa.repeat("new", count),
+                    "customer_id": customer,
+                    "object_id": _or_null(site),
+                    "flags": _words(rows["flags"]),
+                },
+            ),
+        ]
         for layer, area in areas:
-            self._write_ledger(layer, customer[with_site], site[with_site], area[with_site])
+            shaped += self._of_ledger(layer, customer[with_site], site[with_site], area[with_site])
+        return Shaped(prepared, shaped)
+
+    def write(self, shaped: Shaped) -> None:
+        """A chunk into the tables of customers."""
+        for rows in shaped.tables:
+            copy_encoded(driver(self._context.session), rows)
 
     def finish(self) -> None:
         """Make the indexes, the lookups at the same time, and flip."""
         self._context.progress("indexes and lookups")
-        if self._adding is not None:
-            self._adding.result()
-        lookups = self._beside.submit(self._generation.build)
-        make_indexes(self._context)
-        lookups.result()
+        with ThreadPoolExecutor(1, "geocrm-lookups") as beside:
+            building = beside.submit(self._generation.build)
+            make_indexes(self._context)
+            self._generation.help_and_finish(self._context.session, building)
         lookup.flip(self._context.session)
 
     def close(self) -> None:
         """Close the second connection."""
-        self._beside.shutdown()
         self._generation.close()
 
-    def _copy(self, table: str, columns: dict[str, Any]) -> None:
-        copy_binary(driver(self._context.session), table, pa.table(columns), jsonb={"attributes"} & columns.keys())
-
-    def _write_customers(self, rows: pa.Table, customer: NDArray[np.int64], territory: NDArray[np.int64]) -> None:
+    def _of_customers(
+        self, rows: pa.Table, customer: NDArray[np.int64], territory: NDArray[np.int64]
+    ) -> Iterator[Encoded]:
         columns: dict[str, Any] = {"id": customer} | {
             name: rows[name] for name in _CUSTOMER if name in rows.column_names
         }
@@ -143,19 +149,21 @@ class FirstLoad:
         columns["territory_ids"] = pa.ListArray.from_arrays(pa.array(ends), pa.array(territory[found]))
         columns["batch_id"] = pa.repeat(self._context.batch_id, len(rows))
         columns["stage"] = pc.fill_null(columns["stage"], "active")
-        self._copy("customers", columns)
+        yield _encoded("customers", columns)
         source = pa.repeat(self._context.source, len(rows))
-        self._copy("customer_sources", {"source": source, "external_id": rows["external_id"], "customer_id": customer})
+        yield _encoded(
+            "customer_sources", {"source": source, "external_id": rows["external_id"], "customer_id": customer}
+        )
 
-    def _write_sites(
+    def _of_sites(
         self,
         rows: pa.Table,
         customer: NDArray[np.int64],
         site: NDArray[np.int64],
         territory: NDArray[np.int64],
-    ) -> None:
+    ) -> Iterator[Encoded]:
         count = len(rows)
-        self._copy(
+        yield _encoded(
             "sites",
             {"customer_id": customer, "id": site}
             | {name: rows[name] for name in _SITE if name in rows.column_names}
@@ -166,7 +174,7 @@ class FirstLoad:
                 "territory_id": _or_null(territory),
             },
         )
-        self._copy(
+        yield _encoded(
             "site_sources",
             {
                 "source": pa.repeat(self._context.source, count),
@@ -176,14 +184,14 @@ class FirstLoad:
             },
         )
 
-    def _write_contacts(self, rows: pa.Table, customer: NDArray[np.int64]) -> None:
+    def _of_contacts(self, rows: pa.Table, customer: NDArray[np.int64]) -> Iterator[Encoded]:
         said = [name for name in _CONTACT if name in rows.column_names]
         telling = [name for name in said if name != "contact_role"]
         if not telling:
             return
         reachable = np.flatnonzero(mask_of(pc.is_valid(pc.coalesce(*(rows[name] for name in telling)))))
         chosen = rows.take(pa.array(reachable))
-        self._copy(
+        yield _encoded(
             "contacts",
             {"customer_id": customer[reachable]}
             | {_CONTACT[name]: chosen[name] for name in said}
@@ -193,11 +201,11 @@ class FirstLoad:
             },
         )
 
-    def _write_ledger(
+    def _of_ledger(
         self, layer: PolygonLayer, customer: NDArray[np.int64], site: NDArray[np.int64], area: NDArray[np.int64]
-    ) -> None:
+    ) -> Iterator[Encoded]:
         context, count = self._context, len(site)
-        self._copy(
+        yield _encoded(
             "assignments",
             {
                 "customer_id": customer,
@@ -216,7 +224,7 @@ class FirstLoad:
         if layer.start > self._moment:
             return
         nowhere = np.flatnonzero(area == 0)
-        self._copy(
+        yield _encoded(
             "contradictions",
             {
                 "customer_id": customer[nowhere],
@@ -227,7 +235,7 @@ class FirstLoad:
             },
         )
 
-    def _write_lookup(
+    def _add_lookup(
         self,
         rows: pa.Table,
         placed: NDArray[np.int64],
@@ -237,10 +245,7 @@ class FirstLoad:
     ) -> None:
         chosen = rows.take(pa.array(placed))
         owner = chosen["owner_id"] if "owner_id" in rows.column_names else pa.nulls(len(chosen), pa.int64())
-        if self._adding is not None:
-            self._adding.result()
-        self._adding = self._beside.submit(
-            self._generation.add,
+        self._generation.add(
             pa.table(
                 {
                     "customer_id": customer[placed],
@@ -256,6 +261,13 @@ class FirstLoad:
                 }
             ),
         )
+
+
+class Shaped(NamedTuple):
+    """A chunk as rows of tables."""
+
+    prepared: Prepared
+    tables: list[Encoded]
 
 
 class Seen:
@@ -277,6 +289,10 @@ class Seen:
         while self._runs and len(self._runs[-1]) <= len(run):
             run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
         self._runs.append(run)
+
+
+def _encoded(table: str, columns: dict[str, Any]) -> Encoded:
+    return encode(table, pa.table(columns), jsonb={"attributes"} & columns.keys())
 
 
 def _moments(moment: datetime, count: int) -> pa.Array:

@@ -486,7 +486,7 @@ def _write(context: Context, source: Source, progress: Progress, first_into: Dat
     progress.reading(before="matching")
     create_stage(context.session, loader.stage_columns)
     connection, processed = driver(context.session), 0
-    for prepared in _prepared(context, source):
+    for prepared in _ahead(columns.prepare(chunk, context.recipe) for chunk in source_has_rows(source)):
         copy_table(connection, "import_stage", loader.stage(prepared))
         processed = _passed(context, prepared, processed, progress)
     loader.apply(source)
@@ -507,9 +507,10 @@ def _write_first(context: Context, source: Source, progress: Progress, database:
     progress.reading(before="indexes and lookups")
     try:
         with context.session.begin_nested():
-            for prepared in _prepared(context, source):
-                loading.write(prepared)
-                processed = _passed(context, prepared, processed, progress)
+            chunks = (columns.prepare(chunk, context.recipe) for chunk in source_has_rows(source))
+            for shaped in _ahead(loading.shape(prepared) for prepared in chunks):
+                loading.write(shaped)
+                processed = _passed(context, shaped.prepared, processed, progress)
             loading.finish()
         return processed
     except Repeated:
@@ -517,10 +518,6 @@ def _write_first(context: Context, source: Source, progress: Progress, database:
         return None
     finally:
         loading.close()
-
-
-def _prepared(context: Context, source: Source) -> Iterator[Prepared]:
-    return _ahead(columns.prepare(chunk, context.recipe) for chunk in source_has_rows(source))
 
 
 def _passed(context: Context, prepared: Prepared, processed: int, progress: Progress) -> int:

@@ -43,7 +43,7 @@ class Context:
     given: frozenset[str]
     rejected: Rejected
     progress: Callable[[str], None] = lambda phase: None
-    users: dict[str, int] = field(default_factory=dict)
+    users: dict[str, int] | None = None  # by e-mail, id and name, once they are loaded
     counts: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -6,7 +6,9 @@ differences of counts to `site_cell_deltas`, so that writers never wait for a ho
 in. Changes of a large part build a new generation beside the old one and flip.
 """
 
+from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import Final
 
@@ -15,7 +17,7 @@ import pyarrow as pa
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from geocrm.db.copying import copy_binary
+from geocrm.db.copying import copy_encoded, encode
 from geocrm.db.engine import Database
 from geocrm.db.queries import named
 
@@ -103,29 +105,48 @@ class Generation:
     comes, the next generation takes its place."""
 
     def __init__(self, database: Database) -> None:
-        self._connection = psycopg.connect(database.conninfo("worker"), autocommit=True)
-        self._transaction = ExitStack()
-        self._transaction.enter_context(self._connection.transaction())
-        self._connection.execute("SET LOCAL work_mem = '128MB'")
-        self._connection.execute("SELECT geocrm_generation_new('site_lookup'), geocrm_generation_new('site_cells')")
-        self._connection.execute("CREATE TEMP TABLE lookup_rows (LIKE site_lookup) ON COMMIT DROP")
+        self.connection = psycopg.connect(database.conninfo("worker"), autocommit=True)
+        self._waiting: deque[tuple[str, str]] = deque()
+        self._rows = ExitStack()
+        self._rows.enter_context(self.connection.transaction())
+        self.connection.execute("SET LOCAL work_mem = '128MB'")
+        self.connection.execute("SELECT geocrm_generation_new('site_lookup'), geocrm_generation_new('site_cells')")
+        self.connection.execute("CREATE TEMP TABLE lookup_rows (LIKE site_lookup) ON COMMIT DROP")
 
     def add(self, rows: pa.Table) -> None:
         """Lookup rows, columns as in `site_lookup`, locations as EWKB."""
-        copy_binary(self._connection, "lookup_rows", rows)
+        copy_encoded(self.connection, encode("lookup_rows", rows))
 
     def build(self) -> None:
-        """Sort the rows, count the cells, make the indexes, and end the transaction."""
+        """Sort the rows, count the cells, and make indexes until none is waiting."""
         for name in ("fill_next_from_rows", *FILL_CELLS):
-            self._connection.execute(named("lookup", name))
-        self._connection.execute(
-            "SELECT geocrm_generation_finish('site_lookup'), geocrm_generation_finish('site_cells')"
-        )
-        self._transaction.close()
+            self.connection.execute(named("lookup", name))
+        self._rows.close()  # ends the transaction: now others can help
+        for table in ("site_lookup", "site_cells"):
+            found = self.connection.execute("SELECT geocrm_generation_indexes(%s)", (table,)).fetchall()
+            self._waiting.extend((table, index) for (index,) in found)
+        while (waiting := self._take(first=True)) is not None:
+            self.connection.execute("SELECT geocrm_generation_index(%s, %s)", waiting)
+
+    def help_and_finish(self, session: Session, building: Future[None]) -> None:
+        """On the connection that will flip: make the indexes that still wait for `build`, and what is left when it is
+        done."""
+        while not building.done() and (waiting := self._take(first=False)) is not None:
+            session.execute(
+                text("SELECT geocrm_generation_index(:table, :index)"), {"table": waiting[0], "index": waiting[1]}
+            )
+        building.result()
+        session.execute(text("SELECT geocrm_generation_finish('site_lookup'), geocrm_generation_finish('site_cells')"))
+
+    def _take(self, *, first: bool) -> tuple[str, str] | None:
+        try:
+            return self._waiting.popleft() if first else self._waiting.pop()
+        except IndexError:
+            return None
 
     def close(self) -> None:
-        """Close the connection; what was not built is gone."""
-        self._connection.close()
+        """Close the connection; rows that were not built are gone."""
+        self.connection.close()
 
 
 def merge_cells(session: Session) -> int:

@@ -264,7 +264,7 @@ def test_a_first_load_that_fails_leaves_nothing(
         if where == "lookups":
             broken.setattr(lookup.Generation, "build", fail)
         else:
-            broken.setattr(first_load.FirstLoad, "_write_lookup", fail)
+            broken.setattr(first_load.FirstLoad, "_add_lookup", fail)
         with pytest.raises(GeocrmError, match="disk is full"):
             desk.run(content, "customers", source="crm")
     assert everything(desk) == before

@@ -145,10 +145,33 @@ BEGIN
 END
 $$;
 
--- Give the new generation the indexes, policies and grants of the old one.
-CREATE OR REPLACE FUNCTION geocrm_generation_finish(p_table text) RETURNS void
+-- The indexes of a table by name, those that take longest to build first.
+CREATE OR REPLACE FUNCTION geocrm_generation_indexes(p_table text) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+  SELECT CAST(i.relname AS text) FROM pg_index x
+  JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am m ON m.oid = i.relam
+  WHERE x.indrelid = to_regclass(format('public.%I', p_table))
+  ORDER BY m.amname = 'gist' DESC, x.indnatts DESC, i.relname
+$$;
+
+-- Give the new generation one index like that of the old one. Several connections may do so at once.
+CREATE OR REPLACE FUNCTION geocrm_generation_index(p_table text, p_index text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '60s'
 SET maintenance_work_mem = '256MB' AS $$
+BEGIN
+  IF p_table NOT IN ('site_lookup', 'site_cells')
+     OR NOT EXISTS (SELECT FROM public.geocrm_generation_indexes(p_table) AS known WHERE known = p_index) THEN
+    RAISE EXCEPTION 'no generations of %, or no index %', p_table, p_index;
+  END IF;
+  EXECUTE replace(replace(pg_get_indexdef(format('public.%I', p_index)::regclass),
+                          format(' INDEX %I ON', p_index), format(' INDEX %I ON', p_index || '_n')),
+                  format(' ON public.%I ', p_table), format(' ON public.%I ', p_table || '_next'));
+END
+$$;
+
+-- Give the new generation the indexes that it still lacks, the key, policies and grants of the old one.
+CREATE OR REPLACE FUNCTION geocrm_generation_finish(p_table text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '60s' AS $$
 DECLARE
   made record;
   next text := p_table || '_next';
@@ -157,13 +180,12 @@ BEGIN
     RAISE EXCEPTION 'no generations of %', p_table;
   END IF;
   FOR made IN
-    SELECT i.relname AS name, pg_get_indexdef(i.oid) AS definition, c.conname AS key
-    FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
-    LEFT JOIN pg_constraint c ON c.conindid = i.oid AND c.contype = 'p'
-    WHERE x.indrelid = format('public.%I', p_table)::regclass
+    SELECT g.name, c.conname AS key FROM public.geocrm_generation_indexes(p_table) AS g(name)
+    LEFT JOIN pg_constraint c ON c.conindid = format('public.%I', g.name)::regclass AND c.contype = 'p'
   LOOP
-    EXECUTE replace(replace(made.definition, format(' INDEX %I ON', made.name), format(' INDEX %I ON', made.name || '_n')),
-                    format(' ON public.%I ', p_table), format(' ON public.%I ', next));
+    IF to_regclass(format('public.%I', made.name || '_n')) IS NULL THEN
+      PERFORM public.geocrm_generation_index(p_table, made.name);
+    END IF;
     IF made.key IS NOT NULL THEN
       EXECUTE format('ALTER TABLE public.%I ADD CONSTRAINT %I PRIMARY KEY USING INDEX %I',
                      next, made.name || '_n', made.name || '_n');
@@ -221,5 +243,5 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION geocrm_generation_lock(), geocrm_generation_new(text), geocrm_generation_finish(text), geocrm_generation_flip(text)
-FROM PUBLIC;
+REVOKE ALL ON FUNCTION geocrm_generation_lock(), geocrm_generation_new(text),
+  geocrm_generation_indexes(text), geocrm_generation_index(text, text), geocrm_generation_finish(text), geocrm_generation_flip(text) FROM PUBLIC;
