@@ -81,12 +81,14 @@ class FirstLoad:
         return None if layers is None else cls(context, database, layers)
 
     def shape(self, prepared: Prepared) -> Shaped:
-        """The good rows of a chunk, ready for the tables of customers; those of the lookups are written. Touches the
-        second connection alone."""
+        """The good rows of a chunk, ready for the tables of customers; those of the lookups are written, the bad ones
+        put by. Touches the second connection alone."""
         rows = self._customers.rows(prepared)
+        self._context.rejected.add_chunk(prepared)
         count = len(rows)
+        shaped = Shaped([], len(prepared.chunk.lines) + len(prepared.chunk.unreadable), prepared.chunk.read)
         if not count:
-            return Shaped(prepared, [])
+            return shaped
         self._seen.add(rows["external_id"].to_numpy())
         customer = draw_ids(self._generation.connection, "customers", count)
         with_site = np.flatnonzero(mask_of(rows["has_site"]))
@@ -98,25 +100,29 @@ class FirstLoad:
         areas = [(layer, layer.match(lon, lat)) for layer in self._layers]
         territory = next((area for layer, area in areas if layer.is_primary), np.zeros(count, np.int64))
         self._add_lookup(rows, np.flatnonzero(placed), customer, site, territory)
-        shaped = [
-            *self._of_customers(rows, customer, territory),
-            *self._of_sites(rows.take(pa.array(with_site)), customer[with_site], site[with_site], territory[with_site]),
-            *self._of_contacts(rows, customer),
-            _encoded(
-                "import_rows",
-                {
-                    "batch_id": pa.repeat(self._context.batch_id, count),
-                    "line_no": rows["line_no"],
-                    "outcome": pa.repeat("new", count),
-                    "customer_id": customer,
-                    "object_id": _or_null(site),
-                    "flags": _words(rows["flags"]),
-                },
-            ),
-        ]
+        shaped.tables.extend(
+            [
+                *self._of_customers(rows, customer, territory),
+                *self._of_sites(
+                    rows.take(pa.array(with_site)), customer[with_site], site[with_site], territory[with_site]
+                ),
+                *self._of_contacts(rows, customer),
+                _encoded(
+                    "import_rows",
+                    {
+                        "batch_id": pa.repeat(self._context.batch_id, count),
+                        "line_no": rows["line_no"],
+                        "outcome": pa.repeat("new", count),
+                        "customer_id": customer,
+                        "object_id": _or_null(site),
+                        "flags": _words(rows["flags"]),
+                    },
+                ),
+            ]
+        )
         for layer, area in areas:
-            shaped += self._of_ledger(layer, customer[with_site], site[with_site], area[with_site])
-        return Shaped(prepared, shaped)
+            shaped.tables.extend(self._of_ledger(layer, customer[with_site], site[with_site], area[with_site]))
+        return shaped
 
     def write(self, shaped: Shaped) -> None:
         """A chunk into the tables of customers."""
@@ -266,8 +272,9 @@ class FirstLoad:
 class Shaped(NamedTuple):
     """A chunk as rows of tables."""
 
-    prepared: Prepared
     tables: list[Encoded]
+    lines: int  # of the file, good and bad
+    read: float  # share of the file that is read by now
 
 
 class Seen:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from geocrm.errors import InvalidFile
 
-CHUNK_ROWS = 25_000
+CHUNK_ROWS = 20_000
 MAX_COLUMNS = 1_000
 MAX_FILE_BYTES = 20 * 1024**3
 

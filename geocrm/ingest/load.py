@@ -488,7 +488,10 @@ def _write(context: Context, source: Source, progress: Progress, first_into: Dat
     connection, processed = driver(context.session), 0
     for prepared in _ahead(columns.prepare(chunk, context.recipe) for chunk in source_has_rows(source)):
         copy_table(connection, "import_stage", loader.stage(prepared))
-        processed = _passed(context, prepared, processed, progress)
+        context.rejected.add_chunk(prepared)
+        processed += len(prepared.chunk.lines) + len(prepared.chunk.unreadable)
+        progress.rows(processed, prepared.chunk.read, context.rejected.count)
+        pa.default_memory_pool().release_unused()
     loader.apply(source)
     if aside:
         first_load.make_indexes(context)
@@ -510,7 +513,9 @@ def _write_first(context: Context, source: Source, progress: Progress, database:
             chunks = (columns.prepare(chunk, context.recipe) for chunk in source_has_rows(source))
             for shaped in _ahead(loading.shape(prepared) for prepared in chunks):
                 loading.write(shaped)
-                processed = _passed(context, shaped.prepared, processed, progress)
+                processed += shaped.lines
+                progress.rows(processed, shaped.read, context.rejected.count)
+                pa.default_memory_pool().release_unused()
             loading.finish()
         return processed
     except Repeated:
@@ -518,15 +523,6 @@ def _write_first(context: Context, source: Source, progress: Progress, database:
         return None
     finally:
         loading.close()
-
-
-def _passed(context: Context, prepared: Prepared, processed: int, progress: Progress) -> int:
-    """After a chunk: its bad rows are put by, and how many rows have passed by now is told and returned."""
-    context.rejected.add_chunk(prepared)
-    processed += len(prepared.chunk.lines) + len(prepared.chunk.unreadable)
-    progress.rows(processed, prepared.chunk.read, context.rejected.count)
-    pa.default_memory_pool().release_unused()
-    return processed
 
 
 def _ahead(items: Iterator[T]) -> Iterator[T]:
@@ -546,6 +542,7 @@ def _ahead(items: Iterator[T]) -> Iterator[T]:
         try:
             for item in items:
                 put(("item", item))
+                del item  # not to be held while the next one is prepared
                 if stop.is_set():
                     return
             put(("end", None))
@@ -562,6 +559,7 @@ def _ahead(items: Iterator[T]) -> Iterator[T]:
             if what == "error":
                 raise value
             yield value
+            del value
     finally:
         stop.set()
         thread.join()
