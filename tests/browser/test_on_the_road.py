@@ -284,7 +284,7 @@ def test_a_session_that_ended_says_so_and_goes_on_where_it_was(open_screen: Open
     screen.sign_in(query="?colour=owner")
     page.context.clear_cookies()
     screen.menu("Near me")
-    expect(page.get_by_role("status")).to_contain_text("Your session has ended")
+    expect(page.get_by_text("Your session has ended")).to_be_visible()
     screen.axe("session ended")
     page.get_by_label("E-mail address").fill("admin@demo.example")
     page.get_by_label("Password").fill("demo-geocrm")
