@@ -304,5 +304,6 @@ def test_import_survives_a_kill_of_each_part(company: Company) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_import_survives_fifty_kills(company: Company) -> None:
     check_kills(company, seed=random.randrange(1_000_000), moments=25)  # of each way
