@@ -96,11 +96,15 @@ def seen(session: Session, actor: Actor, batch_id: int) -> None:
     """Raise NotFound unless the actor may see the import: own ones, the team's for a manager, all for an
     administrator."""
     with access.as_user(session, actor):
-        found = session.scalar(
-            text("SELECT true FROM visible.import_batches WHERE id = CAST(:id AS bigint)"), {"id": batch_id}
-        )
+        found = in_sight(session, batch_id)
     if not found:
         raise NotFound()
+
+
+def in_sight(session: Session, batch_id: int) -> bool:
+    """Whether the session's user may see the import."""
+    query = text("SELECT EXISTS (SELECT FROM visible.import_batches WHERE id = CAST(:id AS bigint))")
+    return bool(session.scalar(query, {"id": batch_id}))
 
 
 def importable(session: Session, actor: Actor, batch_id: int) -> ImportBatch:
@@ -360,17 +364,10 @@ async def follow_import(
     """Server-sent events `progress` while it runs and `end` when it is over. Where no stream gets through, or too many
     are open (429), ask GET /v1/imports/{import_id} instead."""
 
-    def look(session: Session) -> bool:
-        return bool(
-            session.scalar(
-                text("SELECT true FROM visible.import_batches WHERE id = CAST(:id AS bigint)"), {"id": import_id}
-            )
-        )
-
     async def read(batch_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
         return await in_transaction(request, lambda session: load.summaries(session, batch_ids))
 
-    if not await as_actor(request, actor, look):
+    if not await as_actor(request, actor, lambda session: in_sight(session, import_id)):
         raise NotFound()
     first = (await read([import_id])).get(import_id)
     streams: Streams = request.app.state.streams

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from typing import Any, Final, LiteralString, NamedTuple
+from typing import Any, Final, Literal, LiteralString, NamedTuple
 
 import numpy as np
 import pgpq.encoders
@@ -18,8 +18,8 @@ from psycopg import sql
 from pyarrow import csv
 from sqlalchemy.orm import Session
 
-BINARY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
-BINARY_TRAILER: Final = struct.pack(">h", -1)
+_BINARY_HEADER: Final = len(b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0))
+_BINARY_TRAILER: Final = len(struct.pack(">h", -1))
 _HEX = np.frombuffer(b"".join(b"%02X" % i for i in range(256)), dtype=np.uint8).view("<u2")
 _HEAD = np.frombuffer(bytes.fromhex("0101000020E6100000"), dtype=np.uint8)  # little-endian EWKB point, SRID 4326
 
@@ -38,13 +38,7 @@ def copy_table(connection: psycopg.Connection[Any], name: str, table: pa.Table) 
         return
     sink = pa.BufferOutputStream()
     csv.write_csv(table, sink, csv.WriteOptions(include_header=False, quoting_style="needed"))
-    data = memoryview(sink.getvalue())
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
-        sql.Identifier(name), sql.SQL(", ").join(map(sql.Identifier, table.column_names))
-    )
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        for start in range(0, len(data), 1 << 20):
-            copy.write(data[start : start + (1 << 20)])
+    _send(connection, name, table.column_names, "csv", memoryview(sink.getvalue()))
 
 
 class Encoded(NamedTuple):
@@ -73,10 +67,19 @@ def encode(name: str, rows: pa.Table, *, jsonb: Iterable[str] = ()) -> Encoded:
 
 def copy_encoded(connection: psycopg.Connection[Any], rows: Encoded) -> None:
     """Append encoded rows to their table."""
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-        sql.Identifier(rows.table), sql.SQL(", ").join(map(sql.Identifier, rows.columns))
+    _send(connection, rows.table, rows.columns, "binary", memoryview(rows.data))
+
+
+def _send(
+    connection: psycopg.Connection[Any],
+    table: str,
+    columns: list[str],
+    form: Literal["csv", "binary"],
+    data: memoryview,
+) -> None:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns)), sql.SQL(form)
     )
-    data = memoryview(rows.data)
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for start in range(0, len(data), 1 << 20):
             copy.write(data[start : start + (1 << 20)])
@@ -128,4 +131,4 @@ def read_binary(
     each): no value may be NULL."""
     with connection.cursor() as cursor, cursor.copy(query, values) as copy:
         data = b"".join(bytes(part) for part in copy)
-    return np.frombuffer(data[len(BINARY_HEADER) : -len(BINARY_TRAILER)], dtype=row)
+    return np.frombuffer(data[_BINARY_HEADER:-_BINARY_TRAILER], dtype=row)

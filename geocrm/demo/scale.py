@@ -18,7 +18,6 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
-from psycopg import sql
 from sqlalchemy import make_url, text
 
 from geocrm.db.copying import points
@@ -34,7 +33,6 @@ SAMPLE = 400_000
 LAND = (-125.0, 24.0, -66.5, 50.0)  # the rectangle that the territories fill, west south east north
 TEAM_SIZE = 25
 BEGIN = "2024-01-01T00:00:00Z"
-TABLES = ("customers", "sites", "customer_sources", "assignments")
 
 
 @dataclass(frozen=True)
@@ -115,15 +113,13 @@ def load_scale(
     customers: int = 1_000_000,
     seed: int = 1,
     reps: int = 500,
-    search: bool = True,
-    assignments: bool = True,
     progress: Callable[[str, int], None] | None = None,
 ) -> list[int]:
     """Load customers with one site each, territories, ledger and lookups into an empty, migrated database.
 
-    Rows go by COPY into tables without their secondary indexes, which are built afterwards. `database` may be an
-    administrator's URL. `search=False` leaves the trigram index of names out, `assignments=False` the ledger. Returns
-    the ids of the reps; rep i owns area i of the layer `sales`. Raises Conflict where there are customers already.
+    Rows go by COPY into tables without their indexes, which are built afterwards. `database` may be an administrator's
+    URL. Returns the ids of the reps; rep i owns area i of the layer `sales`. Raises Conflict where there are customers
+    already, or somebody is at work on them.
     """
     if isinstance(database, str):
         database = _database(database)
@@ -133,23 +129,17 @@ def load_scale(
         connection.execute(
             "SET TimeZone = 'UTC'; SET maintenance_work_mem = '512MB'; SET synchronous_commit = off; SET jit = off"
         )
-        found = connection.execute("SELECT EXISTS (SELECT FROM customers)").fetchone()
-        if found is not None and found[0]:
-            raise Conflict("Loading at scale needs a database without customers.")
+        if connection.execute("SELECT geocrm_first_load_begin()").fetchone() != (True,):
+            raise Conflict("Loading at scale needs a database without customers, and nobody else at work on them.")
         users, areas, layer = _sales_force(connection, land)
-        again = _drop_indexes(connection, search)
         for start in range(0, customers, CHUNK):
             n = min(CHUNK, customers - start)
-            _chunk(connection, land, seed, start, n, users, areas, layer, assignments)
+            _chunk(connection, land, seed, start, n, users, areas, layer)
             say("customers", start + n)
-        for statement in again:
-            connection.execute(statement)
+        connection.execute("SELECT geocrm_first_load_end()")
         for table in ("customers", "sites"):
             connection.execute("SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)", (table, customers))
         say("indexes", customers)
-    with psycopg.connect(database.conninfo("admin"), autocommit=True) as connection:
-        for table in TABLES:
-            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
     with database.writing() as session:
         session.execute(text("SET LOCAL maintenance_work_mem = '512MB'"))
         session.execute(text("SET LOCAL work_mem = '256MB'"))
@@ -228,33 +218,6 @@ def _one(connection: psycopg.Connection[Any], statement: str, values: tuple[obje
     return int(row[0])
 
 
-def _drop_indexes(connection: psycopg.Connection[Any], search: bool) -> list[str]:
-    """Drop secondary indexes and foreign keys of the large tables; the statements that make them again."""
-    again: list[str] = []
-    keys = connection.execute(
-        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "
-        "WHERE contype IN ('f', 'p') AND conrelid::regclass::text = ANY (%s) ORDER BY contype DESC",
-        (list(TABLES),),
-    ).fetchall()
-    for table, name, definition in sorted(keys, key=lambda row: row[2].startswith("PRIMARY")):
-        if definition.startswith("FOREIGN"):
-            connection.execute(
-                sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(sql.Identifier(table), sql.Identifier(name))
-            )
-            again.append(f'ALTER TABLE "{table}" ADD CONSTRAINT "{name}" {definition}')
-    indexes = connection.execute(
-        "SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) FROM pg_index i "
-        "WHERE i.indrelid::regclass::text = ANY (%s) AND NOT i.indisprimary",
-        (list(TABLES),),
-    ).fetchall()
-    built = []
-    for name, definition in indexes:
-        connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
-        if search or "gin_trgm_ops" not in definition:
-            built.append(definition)
-    return built + again
-
-
 def _chunk(
     connection: psycopg.Connection[Any],
     land: Land,
@@ -264,7 +227,6 @@ def _chunk(
     users: list[int],
     areas: list[int],
     layer: int,
-    assignments: bool,
 ) -> None:
     rng = random(seed, 41, start // CHUNK)
     ids = np.arange(start + 1, start + n + 1, dtype=np.int64)
@@ -325,19 +287,18 @@ def _chunk(
     )
     external = pc.binary_join_element_wise("X", pa.array(ids).cast(pa.string()), "")
     copy(connection, "customer_sources", {"source": pa.repeat("scale", n), "external_id": external, "customer_id": ids})
-    if assignments:
-        copy(
-            connection,
-            "assignments",
-            {
-                "customer_id": ids,
-                "site_id": ids,
-                "layer_id": pa.repeat(layer, n),
-                "valid_from": pa.repeat(BEGIN, n),
-                "recorded_at": pa.repeat(BEGIN, n),
-                "area_id": area,
-                "basis": pa.repeat("polygon", n),
-                "layer_version": pa.repeat(1, n),
-                "reason": pa.repeat("Initial plan", n),
-            },
-        )
+    copy(
+        connection,
+        "assignments",
+        {
+            "customer_id": ids,
+            "site_id": ids,
+            "layer_id": pa.repeat(layer, n),
+            "valid_from": pa.repeat(BEGIN, n),
+            "recorded_at": pa.repeat(BEGIN, n),
+            "area_id": area,
+            "basis": pa.repeat("polygon", n),
+            "layer_version": pa.repeat(1, n),
+            "reason": pa.repeat("Initial plan", n),
+        },
+    )

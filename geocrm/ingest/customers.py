@@ -15,7 +15,7 @@ from geocrm.ingest import coerce
 from geocrm.ingest.coerce import mask_of
 from geocrm.ingest.columns import Prepared
 from geocrm.ingest.formats import Source
-from geocrm.ingest.staging import Context, delete_lines, flags_text
+from geocrm.ingest.staging import Context, flags_text
 from geocrm.spatial import gazetteers
 
 SQL = "import_customers"
@@ -220,8 +220,7 @@ class Customers:
     def _reject(self, source: Source, reasons: dict[int, dict[str, str]]) -> None:
         if not reasons:
             return
-        self.context.rejected.add_lines(source, reasons)
-        delete_lines(self.context.session, reasons)
+        self.context.turn_away(source, reasons)
         self.context.session.execute(text("DROP TABLE import_keys"))
         self.context.run(SQL, "keys")
 

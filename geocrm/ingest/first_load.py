@@ -135,7 +135,7 @@ class FirstLoad:
         with ThreadPoolExecutor(1, "geocrm-lookups") as beside:
             building = beside.submit(self._generation.build)
             make_indexes(self._context)
-            self._generation.help_and_finish(self._context.session, building)
+            self._generation.help_build(self._context.session, building)
         lookup.flip(self._context.session)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from geocrm.ingest.columns import Prepared
 from geocrm.ingest.customers import PLACE_FLAGS, user_ids
 from geocrm.ingest.formats import Source
-from geocrm.ingest.staging import Context, delete_lines, flags_text
+from geocrm.ingest.staging import Context, flags_text
 
 SQL = "import_others"
 _FIELDS = ("channel", "direction", "department", "subject", "body", "outcome", "score", "follow_up_at")
@@ -111,8 +111,7 @@ class Interactions:
                 else:
                     reasons.setdefault(line, {own_label: "you cannot import an interaction of this id"})
         if reasons:
-            context.rejected.add_lines(source, reasons)
-            delete_lines(context.session, reasons)
+            context.turn_away(source, reasons)
             context.session.execute(
                 text(
                     "DELETE FROM import_keys k WHERE NOT EXISTS (SELECT FROM import_stage s WHERE s.external_id "

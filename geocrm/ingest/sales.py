@@ -11,7 +11,7 @@ from sqlalchemy import text
 from geocrm.db.copying import copy_table, driver
 from geocrm.ingest.columns import Prepared
 from geocrm.ingest.formats import Source
-from geocrm.ingest.staging import Context, delete_lines, flags_text
+from geocrm.ingest.staging import Context, flags_text
 
 SQL = "import_sales"
 
@@ -138,8 +138,7 @@ class Sales:
 
     def _reject(self, source: Source, reasons: dict[int, dict[str, str]]) -> None:
         context = self.context
-        context.rejected.add_lines(source, reasons)
-        delete_lines(context.session, reasons)
+        context.turn_away(source, reasons)
         context.session.execute(
             text(
                 "DELETE FROM import_orders o WHERE NOT EXISTS (SELECT FROM import_stage s WHERE s.external_id = "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +54,12 @@ class Context:
     def not_known(self, customer: str) -> str:
         """Why a line of this customer is turned away. One the actor does not see reads as one that nobody knows."""
         return f"customer {customer!r} of source {self.source!r} is not known; import it first"
+
+    def turn_away(self, source: Source, reasons: Mapping[int, Mapping[str, str]]) -> None:
+        """Take staged lines out again, line → column → reason, to be given back with what stood in them."""
+        self.rejected.add_lines(source, reasons)
+        delete = text("DELETE FROM import_stage WHERE line_no = ANY (CAST(:lines AS bigint[]))")
+        self.session.execute(delete, {"lines": list(reasons)})
 
     def run(self, file: str, name: str, slots: Mapping[str, str] | None = None, **values: Any) -> Any:
         """Run a named query, its slots filled with our own SQL fragments, its values bound."""
@@ -155,13 +161,6 @@ def create_stage(session: Session, columns: Sequence[tuple[str, str]]) -> None:
         text(
             "CREATE TEMP TABLE import_before (line_no bigint, part text, object_id bigint, before jsonb) ON COMMIT DROP"
         )
-    )
-
-
-def delete_lines(session: Session, lines: Iterable[int]) -> None:
-    """Take lines out of the staging table."""
-    session.execute(
-        text("DELETE FROM import_stage WHERE line_no = ANY (CAST(:lines AS bigint[]))"), {"lines": list(lines)}
     )
 
 

@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import numpy as np
 import psycopg
+import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from geocrm.access import Actor
-from geocrm.db.copying import BINARY_HEADER, BINARY_TRAILER, driver, read_binary
+from geocrm.db.copying import copy_encoded, driver, encode, read_binary
 from geocrm.db.queries import named
 from geocrm.spatial.matching import Polygons
 
@@ -28,10 +29,6 @@ MAX_VERTICES: Final = 3_000_000
 _POINT: Final = np.dtype(
     [("fields", ">i2"), ("l1", ">i4"), ("customer", ">i8"), ("l2", ">i4"), ("site", ">i8"), ("l3", ">i4"), ("x", ">f8"),
      ("l4", ">i4"), ("y", ">f8"), ("l5", ">i4"), ("territory", ">i8")]
-)  # fmt: skip
-_MATCH: Final = np.dtype(
-    [("fields", ">i2"), ("l1", ">i4"), ("customer", ">i8"), ("l2", ">i4"), ("site", ">i8"), ("l3", ">i4"),
-     ("area", ">i8"), ("l4", ">i4"), ("differs", "u1")]
 )  # fmt: skip
 
 
@@ -86,18 +83,17 @@ def assign_new(
     session.execute(text("TRUNCATE ledger_matches"))
     connection = driver(session)
     after = 0
-    with connection.cursor() as cursor:
-        while (chunk := _points(connection, after)) is not None:
-            after = int(chunk["customer"].max())
-            chunk = chunk[chunk["site"] != 0]
-            area = layer.match(chunk["x"].astype(np.float64), chunk["y"].astype(np.float64))
-            matches = np.zeros(len(chunk), dtype=_MATCH)
-            for name, value in (("fields", 4), ("l1", 8), ("l2", 8), ("l3", 8), ("l4", 1)):
-                matches[name] = value
-            matches["customer"], matches["site"], matches["area"] = chunk["customer"], chunk["site"], area
-            matches["differs"] = area != chunk["territory"]
-            with cursor.copy("COPY ledger_matches FROM STDIN (FORMAT binary)") as copy:
-                copy.write(BINARY_HEADER + matches.tobytes() + BINARY_TRAILER)
+    while (chunk := _points(connection, after)) is not None:
+        after = int(chunk["customer"].max())
+        chunk = chunk[chunk["site"] != 0]
+        area = layer.match(chunk["x"].astype(np.float64), chunk["y"].astype(np.float64))
+        matches = {
+            "customer_id": chunk["customer"].astype(np.int64),
+            "site_id": chunk["site"].astype(np.int64),
+            "area_id": area,
+            "differs": area != chunk["territory"],
+        }
+        copy_encoded(connection, encode("ledger_matches", pa.table(matches)))
     values = {
         "layer": layer.id, "start": layer.start, "now": now, "recorded": recorded, "actor": actor.user_id,
         "reason": reason,

@@ -77,7 +77,6 @@ def rebuild(session: Session) -> int:
     made = session.execute(text(named("lookup", "fill_next").replace("{segment}", segment)))
     for name in FILL_CELLS:
         session.execute(text(named("lookup", name)))
-    session.execute(text("SELECT geocrm_generation_finish('site_lookup'), geocrm_generation_finish('site_cells')"))
     flip(session)
     return int(made.rowcount)  # type: ignore[attr-defined]
 
@@ -88,8 +87,9 @@ def lock_generations(session: Session) -> None:
 
 
 def flip(session: Session) -> None:
-    """Let the finished generations take the place of the present ones; the last step of a transaction, as readers wait
-    from here on."""
+    """Give the new generations what they still lack and let them take the place of the present ones: the last step of a
+    transaction, as readers wait from here on."""
+    session.execute(text("SELECT geocrm_generation_finish('site_lookup'), geocrm_generation_finish('site_cells')"))
     session.execute(text("SELECT geocrm_generation_flip('site_cells'), geocrm_generation_flip('site_lookup')"))
     session.execute(text("DELETE FROM site_cell_deltas"))
     session.execute(text("INSERT INTO lookup_changes DEFAULT VALUES"))
@@ -128,15 +128,13 @@ class Generation:
         while (waiting := self._take(first=True)) is not None:
             self.connection.execute("SELECT geocrm_generation_index(%s, %s)", waiting)
 
-    def help_and_finish(self, session: Session, building: Future[None]) -> None:
-        """On the connection that will flip: make the indexes that still wait for `build`, and what is left when it is
-        done."""
+    def help_build(self, session: Session, building: Future[None]) -> None:
+        """On the connection that will flip: make the indexes that still wait for `build`, until it is done."""
         while not building.done() and (waiting := self._take(first=False)) is not None:
             session.execute(
                 text("SELECT geocrm_generation_index(:table, :index)"), {"table": waiting[0], "index": waiting[1]}
             )
         building.result()
-        session.execute(text("SELECT geocrm_generation_finish('site_lookup'), geocrm_generation_finish('site_cells')"))
 
     def _take(self, *, first: bool) -> tuple[str, str] | None:
         try:

@@ -132,16 +132,26 @@ BEGIN
 END
 $$;
 
--- A new generation beside a table: empty, without indexes. Whoever will flip it holds the lock.
-CREATE OR REPLACE FUNCTION geocrm_generation_new(p_table text) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '60s' AS $$
+-- The name of a table's new generation, until it is flipped.
+CREATE OR REPLACE FUNCTION geocrm_generation_next(p_table text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
   IF p_table NOT IN ('site_lookup', 'site_cells') THEN
     RAISE EXCEPTION 'no generations of %', p_table;
   END IF;
-  EXECUTE format('DROP TABLE IF EXISTS public.%I', p_table || '_next');
-  EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING DEFAULTS INCLUDING IDENTITY)', p_table || '_next', p_table);
-  EXECUTE format('GRANT SELECT, INSERT ON public.%I TO geocrm_worker', p_table || '_next');
+  RETURN p_table || '_next';
+END
+$$;
+
+-- A new generation beside a table: empty, without indexes. Whoever will flip it holds the lock.
+CREATE OR REPLACE FUNCTION geocrm_generation_new(p_table text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '60s' AS $$
+DECLARE
+  next text := public.geocrm_generation_next(p_table);
+BEGIN
+  EXECUTE format('DROP TABLE IF EXISTS public.%I', next);
+  EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING DEFAULTS INCLUDING IDENTITY)', next, p_table);
+  EXECUTE format('GRANT SELECT, INSERT ON public.%I TO geocrm_worker', next);
 END
 $$;
 
@@ -158,14 +168,15 @@ $$;
 CREATE OR REPLACE FUNCTION geocrm_generation_index(p_table text, p_index text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '60s'
 SET maintenance_work_mem = '256MB' AS $$
+DECLARE
+  next text := public.geocrm_generation_next(p_table);
 BEGIN
-  IF p_table NOT IN ('site_lookup', 'site_cells')
-     OR NOT EXISTS (SELECT FROM public.geocrm_generation_indexes(p_table) AS known WHERE known = p_index) THEN
-    RAISE EXCEPTION 'no generations of %, or no index %', p_table, p_index;
+  IF NOT EXISTS (SELECT FROM public.geocrm_generation_indexes(p_table) AS known WHERE known = p_index) THEN
+    RAISE EXCEPTION '% has no index %', p_table, p_index;
   END IF;
   EXECUTE replace(replace(pg_get_indexdef(format('public.%I', p_index)::regclass),
                           format(' INDEX %I ON', p_index), format(' INDEX %I ON', p_index || '_n')),
-                  format(' ON public.%I ', p_table), format(' ON public.%I ', p_table || '_next'));
+                  format(' ON public.%I ', p_table), format(' ON public.%I ', next));
 END
 $$;
 
@@ -174,11 +185,8 @@ CREATE OR REPLACE FUNCTION geocrm_generation_finish(p_table text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '60s' AS $$
 DECLARE
   made record;
-  next text := p_table || '_next';
+  next text := public.geocrm_generation_next(p_table);
 BEGIN
-  IF p_table NOT IN ('site_lookup', 'site_cells') THEN
-    RAISE EXCEPTION 'no generations of %', p_table;
-  END IF;
   FOR made IN
     SELECT g.name, c.conname AS key FROM public.geocrm_generation_indexes(p_table) AS g(name)
     LEFT JOIN pg_constraint c ON c.conindid = format('public.%I', g.name)::regclass AND c.contype = 'p'
@@ -214,11 +222,8 @@ CREATE OR REPLACE FUNCTION geocrm_generation_flip(p_table text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '60s' AS $$
 DECLARE
   made record;
-  next text := p_table || '_next';
+  next text := public.geocrm_generation_next(p_table);
 BEGIN
-  IF p_table NOT IN ('site_lookup', 'site_cells') THEN
-    RAISE EXCEPTION 'no generations of %', p_table;
-  END IF;
   IF NOT EXISTS (SELECT FROM pg_index WHERE indrelid = format('public.%I', next)::regclass AND indisprimary) THEN
     RAISE EXCEPTION 'the new generation of % is not finished', p_table;
   END IF;
@@ -243,5 +248,5 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION geocrm_generation_lock(), geocrm_generation_new(text),
-  geocrm_generation_indexes(text), geocrm_generation_index(text, text), geocrm_generation_finish(text), geocrm_generation_flip(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION geocrm_generation_lock(), geocrm_generation_new(text), geocrm_generation_indexes(text),
+  geocrm_generation_index(text, text), geocrm_generation_finish(text), geocrm_generation_flip(text) FROM PUBLIC;
