@@ -504,5 +504,6 @@ def test_the_ledger_is_the_oracles_on_random_sequences(database: Database) -> No
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(7200)
 def test_the_ledger_is_the_oracles_on_many_long_sequences(database: Database) -> None:
     _run(database, examples=400, steps=40)
