@@ -15,7 +15,8 @@ CREATE OR REPLACE FUNCTION geocrm_actor(
   p_user_id bigint,
   OUT user_id bigint, OUT name text, OUT role text, OUT team_ids bigint[],
   OUT owners bigint[], OUT territories bigint[], OUT sees_all boolean)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$  -- asked by every request: no planning, no scan
 DECLARE
   rows_seen text;
   own_team bigint;
@@ -38,9 +39,11 @@ BEGIN
     owners := ARRAY[p_user_id];
   END IF;
   SELECT coalesce(array_agg(a.id ORDER BY a.id), '{}') INTO territories
-  FROM areas a JOIN layers l ON l.id = a.layer_id AND l.is_primary
-  WHERE a.owner_id = ANY (owners)
-     OR (a.team_id = ANY (team_ids) AND (a.owner_id IS NULL OR rows_seen = 'team'));
+  FROM (SELECT o.id, o.layer_id FROM areas o WHERE o.owner_id = ANY (owners)
+        UNION
+        SELECT t.id, t.layer_id FROM areas t
+        WHERE t.team_id = ANY (team_ids) AND (t.owner_id IS NULL OR rows_seen = 'team')) AS a
+  JOIN layers l ON l.id = a.layer_id AND l.is_primary;
 END
 $$;
 
