@@ -67,6 +67,12 @@ class InvalidFile(Invalid):
     slug = "invalid-file"
 
 
+class TooLittleData(Invalid):
+    """There is too little data for this method."""
+
+    slug = "too-little-data"
+
+
 class TooLarge(GeocrmError):
     """The input is larger than allowed."""
 

@@ -1,0 +1,1 @@
+"""Who the customers are: features, scores, value, churn, groups by location and behaviour."""
