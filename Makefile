@@ -32,7 +32,7 @@ bench: ## each workload beside its peers, at full size; results in benchmarks/re
 
 soak: ## the long tests: kill series, large loads
 	@scripts/setup --tests
-	@$(PYTHON) -m pytest -m soak $(TESTS)
+	@$(PYTHON) -m pytest -m soak -rP $(TESTS)
 
 docs: ## write the generated pages of docs/reference anew
 	@scripts/setup
