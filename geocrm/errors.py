@@ -73,6 +73,12 @@ class TooLittleData(Invalid):
     slug = "too-little-data"
 
 
+class NotConverged(Invalid):
+    """The method finds no answer in these data."""
+
+    slug = "not-converged"
+
+
 class TooLarge(GeocrmError):
     """The input is larger than allowed."""
 
