@@ -37,6 +37,10 @@ PURE = [
     "segmentation/clv",
     "segmentation/churn.py",
     "segmentation/clusters.py",
+    "segmentation/kmeans.py",
+    "segmentation/regions.py",
+    "segmentation/scaling.py",
+    "segmentation/stability.py",
     "campaigns/experiments.py",
 ]
 DATABASE_AND_NETWORK = {
