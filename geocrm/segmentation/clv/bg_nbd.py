@@ -16,7 +16,7 @@ from scipy.special import betainc, betaln, expit, gammaln
 from geocrm.errors import Invalid
 from geocrm.segmentation.clv.counts import Counts, check_histories
 from geocrm.segmentation.clv.likelihood import Estimate, Floats, maximise
-from geocrm.segmentation.clv.purchases import check_repeats, hypergeometric, over_time, rising
+from geocrm.segmentation.clv.purchases import check_horizon, check_repeats, hypergeometric, over_time, rising
 
 NAMES = ("r", "alpha", "a", "b")
 METHOD = "BG/NBD"
@@ -89,12 +89,15 @@ class BgNbd:
     ) -> Floats:
         """Expected purchases in the `horizon_weeks` after the cutoff, given the history: equation (10)."""
         x, recency, t = check_histories(*np.atleast_1d(frequency, recency_weeks, t_weeks))
-        return self.probability_alive(x, recency, t) * self._expected(_horizon(horizon_weeks), x, t)
+        return self.probability_alive(x, recency, t) * self._expected(check_horizon(horizon_weeks), x, t)
 
     def _expected(self, horizon: Floats, x: NDArray[np.int64], t: Floats) -> Floats:
-        """Expected purchases of those still there. The formula has removable poles at a = 1 and, for x = 0, a + b = 1."""
+        """Expected purchases of those still there. The formula has removable poles at a = 1 and, without repeat
+        purchases, at a + b = 1."""
         if min(abs(self.a - 1), abs(self.a + self.b - 1)) < NEAR_ONE:
-            sides = [BgNbd(self.r, self.alpha, 1 + side, self.b)._expected(horizon, x, t) for side in (1e-5, -1e-5)]
+            sides = [
+                BgNbd(self.r, self.alpha, self.a + side, self.b)._expected(horizon, x, t) for side in (1e-5, -1e-5)
+            ]
             return (sides[0] + sides[1]) / 2
         ratio = horizon / (self.alpha + t)
         third = self.a + self.b + x - 1
@@ -117,12 +120,12 @@ class BgNbd:
 
     def expected_since_first(self, t_weeks: ArrayLike) -> Floats:
         """Expected repeat purchases of a new customer in the `t_weeks` after the first purchase: equation (9)."""
-        horizon = np.atleast_1d(_horizon(t_weeks))
+        horizon = np.atleast_1d(check_horizon(t_weeks))
         return self._expected(horizon, np.zeros(len(horizon), dtype=np.int64), np.zeros(len(horizon)))
 
     def probability_of(self, purchases: ArrayLike, t_weeks: ArrayLike) -> Floats:
         """Probability that a new customer makes so many repeat purchases in `t_weeks`: equation (8)."""
-        n, t = np.broadcast_arrays(np.atleast_1d(np.asarray(purchases, dtype=np.float64)), _horizon(t_weeks))
+        n, t = np.broadcast_arrays(np.atleast_1d(np.asarray(purchases, dtype=np.float64)), check_horizon(t_weeks))
         if (n < 0).any() or (n != np.rint(n)).any():
             raise Invalid("A number of purchases is a whole number of at least 0.")
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -133,13 +136,6 @@ class BgNbd:
         leaves = np.exp(betaln(self.a + 1, self.b + some - 1) - betaln(self.a, self.b))
         leaves *= betainc(some, self.r, t / (self.alpha + t))
         return np.exp(stays) + np.where(n > 0, leaves, 0.0)
-
-
-def _horizon(weeks: ArrayLike) -> Floats:
-    horizon = np.asarray(weeks, dtype=np.float64)
-    if not (np.isfinite(horizon).all() and (horizon >= 0).all()):
-        raise Invalid("A horizon is a number of weeks of at least 0.")
-    return horizon
 
 
 class Likelihood:

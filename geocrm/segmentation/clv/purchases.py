@@ -64,6 +64,14 @@ def check_repeats(counts: Counts, method: str, parameters: int) -> None:
         )
 
 
+def check_horizon(weeks: ArrayLike) -> Floats:
+    """Weeks as an array; `Invalid` where they are negative or not finite."""
+    horizon = np.asarray(weeks, dtype=np.float64)
+    if not (np.isfinite(horizon).all() and (horizon >= 0).all()):
+        raise Invalid("A horizon is a number of weeks of at least 0.")
+    return horizon
+
+
 def rising(start: float, size: int) -> tuple[Floats, Floats, Floats]:
     """log Γ(start + x) / Γ(start) for x = 0 … size - 1, with its first and second derivative: three arrays (size,).
 
@@ -103,8 +111,7 @@ def over_time(rate: Callable[[Floats], Floats], horizon_weeks: float, rate_a_wee
     Gauss-Legendre in log(scale + τ), in which rates that fall like a power of (scale + τ) are smooth; `scale`, weeks
     (n,), is the time in which a rate begins to fall.
     """
-    if not (np.isfinite(horizon_weeks) and horizon_weeks >= 0):
-        raise Invalid("A horizon is a number of weeks of at least 0.")
+    check_horizon(horizon_weeks)
     if not (np.isfinite(rate_a_week) and rate_a_week >= 0):
         raise Invalid("A discount rate is a number of at least 0.")
     nodes, weights = np.polynomial.legendre.leggauss(NODES)

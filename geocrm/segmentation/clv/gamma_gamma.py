@@ -1,0 +1,242 @@
+"""Gamma-Gamma: what a customer spends at a purchase, from how often and how much so far.
+
+Fader and Hardie, The Gamma-Gamma Model of Monetary Value (note 025, 2013), after Colombo and Jiang (1999). Purchases of
+one customer are gamma distributed (shape p, rate ν), ν is gamma distributed over the customers (shape q, rate gamma in
+money). Fitted on customers with repeat purchases and the mean of these. The model takes what customers spend at a
+purchase to be independent of how often they buy: `fit` reports the correlation, `ValueEstimate.independence` says it.
+
+Money is what the caller gives: revenue, or better the margin, so that the worth is one of profits. Margins of 0 or
+below are outside the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaln, polygamma, psi
+
+from geocrm.errors import Invalid, TooLittleData
+from geocrm.segmentation.clv.likelihood import Estimate, Floats, maximise
+
+NAMES = ("p", "q", "gamma")
+METHOD = "Gamma-Gamma"
+STARTS = ((3.0, 3.0), (1.0, 2.0), (10.0, 5.0), (2.0, 20.0), (0.5, 1.5))
+"""p, q; gamma follows from the mean."""
+WEAK = 0.1
+_MEANING = {
+    "p up": "Each customer seems to spend one and the same at every purchase.",
+    "p down": "What a customer spends at one purchase says nothing about the next one.",
+    "q up": "All customers seem to spend the same on average; the mean of all is then the best answer for each.",
+    "q down": "A few customers spend so much more than the others that there is no mean; look for wrong amounts.",
+    "gamma up": "All customers seem to spend the same on average; the mean of all is then the best answer for each.",
+    "gamma down": "Each customer seems to spend one and the same at every purchase, or a few customers so much more "
+    "than the others that there is no mean; look for wrong amounts.",
+    "p": "Too few customers with several repeat purchases to tell how these vary.",
+    "q": "Too few customers to tell how their means vary.",
+    "gamma": "Too few customers to tell how their means vary.",
+}
+
+
+@dataclass(frozen=True)
+class GammaGamma:
+    """The model with its parameters: `p` of the purchases of one customer, `q` and `gamma` (money) of the customers."""
+
+    p: float
+    q: float
+    gamma: float
+
+    @property
+    def values(self) -> tuple[float, float, float]:
+        """The parameters in order."""
+        return self.p, self.q, self.gamma
+
+    def expected_value(self, frequency: ArrayLike, mean_value: ArrayLike) -> Floats:
+        """Expected mean value of a customer's purchases, given the mean of the repeat ones: equation (5), (n,).
+
+        A mean of the customer's own and that of all customers, which counts for less the more purchases there were. The
+        mean value of a customer without a repeat purchase is not read, it may be NaN.
+
+        Raises:
+            Invalid: values that are not numbers above 0 for customers with repeat purchases; a model without a mean
+                (p · x + q at most 1).
+        """
+        x, mean = _check(frequency, mean_value)
+        weight = self.p * x + self.q - 1
+        if (weight <= 0).any():
+            raise Invalid(
+                f"The spread of the customers' spending is so wide (q = {self.q:.2f}) that there is no expected value "
+                "for a customer with so few purchases. Look for wrong amounts, or treat the greatest customers apart."
+            )
+        return self.p * (self.gamma + np.where(x > 0, x * mean, 0.0)) / weight
+
+
+@dataclass(frozen=True)
+class ValueEstimate(Estimate[GammaGamma]):
+    """A fitted Gamma-Gamma model, and how far its assumption holds.
+
+    Attributes:
+        correlation: of frequency and mean value over the customers (Pearson); 0 where one of them does not vary.
+        log_correlation: the same of their logarithms, in which single great customers weigh less. The mean of few
+            purchases has a lower logarithm, by log(p·x) - ψ(p·x) in the model: that much is added first.
+    """
+
+    correlation: float
+    log_correlation: float
+
+    @property
+    def independence(self) -> str:
+        """What the correlation says about the model's assumption, in a sentence."""
+        strongest = max(self.correlation, self.log_correlation, key=abs)
+        figures = f"correlation {self.correlation:+.2f}, of logarithms {self.log_correlation:+.2f}"
+        if abs(strongest) < WEAK:
+            return f"How much customers spend at a purchase hardly depends on how often they buy ({figures})."
+        more, low, high = ("more", "low", "high") if strongest > 0 else ("less", "high", "low")
+        return (
+            f"Customers who buy more often spend {more} at a purchase ({figures}), which the model does not know: it "
+            f"tends to be too {low} for frequent customers and too {high} for the others."
+        )
+
+
+def _check(frequency: ArrayLike, mean_value: ArrayLike) -> tuple[NDArray[np.float64], Floats]:
+    x, mean = np.atleast_1d(np.asarray(frequency, dtype=np.float64), np.asarray(mean_value, dtype=np.float64))
+    if x.ndim != 1 or x.shape != mean.shape:
+        raise Invalid(f"Frequencies of shape {x.shape} and values of shape {mean.shape}: give one of each a customer.")
+    if not ((x >= 0) & (x == np.rint(x))).all():
+        raise Invalid("Frequencies are whole numbers of at least 0.")
+    repeat = x > 0
+    unknown = repeat & ~np.isfinite(mean)
+    if unknown.any():
+        raise Invalid(f"The mean value in row {int(np.argmax(unknown))} is not a number: leave the customer out.")
+    wrong = repeat & ~(mean > 0)
+    if wrong.any():
+        raise Invalid(
+            f"{int(wrong.sum()):,} of {int(repeat.sum()):,} customers with repeat purchases have a mean value of 0 or "
+            f"less (first in row {int(np.argmax(wrong))}), for which {METHOD} has no answer. Take returns off the "
+            "purchase they belong to, leave gifts out, and count customers with a loss apart."
+        )
+    return x, mean
+
+
+class Likelihood:
+    """Log-likelihood of mean values, with gradient and Hessian in (p, q, gamma): equation (1a) of the note."""
+
+    def __init__(self, x: Floats, mean: Floats, weights: Floats) -> None:
+        self.customers = float(weights.sum())
+        self.x, row = np.unique(x, return_inverse=True)
+        self.of_x = np.bincount(row, weights=weights)
+        logs = np.log(mean)
+        self.log_mean, self.x_log_mean = float(weights @ logs), float((weights * x) @ logs)
+        self.spent = x * mean
+        self.weights, self.x_weights = weights, weights * x
+
+    def __call__(self, values: Floats) -> tuple[float, Floats, Floats]:
+        """Value, gradient (3,), Hessian (3, 3)."""
+        p, q, gamma = values.tolist()
+        n, number, x = self.customers, self.of_x, self.x
+        inverse = self.spent + gamma
+        logs = np.log(inverse)
+        np.divide(1.0, inverse, out=inverse)
+        log_sum, x_log_sum = float(self.weights @ logs), float(self.x_weights @ logs)
+        once, x_once = float(self.weights @ inverse), float(self.x_weights @ inverse)
+        np.square(inverse, out=inverse)
+        twice, x_twice = float(self.weights @ inverse), float(self.x_weights @ inverse)
+        shape = p * x + q
+        value = number @ (gammaln(shape) - gammaln(p * x) + p * x * np.log(x))
+        value += n * (q * np.log(gamma) - gammaln(q)) + p * self.x_log_mean - self.log_mean
+        value -= p * x_log_sum + q * log_sum
+        d_shape, dd_shape = psi(shape), polygamma(1, shape)
+        gradient = np.array(
+            [
+                number @ (x * (d_shape - psi(p * x) + np.log(x))) + self.x_log_mean - x_log_sum,
+                number @ d_shape + n * (np.log(gamma) - psi(q)) - log_sum,
+                n * q / gamma - (p * x_once + q * once),
+            ]
+        )
+        pq = number @ (x * dd_shape)
+        q_gamma = n / gamma - once
+        hessian = np.array(
+            [
+                [number @ (x**2 * (dd_shape - polygamma(1, p * x))), pq, -x_once],
+                [pq, number @ dd_shape - n * polygamma(1, q), q_gamma],
+                [-x_once, q_gamma, p * x_twice + q * twice - n * q / gamma**2],
+            ]
+        )
+        return float(value), gradient, hessian
+
+
+def log_likelihood(frequency: ArrayLike, mean_value: ArrayLike, model: GammaGamma) -> float:
+    """Of the customers with repeat purchases under a model."""
+    x, mean = _check(frequency, mean_value)
+    again = x > 0
+    return Likelihood(x[again], mean[again], np.ones(int(again.sum())))(np.array(model.values))[0]
+
+
+def fit(frequency: ArrayLike, mean_value: ArrayLike, weights: ArrayLike | None = None) -> ValueEstimate:
+    """The parameters that make the mean values most likely, with their covariance.
+
+    Args:
+        frequency: repeat purchases, (n,); customers without any are left out.
+        mean_value: mean of their money (revenue or margin), (n,).
+        weights: customers each row stands for, (n,), where equal ones were counted before; 1 otherwise.
+
+    Raises:
+        Invalid: see `GammaGamma.expected_value`; weights under 1.
+        TooLittleData: no repeat buyers, none with two repeat purchases, all of one value, no more different customers
+            than parameters.
+        NotConverged: the likelihood has no maximum, or too flat a one; the message says in which parameter and why.
+    """
+    x, mean = _check(frequency, mean_value)
+    number = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if number.shape != x.shape or not (number >= 1).all():
+        raise Invalid("Weights are numbers of customers: one whole number of at least 1 for each row.")
+    again = x > 0
+    x, mean, number = x[again], mean[again], number[again]
+    customers = int(number.sum())
+    if not len(x):
+        raise TooLittleData(
+            f"{METHOD} needs repeat purchases: none of the {len(again):,} customers has bought a second time. Take a "
+            "longer period, or a larger group of customers."
+        )
+    low, high = float(mean.min()), float(mean.max())
+    if high - low <= 1e-9 * high:
+        raise TooLittleData(
+            f"{METHOD} estimates how customers differ, but all {customers:,} repeat buyers have the same mean value "
+            f"({high:g}). It is the best answer for each of them."
+        )
+    if x.max() < 2:
+        raise TooLittleData(
+            f"{METHOD} needs customers with two repeat purchases or more, to tell how a customer's own purchases vary; "
+            f"all {customers:,} repeat buyers have one. Take a longer period."
+        )
+    if len(x) <= len(NAMES):
+        raise TooLittleData(
+            f"{METHOD} estimates {len(NAMES)} parameters and needs more than {len(NAMES)} different repeat buyers; "
+            f"there are {len(x)}. Take more customers."
+        )
+    typical = float(number @ mean) / customers
+    found = maximise(
+        Likelihood(x, mean, number),
+        [(p, q, typical * (q - 1) / p) for p, q in STARTS],
+        make=GammaGamma,
+        method=METHOD,
+        names=NAMES,
+        usual=(3.0, 3.0, typical),
+        meaning=_MEANING,
+        customers=customers,
+        histories=len(x),
+    )
+    return ValueEstimate(
+        **vars(found),
+        correlation=_correlation(x, mean, number),
+        log_correlation=_correlation(
+            np.log(x), np.log(mean) + np.log(found.model.p * x) - psi(found.model.p * x), number
+        ),
+    )
+
+
+def _correlation(one: Floats, other: Floats, weights: Floats) -> float:
+    one, other = (column - weights @ column / weights.sum() for column in (one, other))
+    spread = np.sqrt((weights @ one**2) * (weights @ other**2))
+    return float((weights * one) @ other / spread) if spread > 0 else 0.0
