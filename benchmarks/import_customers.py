@@ -40,7 +40,7 @@ from geocrm.db.engine import API_LOGIN, WORKER_LOGIN, Database
 from geocrm.db.migrate import prepare_and_upgrade
 from geocrm.demo.geography import random
 from geocrm.demo.scale import draw_land, draw_points
-from geocrm.ingest import load
+from geocrm.ingest import batches, load
 from geocrm.settings import CHECKOUT, Settings
 from geocrm.spatial import atlas
 
@@ -177,7 +177,7 @@ def import_here(name: str, home: Path, file: Path) -> dict[str, float]:
     database = open_named(cluster, name, home)
     began = time.perf_counter()
     with database.writing() as session:
-        batch = load.create_batch(
+        batch = batches.create_batch(
             session, file, "customers", "bench", None, SYSTEM, uploads=database.settings.uploads
         ).id
     summary = load.run(batch, database=database)

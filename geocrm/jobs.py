@@ -103,14 +103,14 @@ def _actor(session: Session, args: Mapping[str, Any]) -> Actor:
 @long_handler("import.run")
 def run_import(database: Database, args: Mapping[str, Any]) -> Any:
     """Run an import batch, for good or dry."""
-    from geocrm.ingest import load
+    from geocrm.ingest import batches, load
 
     batch_id = int(args["batch_id"])
     try:
         return load.run(batch_id, database=database, dry_run=bool(args.get("dry_run")))
     except Conflict as error:
         with database.writing() as session:
-            status = load.find_batch(session, batch_id).status
+            status = batches.find_batch(session, batch_id).status
         if status in ("queued", "running"):  # what a killed worker began has not ended yet
             raise Again(error.detail) from error
         raise
@@ -287,11 +287,11 @@ def seal_audit(session: Session, args: Mapping[str, Any]) -> Any:
 @long_handler("clean", cron="17 * * * *")
 def clean(database: Database, args: Mapping[str, Any]) -> Any:
     """Delete what has expired: sessions, failed logins, answers kept for repeats, old jobs, uploaded files."""
-    from geocrm.ingest import load
+    from geocrm.ingest import batches
 
     with database.writing() as session:
         counts = _clean_rows(session)
-        unwanted = load.find_old_uploads(session, database.settings.uploads, days=KEEP_UPLOADS_DAYS)
+        unwanted = batches.find_old_uploads(session, database.settings.uploads, days=KEEP_UPLOADS_DAYS)
     for path in unwanted:
         path.unlink(missing_ok=True)
     return counts | {"uploads": len(unwanted)}

@@ -32,7 +32,7 @@ from sqlalchemy.orm import Session
 from geocrm.access import SYSTEM
 from geocrm.db.engine import Database, open_database
 from geocrm.ids import show
-from geocrm.ingest import load, recipes, undo
+from geocrm.ingest import batches, load, recipes, undo
 from geocrm.settings import get_settings
 from geocrm.spatial import atlas, geocoding, layers, publishing
 
@@ -153,7 +153,7 @@ def whose(session: Session) -> Whose:
 def _import(database: Database, done: Done, what: str, path: Path, recipe_file: str) -> None:
     recipe = recipes.from_yaml((HERE / recipe_file).read_text(encoding="utf-8"))
     with database.writing() as session:
-        batch = load.create_batch(
+        batch = batches.create_batch(
             session, path, recipe.kind, None, recipe, SYSTEM, uploads=database.settings.uploads
         ).id
     summary = load.run(batch, database=database)

@@ -29,7 +29,7 @@ from geocrm.api.shapes import Body, Flag, ImportId, Page, Shown, Text
 from geocrm.db import queue
 from geocrm.db.models import ImportBatch
 from geocrm.errors import Conflict, Invalid, NotFound
-from geocrm.ingest import load, recipes
+from geocrm.ingest import batches, previews, recipes
 
 routes = router("Imports")
 
@@ -110,8 +110,8 @@ def in_sight(session: Session, batch_id: int) -> bool:
 def importable(session: Session, actor: Actor, batch_id: int) -> ImportBatch:
     """The batch, where the actor sees it and may import its kind."""
     seen(session, actor, batch_id)
-    batch = load.find_batch(session, batch_id)
-    access.require(actor, load.PERMISSION[batch.kind])
+    batch = batches.find_batch(session, batch_id)
+    access.require(actor, batches.PERMISSION[batch.kind])
     return batch
 
 
@@ -142,7 +142,7 @@ def list_imports(
             ),
             {"after": key[0] if key else None, "limit": limit + 1},
         ).all()
-    rows = [load.summary(session, batch_id) for batch_id in found]
+    rows = [batches.summary(session, batch_id) for batch_id in found]
     return pages.page(request, response, rows, limit, lambda row: [ids.read("imp", row["id"])])
 
 
@@ -163,20 +163,20 @@ async def create_import(
     ] = None,
 ) -> Response:
     """The file is kept and looked into; nothing is imported before it is run. Answers with the preview."""
-    access.require(actor, load.PERMISSION[kind])
+    access.require(actor, batches.PERMISSION[kind])
     uploads = settings_of(request).uploads
 
-    def receive() -> tuple[load.KeptFile, dict[str, Any]]:
+    def receive() -> tuple[batches.KeptFile, dict[str, Any]]:
         given = None if recipe is None or not recipe.strip() else recipes.from_yaml(recipe, kind=kind)
         path = _keep(file, uploads)
         try:
-            kept = load.keep_file(
+            kept = batches.keep_file(
                 path, kind, source, given, actor, name=file.filename or "file", uploads=uploads, move=True
             )
         finally:
             path.unlink(missing_ok=True)
         try:
-            return kept, load.look(kept)
+            return kept, previews.look(kept)
         except BaseException:
             kept.path.unlink(missing_ok=True)
             raise
@@ -187,8 +187,8 @@ async def create_import(
 
     def add(session: Session) -> Response:
         def produce() -> tuple[Any, dict[str, str]]:
-            batch = load.add_batch(session, kept, actor)
-            summary = load.summary(session, batch.id)
+            batch = batches.add_batch(session, kept, actor)
+            summary = batches.summary(session, batch.id)
             made = summary | {"preview": preview | {"id": summary["id"]}}
             return made, {"Location": f"/v1/imports/{summary['id']}"}
 
@@ -223,7 +223,7 @@ def _keep(file: UploadFile, uploads: Path) -> Path:
 def get_import(session: Writing, actor: CanImport, import_id: ImportId) -> object:
     """How far it is and what came of it; ask again for progress, or follow its events."""
     seen(session, actor, import_id)
-    return load.summary(session, import_id)
+    return batches.summary(session, import_id)
 
 
 @routes.get(
@@ -236,8 +236,10 @@ async def preview_import(request: Request, actor: CanImport, import_id: ImportId
     """Columns with field, type and sample values, the first rows as they would be stored, the first that would be
     rejected."""
     uploads = settings_of(request).uploads
-    kept = await in_transaction(request, lambda session: load.kept_file(importable(session, actor, import_id), uploads))
-    return await on_files(request, lambda: load.look(kept, import_id))
+    kept = await in_transaction(
+        request, lambda session: batches.kept_file(importable(session, actor, import_id), uploads)
+    )
+    return await on_files(request, lambda: previews.look(kept, import_id))
 
 
 @routes.put(
@@ -250,18 +252,18 @@ async def change_import_recipe(request: Request, actor: CanImport, import_id: Im
     """Possible until it has run; answers with the new preview."""
     uploads = settings_of(request).uploads
 
-    def as_changed(session: Session) -> load.KeptFile:
+    def as_changed(session: Session) -> batches.KeptFile:
         batch = importable(session, actor, import_id)
-        recipe = load.changed_recipe(batch, changed.recipe)
-        return replace(load.kept_file(batch, uploads), recipe=recipe)
+        recipe = batches.changed_recipe(batch, changed.recipe)
+        return replace(batches.kept_file(batch, uploads), recipe=recipe)
 
     def change(session: Session) -> dict[str, Any]:
         open_batch(session, actor, import_id)
-        load.change_recipe(session, import_id, changed.recipe)
-        return load.summary(session, import_id)
+        batches.change_recipe(session, import_id, changed.recipe)
+        return batches.summary(session, import_id)
 
     kept = await in_transaction(request, as_changed)
-    preview = await on_files(request, lambda: load.look(kept, import_id))
+    preview = await on_files(request, lambda: previews.look(kept, import_id))
     return await in_transaction(request, change) | {"preview": preview}
 
 
@@ -288,7 +290,7 @@ def run_import(session: Writing, actor: CanImport, import_id: ImportId, how: Run
         subject=ids.show("imp", import_id),
         lock="imports",
     )
-    return {"job_id": ids.show("job", job_id), "import": load.summary(session, import_id)}
+    return {"job_id": ids.show("job", job_id), "import": batches.summary(session, import_id)}
 
 
 @routes.post(
@@ -318,7 +320,7 @@ def undo_import(session: Writing, actor: CanImport, import_id: ImportId, how: Un
         subject=ids.show("imp", import_id),
         lock="imports",
     )
-    return {"job_id": ids.show("job", job_id), "import": load.summary(session, import_id)}
+    return {"job_id": ids.show("job", job_id), "import": batches.summary(session, import_id)}
 
 
 @routes.get(
@@ -331,7 +333,7 @@ def undo_import(session: Writing, actor: CanImport, import_id: ImportId, how: Un
 def get_import_rejected(session: Writing, actor: CanImport, import_id: ImportId) -> Response:
     """The columns of the file and, behind them, line, column and reason: mend it and upload it again."""
     seen(session, actor, import_id)
-    return attachment(load.rejected_rows(session, import_id), f"{ids.show('imp', import_id)}-rejected.csv")
+    return attachment(batches.rejected_rows(session, import_id), f"{ids.show('imp', import_id)}-rejected.csv")
 
 
 @routes.get(
@@ -365,7 +367,7 @@ async def follow_import(
     are open (429), ask GET /v1/imports/{import_id} instead."""
 
     async def read(batch_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-        return await in_transaction(request, lambda session: load.summaries(session, batch_ids))
+        return await in_transaction(request, lambda session: batches.summaries(session, batch_ids))
 
     if not await as_actor(request, actor, lambda session: in_sight(session, import_id)):
         raise NotFound()

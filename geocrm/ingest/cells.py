@@ -13,17 +13,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# RE2 and Python alike: nothing but digits, signs, separators and brackets is a number or a telephone number.
-_NUMBER = r"^\s*[+\-]?\(?[0-9](?:[0-9 .,/()\-]|e[+\-]?[0-9])*%?\s*$"
-_FORMULA = r"^'*[\s\x00-\x20\x{00a0}]*[=+\-@＝＋－＠]"
-_APOSTROPHES = r"^'+[\s\x00-\x20\x{00a0}]*[=+\-@＝＋－＠]"
+# Arrow matches by RE2, neutral() by Python: nothing here that they read differently (\s, $, letters of either case).
+# Nothing but digits, signs, separators and brackets is a number or a telephone number.
+_BLANK = r"\x{0}-\x{20}\x{7f}-\x{a0}\x{1680}\x{2000}-\x{200f}\x{2028}\x{2029}\x{202f}\x{205f}\x{2060}\x{3000}\x{feff}"
+_NUMBER = r"[\t\n\r ]*[+\-]?\(?[0-9](?:[0-9 .,/()\-]|[eE][+\-]?[0-9])*%?[\t\n\r ]*"
+_FORMULA = rf"'*[{_BLANK}]*[=+\-@＝＋－＠]"
+_APOSTROPHES = rf"^'+[{_BLANK}]*[=+\-@＝＋－＠]"
 _NUMBER_PY = re.compile(_NUMBER)
-_FORMULA_PY = re.compile(_FORMULA.replace(r"\x{00a0}", "\u00a0"))
+_FORMULA_PY = re.compile(re.sub(r"\\x\{([0-9a-f]+)\}", lambda code: re.escape(chr(int(code[1], 16))), _FORMULA))
 
 
 def neutral(value: str) -> str:
     """One cell for export."""
-    if _FORMULA_PY.match(value) and not _NUMBER_PY.match(value):
+    if _FORMULA_PY.match(value) and not _NUMBER_PY.fullmatch(value):
         return "'" + value
     return value
 
@@ -31,8 +33,8 @@ def neutral(value: str) -> str:
 def neutralise(column: Any) -> Any:
     """A text column (n,) for export."""
     risky = pc.and_(
-        pc.match_substring_regex(column, _FORMULA),
-        pc.invert(pc.match_substring_regex(column, _NUMBER, ignore_case=True)),
+        pc.match_substring_regex(column, f"^{_FORMULA}"),
+        pc.invert(pc.match_substring_regex(column, f"^{_NUMBER}$")),
     )
     if not pc.any(risky).as_py():
         return column

@@ -20,7 +20,7 @@ from geocrm import ids
 from geocrm.access import SYSTEM
 from geocrm.db.engine import Database, command_database, command_session
 from geocrm.errors import Conflict, Invalid, InvalidFile, NotFound
-from geocrm.ingest import load, recipes
+from geocrm.ingest import batches, load, previews, recipes
 from geocrm.ingest import undo as undoing
 from geocrm.ingest.fields import REQUIRED, WITH_ATTRIBUTES, match
 
@@ -60,7 +60,7 @@ def import_file(
     stated |= {key: value for key, value in given.items() if value is not None}
     stated["columns"] = stated.get("columns", {}) | dict(_mapping(entry) for entry in mapped)
     settled = recipes.from_dict(stated, kind=kind)
-    seen = load.look(load.KeptFile(kind, file.name, file, None, settled))
+    seen = previews.look(batches.KeptFile(kind, file.name, file, None, settled))
     if preview:
         _show_preview(seen, echo)
     if seen["missing"]:
@@ -70,7 +70,7 @@ def import_file(
     _say_left_out(seen, echo)
     with command_database() as database:
         with database.writing() as session:
-            batch_id = load.create_batch(
+            batch_id = batches.create_batch(
                 session, file, kind, None, settled, SYSTEM, uploads=database.settings.uploads
             ).id
         try:
@@ -139,7 +139,7 @@ def _run(
             echo(f"  line {line}{f' and {rows - 1:,} more' if rows > 1 else ''}: {column}: {reason}")
         try:
             with path.open("wb") as out:
-                for block in load.rejected_rows(session, batch_id):
+                for block in batches.rejected_rows(session, batch_id):
                     out.write(block)
         except OSError as error:
             raise Invalid(f"The rejected rows cannot be written to {path}: {error.strerror}; use --rejected.") from None
@@ -280,10 +280,12 @@ def list_batches(*, as_json: bool = False, echo: Echo) -> None:
     with command_session() as session:
         found = session.execute(text("SELECT id FROM import_batches ORDER BY id DESC LIMIT 50")).scalars().all()
         if as_json:
-            echo(json.dumps([load.summary(session, one) for one in found], default=str, ensure_ascii=False, indent=2))
+            echo(
+                json.dumps([batches.summary(session, one) for one in found], default=str, ensure_ascii=False, indent=2)
+            )
             return
         for batch_id in found:
-            one = load.summary(session, batch_id)
+            one = batches.summary(session, batch_id)
             counts = one["counts"]
             shown = ", ".join(
                 f"{counts[name]:,} {name}" for name in ("new", "changed", "unchanged", "rejected") if counts.get(name)

@@ -12,6 +12,7 @@ from geocrm.db.copying import copy_table, driver
 from geocrm.ingest.columns import Prepared
 from geocrm.ingest.formats import Source
 from geocrm.ingest.staging import Context, flags_text
+from geocrm.segmentation import statistics
 
 SQL = "import_sales"
 
@@ -112,6 +113,8 @@ class Sales:
         context.run(SQL, "insert_lines" if with_lines else "keep_lines")
         context.run(SQL, "insert_sources")
         context.run(SQL, "move_sources")
+        statistics.tell_import(session, context.batch_id)
+        context.run(SQL, "tell_changed")
         context.run(SQL, "rows")
 
     def _without_lines(self, source: Source) -> None:

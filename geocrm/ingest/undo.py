@@ -20,7 +20,7 @@ from geocrm.db.engine import Database, open_database
 from geocrm.db.models import Base, ImportBatch
 from geocrm.db.queries import named
 from geocrm.errors import Conflict
-from geocrm.ingest.load import PERMISSION, find_batch, summary
+from geocrm.ingest.batches import PERMISSION, find_batch, summary
 from geocrm.settings import get_settings
 from geocrm.spatial import layers, ledger
 
@@ -198,6 +198,7 @@ def _restore(run: _Runner) -> None:
     session = run.session
     of_customer = "AND t.customer_id = p.customer_id"
     # sales before customers, who may go with them
+    run("tell_changed")
     run("delete_sales")
     run("restore_sales", _columns("sales"))
     run("restore_lines", _columns("sale_lines"))

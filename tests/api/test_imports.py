@@ -15,7 +15,7 @@ from starlette.types import Message
 from geocrm import jobs
 from geocrm.api.following import Streams
 from geocrm.errors import InvalidFile
-from geocrm.ingest import columns, load
+from geocrm.ingest import batches, columns, previews
 from tests.api.conftest import World
 
 Clients = Callable[[str | None], TestClient]
@@ -190,10 +190,10 @@ def test_a_file_that_arrives_and_is_parsed_holds_no_connection(
 ) -> None:
     admin = client("administrator")
     parsed: list[int] = []
-    plan, keep = columns.plan, load._keep
+    plan, keep = columns.plan, batches._keep
     monkeypatch.setattr(columns, "plan", lambda *given: (parsed.append(connections_in_use(world)), plan(*given))[1])
     monkeypatch.setattr(
-        load, "_keep", lambda *given, **how: (parsed.append(connections_in_use(world)), keep(*given, **how))[1]
+        batches, "_keep", lambda *given, **how: (parsed.append(connections_in_use(world)), keep(*given, **how))[1]
     )
     request = admin.build_request(
         "POST",
@@ -242,7 +242,7 @@ def test_a_file_that_goes_while_it_is_looked_into(
     admin = client("administrator")
     made = upload(admin)
     with world.database.writing() as session:
-        kept = load.kept_file(load.find_batch(session, int(str(made["id"])[4:])), world.database.settings.uploads)
+        kept = batches.kept_file(batches.find_batch(session, int(str(made["id"])[4:])), world.database.settings.uploads)
 
     def run_meanwhile(*given: object) -> None:
         kept.path.unlink()
@@ -250,7 +250,7 @@ def test_a_file_that_goes_while_it_is_looked_into(
 
     monkeypatch.setattr(columns, "plan", run_meanwhile)
     with pytest.raises(InvalidFile, match="upload it again"):
-        load.look(kept)
+        previews.look(kept)
     answer = admin.get(f"/v1/imports/{made['id']}/preview")
     assert (answer.status_code, answer.json()["detail"]) == (422, "The uploaded file is gone; upload it again.")
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from geocrm.access import SYSTEM, Actor
 from geocrm.db.engine import Database
-from geocrm.ingest import load, undo
+from geocrm.ingest import batches, load, undo
 
 # Everything that is current; ledger, audit and lineage keep their history and are left out.
 CURRENT = {
@@ -49,7 +49,7 @@ class Desk:
     def begin(self, path: Path, kind: str, actor: Actor = SYSTEM, **recipe: Any) -> int:
         with self.database.writing() as session:
             source = recipe.pop("source", None)
-            batch = load.create_batch(
+            batch = batches.create_batch(
                 session, path, kind, source, recipe, actor, uploads=self.database.settings.uploads
             )
             return batch.id
@@ -67,7 +67,7 @@ class Desk:
 
     def rejected(self, summary: dict[str, Any]) -> str:
         with self.database.writing() as session:
-            return b"".join(load.rejected_rows(session, int(summary["id"][4:]))).decode("utf-8-sig")
+            return b"".join(batches.rejected_rows(session, int(summary["id"][4:]))).decode("utf-8-sig")
 
     def undo(self, summary: dict[str, Any], *, skip_conflicts: bool = False) -> dict[str, Any]:
         return undo.undo(int(summary["id"][4:]), database=self.database, skip_conflicts=skip_conflicts)

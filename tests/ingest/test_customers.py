@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from geocrm.errors import Conflict, Forbidden, Invalid, InvalidFile
-from geocrm.ingest import load, undo
+from geocrm.ingest import batches, load, previews, undo
 from tests import makers
 from tests.ingest.conftest import Desk
 
@@ -239,7 +239,7 @@ def test_a_dry_run_changes_nothing_and_says_everything(desk: Desk) -> None:
 def test_preview_shows_columns_types_and_samples(desk: Desk) -> None:
     number = desk.begin(desk.file(SHOP), "customers", source="shop")
     with desk.database.writing() as session:
-        shown = load.preview(session, number, uploads=desk.database.settings.uploads)
+        shown = previews.preview(session, number, uploads=desk.database.settings.uploads)
     by_column = {column["column"]: column for column in shown["columns"]}
     assert (by_column["Zip"]["field"], by_column["Zip"]["type"], by_column["Zip"]["samples"]) == (
         "postal_code",
@@ -250,9 +250,9 @@ def test_preview_shows_columns_types_and_samples(desk: Desk) -> None:
     assert shown["missing"] == []
     assert shown["rows"][0]["values"]["country"] == "DE"
     with desk.database.writing() as session:
-        load.change_recipe(session, number, {"columns": {"name": "City"}})
+        batches.change_recipe(session, number, {"columns": {"name": "City"}})
         assert (
-            load.preview(session, number, uploads=desk.database.settings.uploads)["rows"][0]["values"]["name"]
+            previews.preview(session, number, uploads=desk.database.settings.uploads)["rows"][0]["values"]["name"]
             == "Berlin"
         )
 

@@ -354,6 +354,7 @@ TEXTS = st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\x00\r
 @settings(max_examples=300, deadline=None)
 @given(
     TEXTS
+    | st.text(alphabet="=+-@＝' \t\n\x0b\x1c\x7f\x85\xa0\u2003\u200b\ufeff19eE(%.x٣", max_size=6)
     | st.sampled_from(["=1+1", " =x", "@x", "+49 30 1", "-122.4", "-x", "'=x", "''@", "\t=x", "＝x", "-1e5", "(030) 5"])
 )
 def test_neutralised_cells_come_back(value: str) -> None:
