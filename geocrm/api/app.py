@@ -12,6 +12,7 @@ from geocrm import logs
 from geocrm.api import (
     customer_edits,
     customers,
+    drafts,
     edge,
     errors,
     exports,
@@ -43,6 +44,7 @@ SUBJECTS: tuple[APIRouter, ...] = (
     sales.interaction_routes,
     places.routes,
     layers.routes,
+    drafts.routes,
     territories.routes,
     steering.routes,
     people.routes,

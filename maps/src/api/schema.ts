@@ -645,6 +645,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/layers/{layer}/versions/{version}/named-accounts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List named accounts
+         * @description The customers that you see among those who belong to an area by name, by id.
+         */
+        get: operations["list_named_accounts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/layers/{layer}/drafts": {
         parameters: {
             query?: never;
@@ -724,26 +744,6 @@ export interface paths {
          * @description Its named accounts go with it.
          */
         delete: operations["delete_area"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/layers/{layer}/versions/{version}/named-accounts": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List named accounts
-         * @description The customers that you see among those who belong to an area by name, by id.
-         */
-        get: operations["list_named_accounts"];
-        put?: never;
-        post?: never;
-        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -12688,6 +12688,165 @@ export interface operations {
             };
         };
     };
+    list_named_accounts: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description Where to go on: `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description lay_ and the layer's number or key. */
+                layer: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "customer": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "area_id": "cus_1042"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Page_ShownNamedAccount_"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "lon: Input should be less than or equal to 180",
+                     *       "errors": null,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     create_draft: {
         parameters: {
             query?: never;
@@ -13730,165 +13889,6 @@ export interface operations {
             };
             /** @description If-Match is missing */
             428: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Cannot be done right now */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    list_named_accounts: {
-        parameters: {
-            query?: {
-                /** @description How many at most. */
-                limit?: number;
-                /** @description Where to go on: `next_cursor` of the page before. */
-                cursor?: string | null;
-            };
-            header?: never;
-            path: {
-                /** @description lay_ and the layer's number or key. */
-                layer: string;
-                version: number;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "data": [
-                     *         {
-                     *           "customer": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
-                     *           },
-                     *           "area_id": "cus_1042"
-                     *         }
-                     *       ],
-                     *       "has_more": true,
-                     *       "next_cursor": "WzEwNDJd"
-                     *     }
-                     */
-                    "application/json": components["schemas"]["Page_ShownNamedAccount_"];
-                };
-            };
-            400: components["responses"]["Unreadable"];
-            /** @description Not signed in */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not allowed */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No such object, or not yours to see */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
-                     *       "instance": "req_0f3c9a7be8d14c55"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not valid, with the place of each fault */
-            422: {
                 headers: {
                     [name: string]: unknown;
                 };
