@@ -37,6 +37,8 @@ PURE = [
     "segmentation/clv",
     "segmentation/churn.py",
     "segmentation/clusters.py",
+    "segmentation/drift.py",
+    "segmentation/explain.py",
     "segmentation/kmeans.py",
     "segmentation/regions.py",
     "segmentation/scaling.py",

@@ -43,6 +43,7 @@ def test_no_structure_is_one_group() -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1_800)
 def test_numbers_over_many_seeds() -> None:
     none = [choose_groups(prepared(seed, 3_000, 1, 0.0), candidates=range(2, 8), seed=seed).k for seed in range(20)]
     found = [
