@@ -15,6 +15,7 @@ from geocrm.db import audit
 from geocrm.db.models import Customer, Place, Product, Sale, SaleLine, SaleSource
 from geocrm.db.queries import named
 from geocrm.errors import Conflict, Invalid, NotFound
+from geocrm.segmentation import statistics
 
 _FOURTH = Decimal("0.0001")
 _LARGEST = Decimal(10) ** 14
@@ -94,6 +95,7 @@ def create(
     if source is not None:
         session.add(SaleSource(source=source[0], external_id=source[1], customer_id=customer.id, sale_id=sale.id))
     session.flush()
+    statistics.tell_added(session, customer.id, sale.id)
     audit.record(
         session,
         "sale.create",

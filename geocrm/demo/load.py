@@ -28,6 +28,7 @@ from geocrm.demo.copying import copy, money
 from geocrm.demo.placing import SOURCE
 from geocrm.demo.sales import campaign_weeks
 from geocrm.errors import Conflict
+from geocrm.segmentation import statistics
 
 PASSWORD = "demo-geocrm"
 LOGINS = {
@@ -117,6 +118,7 @@ def load(
         say("customers", customers, customers)
         plan.carry_out(session, world, loaded.layer_id, loaded.areas, loaded.users[0])
         say("territories", customers, customers)
+        statistics.tell_all(session)
         audit.record(
             session, "demo.load", actor_id=None, after={"company": company.NAME, "customers": customers, "seed": seed}
         )

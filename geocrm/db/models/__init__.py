@@ -14,6 +14,7 @@ from geocrm.db.models.customers import (
     SiteLookup,
     SiteSource,
 )
+from geocrm.db.models.features import CustomerStatistics, CustomerStatisticsAdded, FeatureCutoff, SaleChange
 from geocrm.db.models.imports import ImportBatch, ImportRow
 from geocrm.db.models.interactions import Interaction, InteractionSource
 from geocrm.db.models.jobs import Job
@@ -56,6 +57,9 @@ __all__ = [
     "Contradiction",
     "Customer",
     "CustomerSource",
+    "CustomerStatistics",
+    "CustomerStatisticsAdded",
+    "FeatureCutoff",
     "FormerPrimarySite",
     "IdempotencyKey",
     "ImportBatch",
@@ -77,6 +81,7 @@ __all__ = [
     "ProductSource",
     "Role",
     "Sale",
+    "SaleChange",
     "SaleLine",
     "SaleSource",
     "Site",

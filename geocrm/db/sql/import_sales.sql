@@ -192,6 +192,11 @@ SELECT CAST(:source AS text), external_id, customer_id, id FROM import_heads WHE
 UPDATE sale_sources ss SET customer_id = c.customer_id FROM import_changed c
 WHERE c.customer_id <> c.old_customer_id AND ss.customer_id = c.old_customer_id AND ss.sale_id = c.id
 
+-- name: tell_changed
+-- Customers whose sales are not only more: statistics of theirs are made anew.
+INSERT INTO sale_changes (customer_id)
+SELECT customer_id FROM import_changed UNION SELECT old_customer_id FROM import_changed
+
 -- name: rows
 INSERT INTO import_rows (batch_id, line_no, outcome, customer_id, object_id, flags, before)
 SELECT CAST(:batch_id AS bigint), s.line_no,

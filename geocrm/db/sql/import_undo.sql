@@ -125,6 +125,13 @@ DELETE FROM {table} t USING undo_parts p WHERE p.part = CAST(:part AS text) AND 
 UPDATE {table} t SET ({columns}) = (SELECT {record} FROM jsonb_populate_record(NULL::{table}, p.before) AS r)
 FROM undo_parts p WHERE p.part = CAST(:part AS text) AND p.before IS NOT NULL AND t.id = p.object_id {and_customer}
 
+-- name: tell_changed
+-- Customers whose sales go or come back: statistics of theirs are made anew.
+INSERT INTO sale_changes (customer_id)
+SELECT customer_id FROM undo_parts WHERE part = 'sale'
+UNION
+SELECT CAST(before -> 'sale' ->> 'customer_id' AS bigint) FROM undo_parts WHERE part = 'sale' AND before IS NOT NULL
+
 -- name: delete_sales
 DELETE FROM sales s USING undo_parts p WHERE p.part = 'sale' AND s.customer_id = p.customer_id AND s.id = p.object_id
 

@@ -1,0 +1,99 @@
+-- Features of customers, read in chunks by id. Placeholders in braces are our own fragments; {schema} is `visible`, where
+-- row security shows what the reader may see, or `public`.
+
+-- name: cutoff
+SELECT id, cutoff, currency, channels, categories, version FROM feature_cutoffs WHERE cutoff = CAST(:cutoff AS timestamptz)
+
+-- name: version
+SELECT version FROM feature_cutoffs WHERE id = CAST(:cutoff_id AS bigint)
+
+-- name: has_added
+SELECT EXISTS (SELECT FROM {schema}.customer_statistics_added WHERE cutoff_id = CAST(:cutoff_id AS bigint))
+
+-- name: chunk
+-- The last customer of the next chunk; null where there is none.
+SELECT max(id) FROM (SELECT id FROM customers WHERE id > CAST(:after AS bigint) AND id <= CAST(:last AS bigint)
+  AND erased_at IS NULL ORDER BY id LIMIT CAST(:rows AS bigint)) AS c
+
+-- name: words
+-- The words that stand in a field of customers, by name.
+SELECT DISTINCT {field} FROM customers c WHERE c.erased_at IS NULL AND {field} IS NOT NULL ORDER BY 1 LIMIT CAST(:limit AS bigint)
+
+-- name: are_numbers
+SELECT coalesce(bool_and(jsonb_typeof(attributes -> CAST(:key AS text)) = 'number'), false) FROM customers
+WHERE erased_at IS NULL AND jsonb_typeof(attributes -> CAST(:key AS text)) <> 'null'
+
+-- name: read
+-- One row for each customer of the chunk, fields of eight bytes.
+SELECT c.id, {fields} FROM customers c {parts}
+WHERE c.id > CAST(:after AS bigint) AND c.id <= CAST(:upto AS bigint) AND c.erased_at IS NULL ORDER BY c.id
+
+-- name: part_sales
+LEFT JOIN ({statistics}) AS s ON s.customer_id = c.id
+
+-- name: part_interactions
+LEFT JOIN (
+  SELECT customer_id, count(*) FILTER (WHERE kind <> 'note') AS contacts,
+         count(*) FILTER (WHERE kind <> 'note' AND occurred_at >= CAST(:from_90 AS timestamptz)) AS contacts_90,
+         count(*) FILTER (WHERE kind <> 'note' AND occurred_at >= CAST(:from_365 AS timestamptz)) AS contacts_365,
+         count(*) FILTER (WHERE kind = 'complaint') AS complaints,
+         count(*) FILTER (WHERE kind = 'complaint' AND occurred_at >= CAST(:from_90 AS timestamptz)) AS complaints_90,
+         count(*) FILTER (WHERE kind = 'complaint' AND occurred_at >= CAST(:from_365 AS timestamptz)) AS complaints_365,
+         count(*) FILTER (WHERE kind = 'visit') AS visits,
+         count(*) FILTER (WHERE kind = 'visit' AND occurred_at >= CAST(:from_365 AS timestamptz)) AS visits_365,
+         count(*) FILTER (WHERE kind = 'call') AS calls,
+         count(*) FILTER (WHERE kind = 'call' AND occurred_at >= CAST(:from_365 AS timestamptz)) AS calls_365,
+         CAST(timezone('UTC', max(occurred_at) FILTER (WHERE kind <> 'note')) AS date) AS last_contact,
+         CAST(timezone('UTC', max(occurred_at)) AS date) AS last_note
+  FROM {schema}.interactions
+  WHERE customer_id > CAST(:after AS bigint) AND customer_id <= CAST(:upto AS bigint)
+    AND occurred_at < CAST(:cutoff AS timestamptz)
+  GROUP BY customer_id
+) AS i ON i.customer_id = c.id
+
+-- name: part_children
+LEFT JOIN (
+  SELECT parent_id, count(*) AS children FROM customers
+  WHERE parent_id > CAST(:after AS bigint) AND parent_id <= CAST(:upto AS bigint) AND erased_at IS NULL GROUP BY parent_id
+) AS k ON k.parent_id = c.id
+
+-- name: part_depth
+LEFT JOIN (
+  WITH RECURSIVE up AS (
+    SELECT id, parent_id, 1 AS depth FROM customers
+    WHERE id > CAST(:after AS bigint) AND id <= CAST(:upto AS bigint) AND parent_id IS NOT NULL
+    UNION ALL
+    SELECT up.id, p.parent_id, up.depth + 1 FROM up JOIN customers p ON p.id = up.parent_id
+    WHERE p.parent_id IS NOT NULL AND up.depth < 100
+  )
+  SELECT id, max(depth) AS depth FROM up GROUP BY id
+) AS d ON d.id = c.id
+
+-- name: sectors
+-- What each industry bought in the last year and in the one before.
+SELECT c.industry, sum(s.amount_365_e4) AS last_year, sum(s.amount_year_before_e4) AS year_before
+FROM ({statistics}) AS s JOIN customers c ON c.id = s.customer_id
+WHERE c.industry IS NOT NULL AND c.erased_at IS NULL GROUP BY c.industry ORDER BY c.industry
+
+-- name: count_recency
+SELECT CAST(:end_day AS date) - last_day AS value, count(*) AS customers FROM ({statistics}) AS s WHERE orders > 0 GROUP BY 1
+
+-- name: count_frequency
+SELECT orders AS value, count(*) AS customers FROM ({statistics}) AS s WHERE orders > 0 GROUP BY 1
+
+-- name: bin_money
+-- Customers by amount, in bins of half a percent, each with its least amount.
+SELECT {bin} AS bin, min(amount_e4) AS value, count(*) AS customers FROM ({statistics}) AS s WHERE orders > 0 GROUP BY 1 ORDER BY 1
+
+-- name: count_money
+SELECT amount_e4 AS value, count(*) AS customers FROM ({statistics}) AS s
+WHERE orders > 0 AND {bin} = ANY (CAST(:bins AS double precision[])) GROUP BY 1
+
+-- name: money_bin
+CASE WHEN amount_e4 > 0 THEN 1 + floor(ln(CAST(amount_e4 AS double precision)) * 200) WHEN amount_e4 = 0 THEN 0
+     ELSE -1 - floor(ln(-CAST(amount_e4 AS double precision)) * 200) END
+
+-- name: count_histories
+SELECT greatest(purchase_days - 1, 0) AS repeat_frequency, last_day - first_day AS recency_days,
+       CAST(:end_day AS date) - first_day AS t_days, count(*) AS customers
+FROM ({statistics}) AS s WHERE orders > 0 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3

@@ -1,0 +1,481 @@
+"""The features of customers at a cutoff: one registry, one way to read them.
+
+Nothing that happened at the cutoff or later is read: neither sales nor interactions. What has no history (industry,
+size, attributes, hierarchy) is as it is known now. Sales come as the sufficient statistics of `statistics.refresh`.
+Days are whole, in UTC: from a day to the last one before the cutoff. A customer who never bought has counts and sums of
+0, and NaN for what only buyers have.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from geocrm.db.copying import driver, read_binary
+from geocrm.db.engine import expecting_many_rows
+from geocrm.db.queries import named
+from geocrm.errors import Invalid, NotFound, TooLittleData, TryAgain
+from geocrm.segmentation import rfm, statistics
+
+SQL: Final = "features"
+MOST_WORDS: Final = 1_000
+"""Different words that a categorical feature may have."""
+
+Kind = Literal["identity", "behaviour", "place", "potential"]
+Part = Literal["sales", "interactions", "children", "depth", "sectors"]
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of a frame of features.
+
+    `sql` is its expression over c (customers), s (statistics of sales, null for who never bought) and the other
+    `reads`; of a categorical feature the words, of a place feature nothing: those are given beside, see
+    `read_features`."""
+
+    name: str
+    unit: str
+    meaning: str
+    kind: Kind
+    dtype: Literal["float64", "category"] = "float64"
+    sql: str = ""
+    reads: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True)
+class ServingCosts:
+    """What it costs to serve a customer, for each visit and each call, in the currency of the cutoff: the defaults are
+    an hour and a half of a rep on the road, the drive included, and a quarter of an hour at the desk, at 40 an hour."""
+
+    visit: float = 60.0
+    call: float = 10.0
+
+
+def _money(column: str) -> str:
+    return f"CAST(coalesce(s.{column}, 0) AS double precision) / 10000"
+
+
+def _count(column: str) -> str:
+    return f"coalesce({column}, 0)"
+
+
+def _days(since: str) -> str:
+    return f"CAST(:end_day AS date) - {since}"
+
+
+def _share(part: str, whole: str) -> str:
+    return f"CASE WHEN {whole} > 0 THEN CAST({part} AS double precision) / {whole} END"
+
+
+_GAP = (
+    "CASE WHEN s.purchase_days > 1 THEN CAST(s.last_day - s.first_day AS double precision) / (s.purchase_days - 1) END"
+)
+_GAP_SQUARED = (
+    "CAST((s.last_day - s.first_day) AS double precision) * (s.last_day - s.first_day)"
+    " / (CAST(s.purchase_days - 1 AS double precision) * (s.purchase_days - 1))"
+)
+_SPREAD = (  # squared variation of gaps: mean of squares ÷ square of mean − 1
+    "CASE WHEN s.purchase_days > 2 THEN greatest(CAST(s.gap_squares AS double precision) / (s.purchase_days - 1)"
+    f" / ({_GAP_SQUARED}) - 1, 0) END"
+)
+_MARGIN = (
+    "CASE WHEN s.customer_id IS NULL THEN 0 WHEN s.costed > 0 THEN CAST(s.margin_e4 AS double precision) / 10000 END"
+)
+_MARGIN_365 = (
+    "CASE WHEN coalesce(s.orders_365 + s.returns_365, 0) = 0 THEN 0"
+    " WHEN s.costed_365 > 0 THEN CAST(s.margin_365_e4 AS double precision) / 10000 END"
+)
+_SERVING = "({visits} * CAST(:cost_of_visit AS double precision) + {calls} * CAST(:cost_of_call AS double precision))"
+_TO_SERVE = _SERVING.format(visits=_count("i.visits"), calls=_count("i.calls"))
+_TO_SERVE_365 = _SERVING.format(visits=_count("i.visits_365"), calls=_count("i.calls_365"))
+_INDUSTRY = "array_position(CAST(:sector_names AS text[]), c.industry)"
+_OTHERS_BEFORE = f"((CAST(:sector_before AS double precision[]))[{_INDUSTRY}] - coalesce(s.amount_year_before_e4, 0))"
+_SECTOR = (
+    f"CASE WHEN {_OTHERS_BEFORE} > 0 THEN ((CAST(:sector_last AS double precision[]))[{_INDUSTRY}]"
+    f" - coalesce(s.amount_365_e4, 0)) / {_OTHERS_BEFORE} - 1 END"
+)
+
+_SOLD: Final[tuple[Part, ...]] = ("sales",)
+_SPOKEN: Final[tuple[Part, ...]] = ("interactions",)
+_BOTH: Final[tuple[Part, ...]] = ("sales", "interactions")
+
+
+def _behaviour(name: str, unit: str, meaning: str, sql: str, reads: tuple[Part, ...] = _SOLD) -> Feature:
+    return Feature(name, unit, meaning, "behaviour", "float64", sql, reads)
+
+
+FEATURES: Final[tuple[Feature, ...]] = (
+    # who they are, as known now
+    Feature("is_organisation", "0 or 1", "an organisation, not a person", "identity",
+            sql="CASE WHEN c.kind = 'organisation' THEN 1 ELSE 0 END"),
+    Feature("industry", "word", "industry of an organisation", "identity", "category", "c.industry"),
+    Feature("size_class", "word", "size of an organisation", "identity", "category", "c.size_class"),
+    Feature("stated_channel", "word", "channel the customer says it prefers", "identity", "category",
+            "c.preferred_channel"),
+    Feature("children", "customers", "customers directly below it in the account hierarchy", "identity",
+            sql=_count("k.children"), reads=("children",)),
+    Feature("depth", "levels", "customers above it in the account hierarchy", "identity",
+            sql=_count("d.depth"), reads=("depth",)),
+    # recency, frequency, money
+    _behaviour("recency_days", "days", "since the last day with an order", _days("s.last_day")),
+    _behaviour("frequency", "orders", "all orders, returns aside", _count("s.orders")),
+    _behaviour("monetary_value", "money", "net sales: orders less returns", _money("amount_e4")),
+    _behaviour("tenure_days", "days", "since the first day with an order", _days("s.first_day")),
+    _behaviour("orders_90", "orders", "orders in the last 90 days", _count("s.orders_90")),
+    _behaviour("orders_365", "orders", "orders in the last 365 days", _count("s.orders_365")),
+    _behaviour("sales_90", "money", "net sales of the last 90 days", _money("amount_90_e4")),
+    _behaviour("sales_365", "money", "net sales of the last 365 days", _money("amount_365_e4")),
+    _behaviour("sales_year_before", "money", "net sales of the 365 days before the last 365",
+               _money("amount_year_before_e4")),
+    _behaviour("growth", "share", "net sales of the last 365 days over those of the 365 days before, less 1; only "
+               "where there were some", f"{_share('s.amount_365_e4', 's.amount_year_before_e4')} - 1"),
+    # rhythm
+    _behaviour("purchase_days", "days", "different days with an order", _count("s.purchase_days")),
+    _behaviour("gap_mean_days", "days", "mean between neighbouring purchase days; from two of them on", _GAP),
+    _behaviour("gap_variation", "ratio", "standard deviation of the days between purchases over their mean: 0 like a "
+               "clock, 1 at random; from three purchase days on", f"sqrt({_SPREAD})"),
+    _behaviour("gap_typical_days", "days", "median between purchases where their logarithm is normal with this mean "
+               "and variation: less moved by one long pause than the mean", f"({_GAP}) / sqrt(1 + ({_SPREAD}))"),
+    _behaviour("overdue_days", "days", "since the last purchase, less its own mean gap: above 0 it is late",
+               f"({_days('s.last_day')}) - ({_GAP})"),
+    _behaviour("overdue_ratio", "ratio", "since the last purchase over its own mean gap",
+               f"({_days('s.last_day')}) / ({_GAP})"),
+    # baskets
+    _behaviour("basket_value", "money", "mean amount of an order, returns aside",
+               f"{_share('s.order_amount_e4', 's.orders')} / 10000"),
+    _behaviour("basket_lines", "lines", "mean lines of an order, of those that have lines",
+               _share("s.lines", "s.lined_orders")),
+    _behaviour("returned_share", "share", "amount of the returns over that of the orders",
+               _share("(s.order_amount_e4 - s.amount_e4)", "s.order_amount_e4")),
+    _behaviour("returns", "returns", "all returns", _count("s.returns")),
+    _behaviour("discount_share", "share", "discounts over what the orders would have come to without them",
+               _share("s.discount_e4", "(s.order_amount_e4 + s.discount_e4)")),
+    Feature("main_channel", "word", "channel of most orders", "behaviour", "category", "", _SOLD),
+    # contacts
+    _behaviour("contacts_90", "contacts", "contacts on any channel, notes aside, in the last 90 days",
+               _count("i.contacts_90"), _SPOKEN),
+    _behaviour("contacts_365", "contacts", "the same in the last 365 days", _count("i.contacts_365"), _SPOKEN),
+    _behaviour("contacts", "contacts", "the same, all of them", _count("i.contacts"), _SPOKEN),
+    _behaviour("complaints_90", "complaints", "complaints in the last 90 days", _count("i.complaints_90"), _SPOKEN),
+    _behaviour("complaints_365", "complaints", "complaints in the last 365 days", _count("i.complaints_365"), _SPOKEN),
+    _behaviour("complaints", "complaints", "all complaints", _count("i.complaints"), _SPOKEN),
+    _behaviour("visits_365", "visits", "visits in the last 365 days", _count("i.visits_365"), _SPOKEN),
+    _behaviour("calls_365", "calls", "calls in the last 365 days", _count("i.calls_365"), _SPOKEN),
+    _behaviour("contact_days", "days", "since the last contact", _days("i.last_contact"), _SPOKEN),
+    # profit
+    _behaviour("margin", "money", "net sales less cost, of sales whose cost is known", _MARGIN),
+    _behaviour("margin_365", "money", "the same of the last 365 days", _MARGIN_365),
+    _behaviour("cost_known_share", "share", "sales whose cost is known", _share("s.costed", "(s.orders + s.returns)")),
+    _behaviour("cost_to_serve", "money", "visits and calls at the cost of each", _TO_SERVE, _SPOKEN),
+    _behaviour("cost_to_serve_365", "money", "the same of the last 365 days", _TO_SERVE_365, _SPOKEN),
+    _behaviour("profit", "money", "margin less cost to serve", f"({_MARGIN}) - {_TO_SERVE}", _BOTH),
+    _behaviour("profit_365", "money", "the same of the last 365 days", f"({_MARGIN_365}) - {_TO_SERVE_365}", _BOTH),
+    # what models of customer value take in (Fader, Hardie and Lee 2005), purchases of a day taken together
+    _behaviour("repeat_frequency", "days", "purchase days after the first",
+               "CASE WHEN s.orders > 0 THEN s.purchase_days - 1 END"),
+    _behaviour("recency_weeks", "weeks", "from the first purchase day to the last",
+               "CAST(s.last_day - s.first_day AS double precision) / 7"),
+    _behaviour("t_weeks", "weeks", "from the first purchase day to the cutoff",
+               f"CAST({_days('s.first_day')} AS double precision) / 7"),
+    _behaviour("mean_repeat_value", "money", "mean amount of a purchase day after the first, returns aside",
+               f"{_share('(s.order_amount_e4 - s.first_day_amount_e4)', '(s.purchase_days - 1)')} / 10000"),
+    # what could become of them
+    Feature("freshness_days", "days", "since we last learnt anything: an order, a contact or a note", "potential",
+            sql=_days("greatest(s.last_day, i.last_note)"), reads=_BOTH),
+    Feature("sector_growth", "share", "growth of the net sales to all others of the industry, last 365 days over the "
+            "365 before, less 1", "potential", sql=_SECTOR, reads=("sales", "sectors")),
+)  # fmt: skip
+"""All features of fixed names. Families beside them: `channel_share.NAME` (orders by this channel),
+`category_share.NAME` (amount of lines of this product category) and `attributes.NAME` (a field of a customer's
+attributes: a number where all are numbers, else a word). `channel_share.*` and `category_share.*` stand for all of the
+cutoff."""
+
+_BY_NAME: Final = {feature.name: feature for feature in FEATURES}
+
+
+@dataclass(frozen=True)
+class Cutoff:
+    """Statistics that stand in the database, as a reader needs them; `added`: some are to be put together."""
+
+    id: int
+    moment: datetime
+    currency: str
+    channels: tuple[str, ...]
+    categories: tuple[str, ...]
+    version: int
+    schema: str
+    added: bool
+
+    @property
+    def end_day(self) -> datetime:
+        """The last day with moments before the cutoff: days are counted to it."""
+        return (self.moment - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+
+    def statistics(self, *, chunk: bool) -> str:
+        """The query of `statistics.folded` for this cutoff."""
+        return statistics.folded(self.schema, len(self.channels), len(self.categories), added=self.added, chunk=chunk)
+
+    def binds(self) -> dict[str, Any]:
+        """The values that its queries bind."""
+        return {
+            "cutoff": self.moment,
+            "cutoff_id": self.id,
+            "end_day": self.end_day.date(),
+            "from_90": self.moment - timedelta(days=90),
+            "from_365": self.moment - timedelta(days=365),
+        }
+
+
+def get_cutoff(session: Session, cutoff: datetime, *, as_reader: bool = False) -> Cutoff:
+    """The statistics at a cutoff; raises NotFound where none were made."""
+    moment = statistics.cutoff_moment(cutoff)
+    row = session.execute(text(named(SQL, "cutoff")), {"cutoff": moment}).one_or_none()
+    if row is None:
+        raise NotFound(f"There are no statistics of customers at {moment.isoformat()}: make them by a refresh first.")
+    schema = "visible" if as_reader else "public"
+    added = session.scalar(text(named(SQL, "has_added").replace("{schema}", schema)), {"cutoff_id": row.id})
+    return Cutoff(
+        row.id,
+        row.cutoff.astimezone(UTC),
+        row.currency,
+        tuple(row.channels),
+        tuple(row.categories),
+        row.version,
+        schema,
+        bool(added),
+    )
+
+
+def find_features(session: Session, cutoff: Cutoff, names: Sequence[str]) -> list[Feature]:
+    """The features of these names, families resolved; raises `errors.Invalid` for unknown ones, naming all."""
+    found: list[Feature] = []
+    for name in names:
+        family, _, member = name.partition(".")
+        if not member:
+            if name not in _BY_NAME:
+                raise Invalid(f"There is no feature {name!r}; there are {', '.join(_BY_NAME)}.")
+            found.append(_BY_NAME[name])
+        elif family == "attributes":
+            found.append(_attribute(session, member))
+        elif family in ("channel_share", "category_share"):
+            there = cutoff.channels if family == "channel_share" else cutoff.categories
+            wanted = there if member == "*" else (member,)
+            if missing := [one for one in wanted if one not in there]:
+                said = ", ".join(there) or "none"
+                raise Invalid(f"Before this cutoff there is no {family.split('_')[0]} {missing[0]!r}; there is {said}.")
+            found += [_member(family, one, there) for one in wanted]
+        else:
+            raise Invalid(
+                f"There is no family of features {family!r}: channel_share, category_share and attributes are."
+            )
+    return list({feature.name: feature for feature in found}.values())
+
+
+def read_features(
+    session: Session,
+    cutoff: datetime,
+    names: Sequence[str],
+    *,
+    customer_id: int | None = None,
+    as_reader: bool = False,
+    costs: ServingCosts | None = None,
+    chunk_rows: int = 100_000,
+    place: Callable[[Ids], pd.DataFrame] | None = None,
+) -> Iterator[pd.DataFrame]:
+    """Features of customers in frames of at most `chunk_rows`, by id: index customer_id (int64), columns in the order
+    of `names`, float64 (NaN: not known) or categorical. Erased customers are left out. Memory is that of one chunk.
+
+    `customer_id`: of one customer alone. `as_reader`: through row security, what the user sees in whose context the
+    session stands; without it the session is the worker's, and all are read. `place` answers, for the customers of a
+    chunk, a frame of the features of kind place among the names. The session may be used between two chunks.
+
+    Raises NotFound where there are no statistics at the cutoff, `errors.Invalid` for an unknown feature, and
+    `errors.TryAgain` where the statistics are refreshed while they are read.
+    """
+    if chunk_rows < 1:
+        raise Invalid("chunk_rows: expected a number of customers of at least 1")
+    present = get_cutoff(session, cutoff, as_reader=as_reader)
+    features = find_features(session, present, names)
+    placed = [feature.name for feature in features if feature.kind == "place"]
+    if placed and place is None:
+        raise Invalid(f"Features of place are given beside the others: {', '.join(placed)}.")
+    reading = _Reading(session, present, [f for f in features if f.kind != "place"], costs or ServingCosts())
+    after, last = (-1, 2**62) if customer_id is None else (customer_id - 1, customer_id)
+    while (upto := _next(session, after, last, chunk_rows)) is not None:
+        frame = reading.read(after, upto)
+        if session.scalar(text(named(SQL, "version")), {"cutoff_id": present.id}) != present.version:
+            raise TryAgain("The statistics of customers were refreshed while they were read.")
+        if place is not None and placed:
+            frame = frame.join(place(frame.index.to_numpy())[placed])
+        yield frame[[feature.name for feature in features]]
+        after = upto
+
+
+def _next(session: Session, after: int, last: int, rows: int) -> int | None:
+    values = {"after": after, "last": last, "rows": rows}
+    upto = session.scalar(text(named(SQL, "chunk")), values)
+    return None if upto is None else int(upto)
+
+
+class _Reading:
+    """The query of one reading, and what it answers as frames."""
+
+    def __init__(self, session: Session, cutoff: Cutoff, features: list[Feature], costs: ServingCosts) -> None:
+        self._session = session
+        self._reader = cutoff.schema == "visible"
+        self._features: list[Feature] = []
+        self._words: dict[str, list[str]] = {}
+        self._values = cutoff.binds() | {"cost_of_visit": costs.visit, "cost_of_call": costs.call}
+        fields = []
+        for number, feature in enumerate(features):
+            expression = feature.sql
+            if feature.dtype == "category":
+                expression = self._coded(cutoff, feature, number)
+            elif feature.name.startswith("attributes."):
+                self._values[f"key_{number}"] = feature.name.partition(".")[2]
+                expression = expression.replace(":key", f":key_{number}")
+            fields.append(f"coalesce(CAST({expression} AS double precision), 'NaN') AS f{number}")
+            self._features.append(feature)
+        parts = {part for feature in features for part in feature.reads}
+        if "sectors" in parts:
+            self._add_sectors(cutoff)
+        joins = [named(SQL, f"part_{part}") for part in ("sales", "interactions", "children", "depth") if part in parts]
+        statement = (
+            named(SQL, "read")
+            .replace("{parts}", "\n".join(joins))
+            .replace(", {fields}", "".join(f", {f}" for f in fields))
+        )
+        statement = statement.replace("{statistics}", cutoff.statistics(chunk=True)).replace("{schema}", cutoff.schema)
+        self._copy = f"COPY ({_for_driver(statement)}) TO STDOUT (FORMAT binary)"
+        layout = [("fields", ">i2"), ("id_size", ">i4"), ("id", ">i8")]
+        for number in range(len(fields)):
+            layout += [(f"size{number}", ">i4"), (f"f{number}", ">f8")]
+        self._row = np.dtype(layout)
+
+    def read(self, after: int, upto: int) -> pd.DataFrame:
+        """The customers from beyond `after` to `upto`."""
+        values = self._values | {"after": after, "upto": upto}
+        if self._reader:
+            with expecting_many_rows(self._session):
+                rows = read_binary(driver(self._session), self._copy, values, self._row)
+        else:
+            rows = read_binary(driver(self._session), self._copy, values, self._row)
+        columns: dict[str, Any] = {}
+        for number, feature in enumerate(self._features):
+            column = rows[f"f{number}"].astype(np.float64)
+            if feature.dtype == "category":
+                codes = np.where(np.isnan(column), 0, column).astype(np.int32) - 1
+                columns[feature.name] = pd.Categorical.from_codes(codes, categories=self._words[feature.name])
+            else:
+                columns[feature.name] = column
+        return pd.DataFrame(columns, index=pd.Index(rows["id"].astype(np.int64), name="customer_id"))
+
+    def _coded(self, cutoff: Cutoff, feature: Feature, number: int) -> str:
+        """An expression for the place of a word among the words of the feature, from 1."""
+        if feature.name == "main_channel":
+            self._words[feature.name] = list(cutoff.channels)
+            if not cutoff.channels:
+                return "CAST(NULL AS integer)"
+            most = f"greatest({', '.join(f's.channel_orders[{i}]' for i in range(1, len(cutoff.channels) + 1))})"
+            return f"array_position(s.channel_orders, nullif({most}, 0))"
+        key = feature.name.partition(".")[2]
+        field = feature.sql.replace(":key", f":key_{number}")
+        values: dict[str, Any] = {"limit": MOST_WORDS + 1} | ({f"key_{number}": key} if key else {})
+        words = list(self._session.scalars(text(named(SQL, "words").replace("{field}", field)), values))
+        if len(words) > MOST_WORDS:
+            raise Invalid(f"{feature.name} has more than {MOST_WORDS:,} different values: it groups nobody.")
+        self._words[feature.name] = words
+        self._values |= {f"words_{number}": words} | ({f"key_{number}": key} if key else {})
+        return f"array_position(CAST(:words_{number} AS text[]), {field})"
+
+    def _add_sectors(self, cutoff: Cutoff) -> None:
+        statement = named(SQL, "sectors").replace("{statistics}", cutoff.statistics(chunk=False))
+        rows = self._session.execute(text(statement), {"cutoff_id": cutoff.id}).all()
+        self._values |= {
+            "sector_names": [row.industry for row in rows],
+            "sector_last": [float(row.last_year) for row in rows],
+            "sector_before": [float(row.year_before) for row in rows],
+        }
+
+
+def _member(family: str, member: str, there: Sequence[str]) -> Feature:
+    place = there.index(member) + 1
+    if family == "channel_share":
+        share, meaning = _share(f"s.channel_orders[{place}]", "s.orders"), f"orders by the channel {member}"
+    else:
+        total = " + ".join(f"s.category_amounts_e4[{i}]" for i in range(1, len(there) + 1))
+        share = _share(f"s.category_amounts_e4[{place}]", f"({total})")
+        meaning = f"amount of order lines in the category {member}"
+    return Feature(f"{family}.{member}", "share", meaning, "behaviour", "float64", share, _SOLD)
+
+
+def _attribute(session: Session, key: str) -> Feature:
+    number = bool(session.scalar(text(named(SQL, "are_numbers")), {"key": key}))
+    feature = Feature(
+        f"attributes.{key}",
+        "word",
+        f"the attribute {key}",
+        "identity",
+        "category",
+        "c.attributes ->> CAST(:key AS text)",
+    )
+    if not number:
+        return feature
+    value = "CAST(nullif(c.attributes -> CAST(:key AS text), 'null') AS double precision)"
+    return replace(feature, unit="number", dtype="float64", sql=value)
+
+
+# --- what methods need of all customers, without a frame of all ---
+
+
+def rfm_cuts(session: Session, cutoff: datetime) -> rfm.RfmCuts:
+    """The cuts of `rfm.cut_by_quantiles` for all customers with an order before the cutoff, exactly, from counts in the
+    database: days and orders by value; amounts in bins of half a percent first, and by value in the few bins where a
+    score rises. Raises `errors.TooLittleData` where nobody ordered."""
+    present = get_cutoff(session, cutoff)
+
+    def count(name: str, **values: Any) -> pd.DataFrame:
+        statement = named(SQL, name).replace("{bin}", named(SQL, "money_bin"))
+        statement = statement.replace("{statistics}", present.statistics(chunk=False))
+        bound = {key: value for key, value in (present.binds() | values).items() if f":{key} " in statement}
+        result = session.execute(text(statement), bound)
+        return pd.DataFrame(result.all(), columns=list(result.keys()))
+
+    recency = count("count_recency")
+    if recency.empty:
+        raise TooLittleData("RFM needs at least one customer with an order before the cutoff.")
+    frequency = count("count_frequency")
+    bins = count("bin_money")
+    chosen = rfm.bins_to_open(bins["customers"].to_numpy(np.int64))
+    opened = count("count_money", bins=[float(b) for b in bins["bin"].to_numpy()[chosen]])
+    closed = bins.drop(index=np.flatnonzero(chosen))[["value", "customers"]]
+    money = pd.concat([closed, opened], ignore_index=True)
+    return rfm.RfmCuts(
+        recency=rfm.quantile_cuts(recency["value"], recency["customers"], less_is_better=True),
+        frequency=rfm.quantile_cuts(frequency["value"], frequency["customers"]),
+        monetary=rfm.quantile_cuts(money["value"].to_numpy(np.float64) / 10_000, money["customers"]),
+    )
+
+
+def count_histories(session: Session, cutoff: datetime) -> pd.DataFrame:
+    """How many customers have each purchase history: repeat_frequency (purchase days after the first), recency_days
+    (first to last), t_days (first to the cutoff), customers; int64. All that BG/NBD and Pareto/NBD take in."""
+    present = get_cutoff(session, cutoff)
+    statement = named(SQL, "count_histories").replace("{statistics}", present.statistics(chunk=False))
+    result = session.execute(text(statement), {"cutoff_id": present.id, "end_day": present.end_day.date()})
+    return pd.DataFrame(result.all(), columns=list(result.keys())).astype(np.int64)
+
+
+def _for_driver(statement: str) -> str:
+    """A statement with :name for values as psycopg wants it."""
+    return re.sub(r"(?<!:):([a-z_][a-z0-9_]*)", r"%(\1)s", statement.replace("%", "%%"))

@@ -1,0 +1,321 @@
+"""Features of customers: by hand, against lifetimes, without leakage, under row security, in chunks."""
+
+import math
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from geocrm import access
+from geocrm.db.engine import Database
+from geocrm.db.models import Interaction
+from geocrm.errors import Invalid, NotFound, TooLittleData, TryAgain
+from geocrm.segmentation import features, rfm, statistics
+from tests import makers
+from tests.segmentation import cdnow
+from tests.segmentation.test_statistics import CUTOFF, World, _rolled_back
+
+NAMES = tuple(feature.name for feature in features.FEATURES)
+EVERYTHING = (*NAMES, "channel_share.*", "category_share.*")
+
+
+def read(session: Session, names: Sequence[str] = NAMES, **options: Any) -> pd.DataFrame:
+    frames = list(features.read_features(session, CUTOFF, names, **options))
+    return pd.concat(frames) if frames else pd.DataFrame()
+
+
+def ago(days: float) -> datetime:
+    return CUTOFF - timedelta(days=days)
+
+
+def speak(session: Session, customer_id: int, kind: str, days: float) -> None:
+    makers._add(session, Interaction(customer_id=customer_id, kind=kind, occurred_at=ago(days)))
+
+
+def test_one_customer_by_hand(session: Session) -> None:
+    """Orders 400, 40, 30.5 (two that day) and 10 days ago; one return; a visit and calls."""
+    customer = makers.make_customer(
+        session, kind="organisation", industry="Lodge", size_class="large", preferred_channel="phone",
+        attributes={"plan": "gold", "beds": 12},
+    )  # fmt: skip
+    child = makers.make_customer(session, parent_id=customer.id, kind="organisation", attributes={"beds": None})
+    tents = makers._add(session, makers.models.Product(name="tent", category="Camp"))
+    ropes = makers._add(session, makers.models.Product(name="rope", category="Climb"))
+    for days, amount, cost, channel in (
+        (400, "100", "60", "web"),
+        (40, "50", None, "web"),
+        (30.5, "20", "10", "shop"),
+        (30.4, "30", "10", "web"),
+        (10, "40", "20", None),
+    ):
+        sale = makers.make_sale(
+            session, customer, amount, occurred_at=ago(days), channel=channel,
+            cost=None if cost is None else Decimal(cost), discount=Decimal(6 if days == 40 else 0),
+        )  # fmt: skip
+        for number, (product, share) in enumerate(((tents, "0.75"), (ropes, "0.25")) if days == 10 else ()):
+            makers._add(
+                session,
+                makers.models.SaleLine(
+                    customer_id=customer.id, sale_id=sale.id, line_no=number, product_id=product.id,
+                    quantity=Decimal(1), unit_price=Decimal(1), amount=Decimal(amount) * Decimal(share),
+                ),
+            )  # fmt: skip
+    makers.make_sale(session, customer, "-30", occurred_at=ago(5), returned=True, cost=Decimal("-15"), channel="web")
+    speak(session, customer.id, "visit", 200)
+    speak(session, customer.id, "call", 100)
+    speak(session, customer.id, "call", 20)
+    speak(session, customer.id, "complaint", 20)
+    speak(session, customer.id, "note", 3)
+    statistics.refresh(session, CUTOFF)
+    names = (*NAMES, "channel_share.*", "category_share.*", "attributes.plan", "attributes.beds")
+    frame = read(session, names)
+    got = frame.loc[customer.id].to_dict()
+    gaps = [360, 9, 21]  # days before the cutoff's last day: 399, 39, 30, 30, 9
+    assert [int((ago(d).date() - ago(e).date()).days) for d, e in ((40, 400), (30.5, 40), (10, 30.5))] == gaps
+    mean, variation = np.mean(gaps), np.std(gaps) / np.mean(gaps)
+    expected = {
+        "is_organisation": 1, "industry": "Lodge", "size_class": "large", "stated_channel": "phone",
+        "children": 1, "depth": 0, "recency_days": 9, "frequency": 5, "monetary_value": 210, "tenure_days": 399,
+        "orders_90": 4, "orders_365": 4, "sales_90": 110, "sales_365": 110, "sales_year_before": 100, "growth": 0.1,
+        "purchase_days": 4, "gap_mean_days": mean, "gap_variation": variation,
+        "gap_typical_days": mean / math.sqrt(1 + variation**2), "overdue_days": 9 - mean, "overdue_ratio": 9 / mean,
+        "basket_value": 48, "basket_lines": 2, "returned_share": 30 / 240, "returns": 1, "discount_share": 6 / 246,
+        "main_channel": "web", "contacts_90": 2, "contacts_365": 4, "contacts": 4, "complaints_90": 1,
+        "complaints_365": 1, "complaints": 1, "visits_365": 1, "calls_365": 2, "contact_days": 19,
+        "margin": 40 + 10 + 20 + 20 - 15, "margin_365": 10 + 20 + 20 - 15, "cost_known_share": 5 / 6,
+        "cost_to_serve": 80, "cost_to_serve_365": 80, "profit": 75 - 80, "profit_365": 35 - 80,
+        "repeat_frequency": 3, "recency_weeks": 390 / 7, "t_weeks": 399 / 7, "mean_repeat_value": 140 / 3,
+        "freshness_days": 2, "channel_share.shop": 0.2, "channel_share.web": 0.6, "category_share.Camp": 0.75,
+        "category_share.Climb": 0.25, "attributes.plan": "gold", "attributes.beds": 12,
+    }  # fmt: skip
+    assert {n: v for n, v in got.items() if isinstance(v, str)} == {
+        n: v for n, v in expected.items() if isinstance(v, str)
+    }
+    for name, value in expected.items():
+        if not isinstance(value, str):
+            assert got[name] == pytest.approx(value, rel=1e-12), name
+    assert got.keys() - expected.keys() == {"sector_growth"}
+    assert math.isnan(got["sector_growth"])  # nobody else is in the industry
+    never = frame.loc[child.id]
+    assert (never["depth"], never["frequency"], never["profit"], never["sales_365"]) == (1, 0, 0, 0)
+    assert never[["recency_days", "t_weeks", "gap_mean_days", "basket_value", "attributes.beds"]].isna().all()
+    assert read(session, ["profit"], costs=features.ServingCosts(visit=1, call=2)).loc[customer.id, "profit"] == 70
+
+
+def test_growth_of_the_sector_leaves_the_customer_out(session: Session) -> None:
+    customers = [makers.make_customer(session, industry="Lodge") for _ in range(3)]
+    for customer, before, last in zip(customers, ("100", "200", "300"), ("150", "100", "900"), strict=True):
+        makers.make_sale(session, customer, before, occurred_at=ago(500))
+        makers.make_sale(session, customer, last, occurred_at=ago(100))
+    statistics.refresh(session, CUTOFF)
+    assert read(session, ["sector_growth"])["sector_growth"].tolist() == pytest.approx(
+        [1.0, 1050 / 400 - 1, 250 / 300 - 1]
+    )
+
+
+def test_costs_that_are_not_known_make_no_margin(session: Session) -> None:
+    customer = makers.make_customer(session)
+    makers.make_sale(session, customer, occurred_at=ago(3))
+    statistics.refresh(session, CUTOFF)
+    row = read(session).loc[customer.id]
+    assert row[["margin", "margin_365", "profit", "profit_365"]].isna().all()
+    assert row["cost_known_share"] == 0
+
+
+def test_inputs_of_customer_value_are_those_of_lifetimes(session: Session) -> None:
+    World(session, seed=11).load(150)
+    statistics.refresh(session, CUTOFF)
+    sales = pd.read_sql(
+        text(
+            "SELECT customer_id, occurred_at AT TIME ZONE 'UTC' AS at, CAST(amount AS float8) AS amount FROM sales"
+            " WHERE NOT returned AND occurred_at < :cutoff"
+        ),
+        session.connection(),
+        params={"cutoff": CUTOFF},
+    )
+    theirs = cdnow.lifetimes().utils.summary_data_from_transaction_data(
+        sales,
+        "customer_id",
+        "at",
+        "amount",
+        observation_period_end=datetime(2025, 12, 31),  # noqa: DTZ001
+    )
+    names = ["repeat_frequency", "recency_weeks", "t_weeks", "mean_repeat_value"]
+    ours = read(session, names).loc[theirs.index]
+    assert ours["repeat_frequency"].tolist() == theirs["frequency"].tolist()
+    assert ours["recency_weeks"].to_numpy() == pytest.approx(theirs["recency"].to_numpy() / 7)
+    assert ours["t_weeks"].to_numpy() == pytest.approx(theirs["T"].to_numpy() / 7)
+    assert ours["mean_repeat_value"].fillna(0).to_numpy() == pytest.approx(theirs["monetary_value"].to_numpy())
+    counted = features.count_histories(session, CUTOFF)
+    assert counted["customers"].sum() == len(theirs)
+    grouped = theirs.astype(int).groupby(["frequency", "recency", "T"]).size()
+    assert [tuple(row) for row in counted.itertuples(index=False)] == [(*key, n) for key, n in grouped.items()]
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 10**6), followed=st.booleans())
+def test_nothing_after_the_cutoff_changes_a_feature(database: Database, seed: int, followed: bool) -> None:
+    """Bit for bit: sales, returns and interactions at the cutoff or later are as if they were not."""
+    with _rolled_back(database) as session:
+        world = World(session, seed)
+        world.load(40)
+        for number, customer in enumerate(world.customers):
+            speak(session, customer.id, "visit", 50 * number + 1)
+        statistics.refresh(session, CUTOFF, full=True)
+        before = read(session, EVERYTHING)
+        for customer in world.customers:
+            for days in (0, -0.001, -1, -400):
+                returned = days == -1
+                sale = makers.make_sale(
+                    session, customer, "-77" if returned else "77", occurred_at=ago(days), returned=returned,
+                    channel="fair", currency="CHF", cost=Decimal(1),
+                )  # fmt: skip
+                statistics.tell_added(session, customer.id, sale.id)
+                for kind in ("call", "visit", "complaint", "note"):
+                    speak(session, customer.id, kind, days)
+        statistics.refresh(session, CUTOFF, full=not followed)
+        after = read(session, EVERYTHING)
+        pd.testing.assert_frame_equal(before, after, check_exact=True)
+
+
+def test_base_and_added_read_as_one(session: Session) -> None:
+    world = World(session, seed=12)
+    world.load(60)
+    statistics.refresh(session, CUTOFF)
+    makers.make_customer(session)
+    world.customers.append(makers.make_customer(session))  # has added statistics alone
+    for _ in range(3):
+        world.load(9, newest=True)
+        statistics.refresh(session, CUTOFF)
+    assert session.scalar(text("SELECT count(*) FROM customer_statistics_added")) >= 2
+    followed = read(session, EVERYTHING)
+    assert statistics.refresh(session, CUTOFF, full=True).full
+    pd.testing.assert_frame_equal(followed, read(session, EVERYTHING), check_exact=True)
+
+
+def test_chunks_hold_the_same_as_one_frame(session: Session) -> None:
+    world = World(session, seed=13)
+    world.load(40)
+    erased = world.customers[2]
+    session.execute(text("UPDATE customers SET erased_at = now() WHERE id = :id"), {"id": erased.id})
+    statistics.refresh(session, CUTOFF)
+    whole = read(session, EVERYTHING)
+    assert erased.id not in whole.index
+    chunks = list(features.read_features(session, CUTOFF, EVERYTHING, chunk_rows=2))
+    assert [len(chunk) for chunk in chunks] == [2, 2, 1]
+    pd.testing.assert_frame_equal(whole, pd.concat(chunks), check_exact=True)
+    one = world.customers[1].id
+    pd.testing.assert_frame_equal(whole.loc[[one]], read(session, EVERYTHING, customer_id=one), check_exact=True)
+    assert read(session, EVERYTHING, customer_id=erased.id).empty
+
+
+def test_a_refresh_between_two_chunks_is_noticed(session: Session) -> None:
+    world = World(session, seed=14)
+    world.load(20)
+    statistics.refresh(session, CUTOFF)
+    chunks = features.read_features(session, CUTOFF, ["frequency"], chunk_rows=3)
+    next(chunks)
+    world.load(3)
+    statistics.refresh(session, CUTOFF)
+    with pytest.raises(TryAgain):
+        next(chunks)
+
+
+def test_a_rep_reads_their_own_customers_alone(session: Session, as_user: Any) -> None:
+    rep = makers.make_user(session)
+    world = World(session, seed=15)
+    own = makers.make_customer(session, owner_id=rep.id, industry="Lodge")
+    world.customers.append(own)
+    world.load(60)
+    speak(session, own.id, "visit", 4)
+    statistics.refresh(session, CUTOFF)
+    world.load(9, newest=True)
+    statistics.refresh(session, CUTOFF)
+    everything = [name for name in EVERYTHING if name != "sector_growth"]  # of the customers that one sees
+    with as_user(access.load_actor(session, rep.id)):
+        seen = read(session, everything, as_reader=True)
+    assert seen.index.tolist() == [own.id]
+    all_of = read(session, everything)
+    assert len(all_of) == 7
+    for name in seen.columns:
+        assert (
+            seen[name].astype(object).fillna(-1).tolist()
+            == all_of.loc[[own.id], name].astype(object).fillna(-1).tolist()
+        )
+
+
+def test_cuts_from_the_database_are_those_of_the_frame(session: Session) -> None:
+    world = World(session, seed=16)
+    world.customers = [makers.make_customer(session) for _ in range(60)]
+    world.load(400)
+    makers.make_customer(session)  # never buys
+    statistics.refresh(session, CUTOFF)
+    frame = read(session, ["recency_days", "frequency", "monetary_value"])
+    cuts = features.rfm_cuts(session, CUTOFF)
+    theirs = rfm.cut_by_quantiles(frame)
+    assert (cuts.recency, cuts.frequency) == (theirs.recency, theirs.frequency)
+    pd.testing.assert_frame_equal(rfm.score(frame, cuts), rfm.score(frame, theirs))
+    assert cuts.monetary == theirs.monetary
+
+
+def test_nobody_who_ordered_means_no_cuts(session: Session) -> None:
+    makers.make_customer(session)
+    statistics.refresh(session, CUTOFF)
+    with pytest.raises(TooLittleData, match="at least one customer"):
+        features.rfm_cuts(session, CUTOFF)
+
+
+def test_features_of_place_are_given_beside(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    customer = makers.make_customer(session)
+    statistics.refresh(session, CUTOFF)
+    far = features.Feature("shop_distance_m", "metres", "to the nearest own shop", "place")
+    monkeypatch.setitem(features._BY_NAME, far.name, far)
+    with pytest.raises(Invalid, match="beside the others: shop_distance_m"):
+        read(session, ["frequency", far.name])
+
+    def place(ids: np.ndarray) -> pd.DataFrame:
+        return pd.DataFrame({far.name: ids * 2.0}, index=pd.Index(ids, name="customer_id"))
+
+    frame = read(session, [far.name, "frequency"], place=place)
+    assert list(frame.columns) == [far.name, "frequency"]
+    assert frame.loc[customer.id, far.name] == 2 * customer.id
+
+
+def test_what_is_not_there_is_said(session: Session) -> None:
+    with pytest.raises(NotFound, match="make them by a refresh"):
+        read(session)
+    World(session, seed=17).load(20)
+    statistics.refresh(session, CUTOFF)
+    with pytest.raises(Invalid, match="no feature 'recency'; there are is_organisation"):
+        read(session, ["recency"])
+    with pytest.raises(Invalid, match="no channel 'fax'; there is shop, web"):
+        read(session, ["channel_share.fax"])
+    with pytest.raises(Invalid, match="family"):
+        read(session, ["share.web"])
+
+
+def test_every_feature_is_explained_in_the_docs(request: pytest.FixtureRequest) -> None:
+    page = (request.config.rootpath / "docs" / "methods" / "features.md").read_text(encoding="utf-8")
+    assert len(set(NAMES)) == len(NAMES)
+    missing = [name for name in NAMES if f"`{name}`" not in page]
+    assert not missing
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 12))
+def test_closed_bins_do_not_change_the_cuts(values: list[int], width: int) -> None:
+    table = pd.Series(values).value_counts().sort_index()
+    bins = table.groupby(table.index // width).agg("sum")
+    opened = rfm.bins_to_open(bins.to_numpy(np.int64))
+    mixed: dict[int, int] = {}
+    for is_open, (number, total) in zip(opened, bins.items(), strict=True):
+        inside = table[table.index // width == number]
+        mixed |= dict(inside) if is_open else {inside.index[0]: total}
+    assert rfm.quantile_cuts(list(mixed), list(mixed.values())) == rfm.quantile_cuts(values)
