@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc, betaln, expit, gammaln
 
 from geocrm.errors import Invalid
-from geocrm.segmentation.clv.counts import Counts, check_histories
+from geocrm.segmentation.clv.counts import Counts, check_histories, thinned
 from geocrm.segmentation.clv.likelihood import Estimate, Floats, maximise
 from geocrm.segmentation.clv.purchases import check_horizon, check_repeats, hypergeometric, over_time, rising
 
@@ -155,6 +155,7 @@ class Likelihood:
         self.recency = counts.recency_weeks[again]
         self.pause = self.t - self.recency
         self.weights = counts.weights[again].astype(np.float64)
+        self.customers = float(counts.weights.sum())
 
     def __call__(self, values: Floats) -> tuple[float, Floats, Floats]:
         """Value, gradient (4,), Hessian (4, 4)."""
@@ -190,8 +191,9 @@ class Likelihood:
         x = self.x
         log_pause = np.log1p(self.pause / (alpha + self.recency))
         odds = np.log(a) - np.log(b + x - 1) + (r + x) * log_pause
-        value += float(w @ np.logaddexp(0.0, odds))
-        left = expit(odds)
+        shrunk = np.exp(-np.abs(odds))
+        value += float(w @ (np.maximum(odds, 0.0) + np.log1p(shrunk)))
+        left = np.where(odds > 0, 1.0, shrunk) / (1 + shrunk)
         slope = -self.pause / ((alpha + self.t) * (alpha + self.recency))
         d = np.stack((log_pause, (r + x) * slope, np.full(len(x), 1 / a), -1 / (b + x - 1)))
         w_left = w * left
@@ -222,11 +224,11 @@ def fit(counts: Counts) -> Estimate[BgNbd]:
     return maximise(
         Likelihood(counts),
         [(r, r / weekly * share, a, b) for r, share, a, b in STARTS],
+        rough=Likelihood(thinned(counts)),
         make=BgNbd,
         method=METHOD,
         names=NAMES,
         usual=(1.0, 1 / weekly, 1.0, 1.0),
         meaning=_MEANING,
-        customers=counts.customers,
         histories=len(counts.weights),
     )

@@ -14,13 +14,12 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 from scipy.special import ndtri
 
 from geocrm.errors import NotConverged
 
 Floats = NDArray[np.float64]
-Evaluate = Callable[[Floats], tuple[float, Floats, Floats]]
 
 RAN_AWAY = np.log(1e5)
 """A parameter this far (in logarithms) from where a usual one lies has run away."""
@@ -36,6 +35,15 @@ class Model(Protocol):
     @property
     def values(self) -> tuple[float, ...]:
         """The parameters, in the order of the class's arguments."""
+
+
+class Likelihood(Protocol):
+    """Log-likelihood of some customers."""
+
+    customers: float
+
+    def __call__(self, values: Floats) -> tuple[float, Floats, Floats]:
+        """Value, gradient (k,) and Hessian (k, k) in the parameters."""
 
 
 M = TypeVar("M", bound=Model)
@@ -96,76 +104,121 @@ class Estimate(Generic[M]):
         return np.stack(columns, axis=-1)
 
 
+class _Surface:
+    """What is minimised: minus the log-likelihood a customer, in the logarithms of the parameters.
+
+    The last point is kept, as value, gradient and Hessian are asked for one after the other.
+    """
+
+    def __init__(self, likelihood: Likelihood, middle: Floats) -> None:
+        self.likelihood, self.middle = likelihood, middle
+        self.point: Floats | None = None
+        self.here: tuple[float, Floats, Floats] = (np.inf, middle, np.outer(middle, middle))
+
+    def at(self, logs: Floats) -> tuple[float, Floats, Floats]:
+        """Value, gradient (k,), Hessian (k, k)."""
+        if self.point is None or not np.array_equal(self.point, logs):
+            values = np.exp(np.clip(logs, self.middle - 2 * RAN_AWAY, self.middle + 2 * RAN_AWAY))
+            value, gradient, hessian = self.likelihood(values)
+            slope = values * gradient
+            curve = np.outer(values, values) * hessian + np.diag(slope)
+            each = -1 / self.likelihood.customers
+            self.point, self.here = logs.copy(), (value * each, slope * each, curve * each)
+        return self.here
+
+    def descend(self, start: Floats) -> tuple[Floats, int]:
+        """Where the trust-region Newton method ends, and its steps."""
+        found = minimize(
+            lambda logs: self.at(logs)[0],
+            start,
+            jac=lambda logs: self.at(logs)[1],
+            hess=lambda logs: self.at(logs)[2],
+            method="trust-exact",
+            callback=self._stop_outside,
+            options={"gtol": 1e-6, "maxiter": 300},
+        )
+        return np.asarray(found.x, dtype=np.float64), int(found.nit)
+
+    def inside(self, logs: Floats) -> bool:
+        """Whether no parameter has run away."""
+        return bool(np.abs(logs - self.middle).max() < RAN_AWAY)
+
+    def _stop_outside(self, intermediate_result: OptimizeResult) -> None:
+        if not self.inside(np.asarray(intermediate_result.x)):
+            raise StopIteration
+
+    def polish(self, logs: Floats) -> Floats:
+        """The same after plain Newton steps, as long as the gradient shrinks.
+
+        The trust region ends where the likelihood of very many customers no longer changes in its last digits; the
+        gradient tells further.
+        """
+        for _ in range(3):
+            _, slope, curve = self.at(logs)
+            if not np.isfinite(curve).all() or np.linalg.eigvalsh(curve)[0] <= 0:
+                return logs
+            step = np.linalg.solve(curve, slope)
+            if self.likelihood.customers * float(slope @ step) / 2 < GAIN_LEFT / 1000:
+                return logs
+            if np.abs(step).max() > 0.01 or np.abs(self.at(logs - step)[1]).max() >= np.abs(slope).max():
+                return logs
+            logs = logs - step
+        return logs
+
+
 def maximise(
-    evaluate: Evaluate,
+    likelihood: Likelihood,
     starts: Sequence[Sequence[float]],
     *,
+    rough: Likelihood,
     make: Callable[..., M],
     method: str,
     names: tuple[str, ...],
     usual: Sequence[float],
     meaning: Mapping[str, str],
-    customers: int,
     histories: int,
 ) -> Estimate[M]:
     """The maximum of a log-likelihood, from the best start that leads to one.
 
     Args:
-        evaluate: value, gradient (k,) and Hessian (k, k) of the log-likelihood in the parameters.
+        likelihood: of all customers.
         starts: parameter vectors; tried by their likelihood, best first, until one ends at a maximum.
+        rough: the likelihood of some of the customers, quicker: it puts the starts in order, and its own maximum, if it
+            has one near, is where the search begins.
         make: the class of the model.
         method: its name, for messages.
         names: of the parameters.
         usual: a usual size of each parameter, from which it may run away by a factor of 100,000.
         meaning: by a parameter's name followed by " up" or " down": what it says about the customers where it runs
             away, or by the name alone where it is not determined.
-        customers, histories: for the estimate, and to put the likelihood in units of a customer.
+        histories: how many different ones the customers have.
 
     Raises:
         NotConverged: no start leads to a maximum; the message says what the customers look like to the method, which
             parameter cannot be told, and what would help.
     """
     middle = np.log(np.asarray(usual, dtype=np.float64))
-    last: tuple[Floats, tuple[float, Floats, Floats]] | None = None
-
-    def at(logs: Floats) -> tuple[float, Floats, Floats]:
-        nonlocal last
-        if last is None or not np.array_equal(last[0], logs):
-            values = np.exp(np.clip(logs, middle - 2 * RAN_AWAY, middle + 2 * RAN_AWAY))
-            value, gradient, hessian = evaluate(values)
-            slope = values * gradient
-            curve = np.outer(values, values) * hessian + np.diag(slope)
-            last = logs.copy(), (-value / customers, -slope / customers, -curve / customers)
-        return last[1]
-
-    def stop_outside(intermediate_result: object) -> None:
-        if np.abs(np.asarray(getattr(intermediate_result, "x")) - middle).max() > RAN_AWAY:  # noqa: B009
-            raise StopIteration
-
-    ordered = sorted((np.log(np.asarray(start, dtype=np.float64)) for start in starts), key=lambda logs: at(logs)[0])
+    customers = round(likelihood.customers)
+    surface, first = _Surface(likelihood, middle), _Surface(rough, middle)
     complaints: list[str] = []
-    for start in ordered:
-        found = minimize(
-            lambda logs: at(logs)[0],
-            start,
-            jac=lambda logs: at(logs)[1],
-            hess=lambda logs: at(logs)[2],
-            method="trust-exact",
-            callback=stop_outside,
-            options={"gtol": 1e-9, "maxiter": 300},
-        )
-        logs = np.asarray(found.x, dtype=np.float64)
-        complaint = _complaint(logs, at(logs), middle, names, meaning, customers)
+    for start in sorted((np.log(np.asarray(s, dtype=np.float64)) for s in starts), key=lambda logs: first.at(logs)[0]):
+        near = start
+        if rough.customers < likelihood.customers:
+            found, _ = first.descend(start)
+            near = found if first.inside(found) else start
+        logs, steps = surface.descend(near)
+        logs = surface.polish(logs)
+        value, _, curve = surface.at(logs)
+        complaint = _complaint(logs, surface.at(logs), middle, names, meaning, customers)
         if complaint is None:
-            value, _, curve = at(logs)
             return Estimate(
                 model=make(*np.exp(logs).tolist()),
                 names=names,
                 log_covariance=np.linalg.inv(curve * customers),
-                log_likelihood=-value * customers,
+                log_likelihood=-float(value) * customers,
                 customers=customers,
                 histories=histories,
-                steps=int(found.nit),
+                steps=steps,
             )
         complaints.append(complaint)
     raise NotConverged(

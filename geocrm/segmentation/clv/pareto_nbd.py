@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, exprel, gammaln, hyperu
 
 from geocrm.errors import Invalid
-from geocrm.segmentation.clv.counts import Counts, check_histories
+from geocrm.segmentation.clv.counts import Counts, check_histories, thinned
 from geocrm.segmentation.clv.likelihood import Estimate, Floats, maximise
 from geocrm.segmentation.clv.purchases import check_horizon, check_repeats, over_time, rising
 
@@ -219,12 +219,13 @@ class Likelihood:
         self.x = counts.frequency.astype(np.float64)
         self.recency, self.t = counts.recency_weeks, counts.t_weeks
         self.weights = counts.weights.astype(np.float64)
+        self.customers = float(self.weights.sum())
 
     def __call__(self, values: Floats) -> tuple[float, Floats, Floats]:
         """Value, gradient (4,), Hessian (4, 4)."""
         model = ParetoNbd(*values.tolist())
         r, alpha, s, beta = model.values
-        customers = float(self.weights.sum())
+        customers = self.customers
         log_r, d_r, dd_r = rising(r, self.size)
         value = float(self.of_frequency @ log_r) + customers * (r * np.log(alpha) + s * np.log(beta))
         gradient = customers * np.array([np.log(alpha), r / alpha, np.log(beta), s / beta])
@@ -301,11 +302,11 @@ def fit(counts: Counts) -> Estimate[ParetoNbd]:
     return maximise(
         Likelihood(counts),
         [(r, r / weekly * share, s, weeks * part) for r, share, s, part in STARTS],
+        rough=Likelihood(thinned(counts)),
         make=ParetoNbd,
         method=METHOD,
         names=NAMES,
         usual=(1.0, 1 / weekly, 1.0, weeks),
         meaning=_MEANING,
-        customers=counts.customers,
         histories=len(counts.weights),
     )
