@@ -116,7 +116,7 @@ def test_chunked_fit_is_that_of_the_whole_and_as_good_as_scikit_learn(monkeypatc
 
 @pytest.mark.parametrize("covariance", ["full", "diag"])
 def test_memberships_are_those_of_the_mixture(covariance: str) -> None:
-    matrix = blobs(3, 600, 3, columns=4)
+    matrix = np.random.default_rng(3).normal(size=(600, 4)) * [1.0, 2.0, 1.5, 0.5]  # components overlap
     ours = fit(matrix, "mixture", 3, seed=1, covariance=covariance)  # type: ignore[arg-type]
     arrays = ours.model.arrays
     peer = GaussianMixture(3, covariance_type="full")
@@ -142,6 +142,16 @@ def test_density_says_noise_and_keeps_it_out_of_groups() -> None:
     assert flat.k == 0
     assert flat.noise == 300
     assert "no groups" in flat.notes[0]
+
+
+def test_a_customer_beyond_the_core_distance_of_the_nearest_reference_is_noise() -> None:
+    arrays = {
+        "references": np.array([[0.0], [9.0]]),
+        "labels": np.array([0, 1], np.int32),
+        "reach": np.array([1.0, 2.0]),
+    }
+    labels = Model("hdbscan", 2, 1, arrays).assign(np.array([[0.9], [1.1], [7.1], [6.9], [99.0]]))
+    assert labels.tolist() == [0, -1, 1, -1, -1]
 
 
 def test_contiguous_groups_hold_together() -> None:

@@ -42,6 +42,14 @@ def test_no_structure_is_one_group() -> None:
     assert not choice.table["eligible"].any()
 
 
+def test_a_long_cloud_is_one_group_though_its_halves_come_back() -> None:
+    draw = np.random.default_rng(6)
+    long = draw.normal(size=(600, 1)) + 0.1 * draw.normal(size=(600, 3))
+    choice = choose_groups(long, candidates=(2,), seed=1, sample=600, pairs=4)
+    assert choice.table["stability"].iloc[0] > 0.8
+    assert choice.k == 1
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(1_800)
 def test_numbers_over_many_seeds() -> None:
