@@ -10,6 +10,8 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 
+from geocrm.segmentation.clv.counts import Histories, summarise
+
 CUTOFF = np.datetime64("1997-09-30")
 END = np.datetime64("1998-06-30")
 WEEKS = 39
@@ -34,6 +36,13 @@ def purchases() -> pd.DataFrame:
         file("CDNOW_sample.txt"), sep=r"\s+", header=None, names=["master", "customer", "day", "discs", "amount"]
     )
     return frame.assign(day=pd.to_datetime(frame["day"].astype(str)))[["customer", "day", "amount"]]
+
+
+@cache
+def histories() -> Histories:
+    """The sample's histories on 30 September 1997 from its purchases: the published summary without its rounding."""
+    bought = purchases()
+    return summarise(bought["customer"], bought["day"], bought["amount"], end=CUTOFF)
 
 
 @cache

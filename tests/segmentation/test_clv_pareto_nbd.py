@@ -34,19 +34,18 @@ def fitted(counts: Counts) -> Estimate[ParetoNbd]:
     return pareto_nbd.fit(counts)
 
 
-def test_published_parameters_of_cdnow(fitted: Estimate[ParetoNbd]) -> None:
-    """Fader, Hardie and Lee (2005), table 2: 0.553, 10.578, 0.606, 11.669; their search ended where the last digit of
-    beta was not settled (its standard error is 6)."""
-    r, alpha, s, beta = fitted.model.values
-    assert [round(r, 3), round(alpha, 3), round(s, 3)] == [0.553, 10.578, 0.606]
-    assert beta == pytest.approx(11.669, abs=0.002)
+def test_published_parameters_of_cdnow() -> None:
+    """Fader, Hardie and Lee (2005), table 2."""
+    made = cdnow.histories()
+    fitted = pareto_nbd.fit(collapse(made.frequency, made.recency_weeks, made.t_weeks))
+    assert [round(value, 3) for value in fitted.model.values] == [0.553, 10.578, 0.606, 11.669]
     assert round(fitted.log_likelihood, 1) == -9595.0
 
 
 def test_every_start_leads_to_the_same_maximum(
     counts: Counts, fitted: Estimate[ParetoNbd], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for start in STARTS:
+    for start in STARTS[1:]:
         monkeypatch.setattr(pareto_nbd, "STARTS", (start,))
         np.testing.assert_allclose(pareto_nbd.fit(counts).model.values, fitted.model.values, rtol=1e-5)
 
@@ -68,7 +67,7 @@ def by_simpson(model: ParetoNbd, x: int, recency: float, t: float) -> float:
 
 
 @given(models, st.sampled_from([0, 1, 2, 7, 40, 400]), st.floats(0, 1), st.floats(0.1, 3000))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_likelihood_equals_a_fine_integration(model: ParetoNbd, x: int, share: float, t: float) -> None:
     recency = share * t if x else 0.0
     ours = pareto_nbd.log_likelihood(collapse([x], [recency], [t]), model)
@@ -108,7 +107,7 @@ def test_no_more_likely_parameters_are_found_by_lifetimes(counts: Counts, fitted
 
 
 @given(histories, models)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_gradient_and_hessian_are_those_of_the_likelihood(
     rows: list[tuple[int, float, float, int]], model: ParetoNbd
 ) -> None:
@@ -166,9 +165,9 @@ def test_recovers_parameters_within_their_standard_errors() -> None:
     truth = np.array([0.8, 6.0, 0.7, 15.0])
     rng = np.random.default_rng(23)
     z = []
-    for _ in range(6):
-        weeks = rng.integers(20, 60, 3000).astype(float)
-        x, last, _, _ = simulate(ParetoNbd(*truth), 3000, weeks, rng)
+    for _ in range(5):
+        weeks = rng.integers(20, 60, 2000).astype(float)
+        x, last, _, _ = simulate(ParetoNbd(*truth), 2000, weeks, rng)
         estimate = pareto_nbd.fit(collapse(x, np.round(last), weeks))
         z.append(np.log(np.array(estimate.model.values) / truth) / np.sqrt(np.diag(estimate.log_covariance)))
     spread = np.array(z)

@@ -148,12 +148,14 @@ class Likelihood:
         again = counts.frequency > 0
         self.size = int(counts.frequency.max()) + 1
         self.of_frequency = np.bincount(counts.frequency, weights=counts.weights, minlength=self.size)
-        self.lone_t, lone_row = np.unique(counts.t_weeks[~again], return_inverse=True)
-        self.lone = np.bincount(lone_row, weights=counts.weights[~again], minlength=len(self.lone_t))
-        self.x = counts.frequency[again].astype(np.float64)
-        self.t = counts.t_weeks[again]
+        self.some_t, row = np.unique(counts.t_weeks, return_inverse=True)
+        self.of_t = np.bincount(row, weights=counts.weights)
+        self.bought_of_t = np.bincount(row, weights=counts.weights * counts.frequency)
+        self.row_t = row[again]
+        self.again = counts.frequency[again]
+        self.x = self.again.astype(np.float64)
         self.recency = counts.recency_weeks[again]
-        self.pause = self.t - self.recency
+        self.pause = counts.t_weeks[again] - self.recency
         self.weights = counts.weights[again].astype(np.float64)
         self.customers = float(counts.weights.sum())
 
@@ -174,34 +176,37 @@ class Likelihood:
         hessian[2, 2] -= number @ dd_ab
         hessian[2, 3] -= number @ dd_ab
         hessian[3, 3] += number @ (dd_b - dd_ab)
-        # (α / (α + T))^r for those who did not buy again, and (α / (α + T))^r (α + T)^-x for the others.
-        for t, x, weight in ((self.lone_t, np.zeros(len(self.lone_t)), self.lone), (self.t, self.x, w)):
-            base = alpha + t
-            total = float(weight.sum())
-            shrunk = np.log1p(t / alpha)
-            value -= r * float(weight @ shrunk) + float((weight * x) @ np.log(base))
-            gradient[0] -= weight @ shrunk
-            inverse = 1 / base
-            once, twice = weight @ inverse, weight @ inverse**2
-            x_once, x_twice = (weight * x) @ inverse, (weight * x) @ inverse**2
-            gradient[1] += r * (total / alpha - once) - x_once
-            hessian[0, 1] += total / alpha - once
-            hessian[1, 1] += r * (twice - total / alpha**2) + x_twice
+        # (α / (α + T))^r (α + T)^-x.
+        inverse = 1 / (alpha + self.some_t)
+        shrunk = np.log1p(self.some_t / alpha)
+        value -= r * float(self.of_t @ shrunk) - float(self.bought_of_t @ np.log(inverse))
+        gradient[0] -= self.of_t @ shrunk
+        once = self.customers / alpha - self.of_t @ inverse
+        gradient[1] += r * once - self.bought_of_t @ inverse
+        hessian[0, 1] += once
+        hessian[1, 1] += (r * self.of_t + self.bought_of_t) @ inverse**2 - r * self.customers / alpha**2
         # 1 + odds of having left after the last purchase, for repeat buyers.
-        x = self.x
-        log_pause = np.log1p(self.pause / (alpha + self.recency))
-        odds = np.log(a) - np.log(b + x - 1) + (r + x) * log_pause
+        n = r + self.x
+        at_last, at_cutoff = 1 / (alpha + self.recency), inverse[self.row_t]
+        silent = self.pause * at_last
+        log_silent = np.log1p(silent)
+        fewer = b + np.arange(-1, self.size - 1)  # b + x - 1, by x
+        fewer[0] = np.nan  # who did not buy again is not asked
+        odds = n * log_silent + (np.log(a) - np.log(fewer))[self.again]
         shrunk = np.exp(-np.abs(odds))
         value += float(w @ (np.maximum(odds, 0.0) + np.log1p(shrunk)))
         left = np.where(odds > 0, 1.0, shrunk) / (1 + shrunk)
-        slope = -self.pause / ((alpha + self.t) * (alpha + self.recency))
-        d = np.stack((log_pause, (r + x) * slope, np.full(len(x), 1 / a), -1 / (b + x - 1)))
+        slope = -silent * at_cutoff
         w_left = w * left
-        gradient += d @ w_left
-        hessian += (d * (w_left * (1 - left))) @ d.T
+        w_both = w_left * (1 - left)
+        d = (log_silent, n * slope, np.float64(1 / a), (-1 / fewer)[self.again])
+        for i in range(4):
+            gradient[i] += (w_left * d[i]).sum()
+            weighted = w_both * d[i]
+            for k in range(i, 4):
+                hessian[i, k] += (weighted * d[k]).sum()
         hessian[0, 1] += w_left @ slope
-        curve = (r + x) * slope * -(1 / (alpha + self.t) + 1 / (alpha + self.recency))
-        hessian[1, 1] += w_left @ curve
+        hessian[1, 1] -= w_left @ (d[1] * (at_last + at_cutoff))
         hessian[2, 2] -= w_left.sum() / a**2
         hessian[3, 3] += w_left @ (d[3] ** 2)
         return value, gradient, np.triu(hessian) + np.triu(hessian, 1).T

@@ -25,6 +25,7 @@ METHOD = "Gamma-Gamma"
 STARTS = ((3.0, 3.0), (1.0, 2.0), (10.0, 5.0), (2.0, 20.0), (0.5, 1.5))
 """p, q; gamma follows from the mean."""
 WEAK = 0.1
+ROWS = 16_384
 _MEANING = {
     "p up": "Each customer seems to spend one and the same at every purchase.",
     "p down": "What a customer spends at one purchase says nothing about the next one.",
@@ -124,24 +125,29 @@ class Likelihood:
 
     def __init__(self, x: Floats, mean: Floats, weights: Floats) -> None:
         self.customers = float(weights.sum())
-        self.x, row = np.unique(x, return_inverse=True)
-        self.of_x = np.bincount(row, weights=weights)
-        logs = np.log(mean)
-        self.log_mean, self.x_log_mean = float(weights @ logs), float((weights * x) @ logs)
+        of_x = np.bincount(x.astype(np.int64), weights=weights)
+        self.x = np.flatnonzero(of_x).astype(np.float64)
+        self.of_x = of_x[of_x > 0]
         self.spent = x * mean
-        self.weights, self.x_weights = weights, weights * x
+        self.weights = np.stack((weights, weights * x))  # customers, and their purchases
+        logs = np.log(mean)
+        self.log_mean, self.x_log_mean = float(self.weights[0] @ logs), float(self.weights[1] @ logs)
 
     def __call__(self, values: Floats) -> tuple[float, Floats, Floats]:
         """Value, gradient (3,), Hessian (3, 3)."""
         p, q, gamma = values.tolist()
         n, number, x = self.customers, self.of_x, self.x
-        inverse = self.spent + gamma
-        logs = np.log(inverse)
-        np.divide(1.0, inverse, out=inverse)
-        log_sum, x_log_sum = float(self.weights @ logs), float(self.x_weights @ logs)
-        once, x_once = float(self.weights @ inverse), float(self.x_weights @ inverse)
-        np.square(inverse, out=inverse)
-        twice, x_twice = float(self.weights @ inverse), float(self.x_weights @ inverse)
+        sums = np.zeros((2, 3))  # of customers and of purchases: log(x·m + γ), 1 / (x·m + γ), its square
+        block = np.empty((3, ROWS))
+        for first in range(0, len(self.spent), ROWS):
+            spent = self.spent[first : first + ROWS]
+            part = block[:, : len(spent)]
+            np.add(spent, gamma, out=part[1])
+            np.log(part[1], out=part[0])
+            np.divide(1.0, part[1], out=part[1])
+            np.square(part[1], out=part[2])
+            sums += self.weights[:, first : first + ROWS] @ part.T
+        (log_sum, once, twice), (x_log_sum, x_once, x_twice) = sums.tolist()
         shape = p * x + q
         value = number @ (gammaln(shape) - gammaln(p * x) + p * x * np.log(x))
         value += n * (q * np.log(gamma) - gammaln(q)) + p * self.x_log_mean - self.log_mean
@@ -216,7 +222,7 @@ def fit(frequency: ArrayLike, mean_value: ArrayLike, weights: ArrayLike | None =
             f"there are {len(x)}. Take more customers."
         )
     typical = float(number @ mean) / customers
-    some = slice(None, None, max(1, len(x) // 4000))
+    some = slice(None, None, max(1, len(x) // 20_000))
     found = maximise(
         Likelihood(x, mean, number),
         [(p, q, typical * (q - 1) / p) for p, q in STARTS],
@@ -231,10 +237,17 @@ def fit(frequency: ArrayLike, mean_value: ArrayLike, weights: ArrayLike | None =
     return ValueEstimate(
         **vars(found),
         correlation=_correlation(x, mean, number),
-        log_correlation=_correlation(
-            np.log(x), np.log(mean) + np.log(found.model.p * x) - psi(found.model.p * x), number
-        ),
+        log_correlation=_log_correlation(found.model.p, x, mean, number),
     )
+
+
+def _log_correlation(p: float, x: Floats, mean: Floats, weights: Floats) -> float:
+    """Of the logarithms of frequency and mean value, this freed of what the model says of few purchases."""
+    number = x.astype(np.int64)
+    table = np.arange(1, int(number.max()) + 1)
+    logs = np.log(table)
+    lacking = np.log(p) + logs - psi(p * table)
+    return _correlation(logs[number - 1], np.log(mean) + lacking[number - 1], weights)
 
 
 def _correlation(one: Floats, other: Floats, weights: Floats) -> float:
