@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +15,13 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from geocrm.access import SYSTEM
+from geocrm.crm import sales as crm_sales
 from geocrm.db.engine import Database
 from geocrm.errors import Invalid
 from geocrm.segmentation import statistics
 from tests import makers
+from tests.ingest.conftest import Desk
 
 CUTOFF = datetime(2026, 1, 1, tzinfo=UTC)
 CHANNELS = ("shop", "web", None)
@@ -393,3 +397,39 @@ def test_what_commits_while_a_refresh_runs_is_read_by_the_next(new_database: Any
         done = refreshed(session)
         assert not done.full
         assert stored(session)[customer.id]["orders"] == 3
+
+
+def test_whoever_writes_sales_tells_so(new_database: Any, tmp_path: Path) -> None:
+    """Imports, one that changes and moves sales, a sale entered by hand, undo: each followed, none by a full run."""
+    database: Database = new_database()
+    desk = Desk(database, tmp_path)
+    people = "".join(f"c{i},Customer {i}\n" for i in range(4))
+    desk.run("external_id,name\n" + people, "customers", source="shop")
+
+    def follow() -> None:
+        with database.writing() as session:
+            assert refreshed(session).why == "what changed"
+
+    def load(*rows: str) -> dict[str, Any]:
+        head = "external_id,customer,occurred_at,amount,currency,channel\n"
+        summary = desk.run(head + "\n".join(rows) + "\n", "sales", source="shop")
+        assert summary["counts"]["rejected"] == 0
+        return summary
+
+    load(*(f"s{i},c{i % 4},2025-0{1 + i % 9}-0{1 + i % 7}T10:00:00Z,{10 + i},USD,web" for i in range(30)))
+    with database.writing() as session:
+        assert refreshed(session).full
+    load("n1,c1,2025-12-20T10:00:00Z,5,USD,web", "n2,c2,2025-02-03T10:00:00Z,7,USD,web")
+    follow()
+    changed = load("s3,c3,2025-03-01T10:00:00Z,99,USD,web", "s4,c2,2025-04-01T10:00:00Z,1,USD,web")
+    follow()
+    desk.undo(changed)
+    follow()
+    with database.writing() as session:
+        customer = session.scalars(text("SELECT customer_id FROM sale_sources WHERE external_id = 's1'")).one()
+        values = {"occurred_at": CUTOFF - timedelta(days=2), "amount": Decimal(8), "currency": "USD", "channel": "web"}
+        crm_sales.create(session, SYSTEM, session.get_one(makers.models.Customer, customer), values)
+    follow()
+    gone = load("g1,c0,2025-12-28T10:00:00Z,5,USD,web")
+    desk.undo(gone)  # before anybody has read it
+    follow()
