@@ -251,6 +251,8 @@ def _log_correlation(p: float, x: Floats, mean: Floats, weights: Floats) -> floa
 
 
 def _correlation(one: Floats, other: Floats, weights: Floats) -> float:
-    one, other = (column - weights @ column / weights.sum() for column in (one, other))
-    spread = np.sqrt((weights @ one**2) * (weights @ other**2))
-    return float((weights * one) @ other / spread) if spread > 0 else 0.0
+    number = weights.sum()
+    one, other = (column - weights @ column / number for column in (one, other))
+    weighted = weights * one
+    spread = np.sqrt((weighted @ one) * np.einsum("n,n,n->", weights, other, other))
+    return float(weighted @ other / spread) if spread > 0 else 0.0
