@@ -45,6 +45,7 @@ PURE = [
     "segmentation/drift.py",
     "segmentation/explain.py",
     "segmentation/kmeans.py",
+    "segmentation/place.py",
     "segmentation/regions.py",
     "segmentation/scaling.py",
     "segmentation/stability.py",

@@ -200,7 +200,32 @@ FEATURES: Final[tuple[Feature, ...]] = (
 attributes: a number where all are numbers, else a word). `channel_share.*` and `category_share.*` stand for all of the
 cutoff."""
 
-_BY_NAME: Final = {feature.name: feature for feature in FEATURES}
+
+def _place(name: str, unit: str, meaning: str) -> Feature:
+    return Feature(name, unit, meaning, "place")
+
+
+PLACE_FEATURES: Final[tuple[Feature, ...]] = (
+    _place("location_precision_m", "metres", "radius that holds the true point of the primary site in 95 % of cases"),
+    _place("own_shop_m", "metres", "to the nearest own shop, as the crow flies"),
+    _place("competitor_m", "metres", "to the nearest competitor, as the crow flies"),
+    _place("own_shops_near", "shops", "own shops within 10 km"),
+    _place("competitors_near", "shops", "competitors within 10 km"),
+    _place("shop_density", "shops/km²", "shops of ours and of competitors within 25 km, by area of the circle"),
+    _place("neighbours_sales_365", "money", "mean net sales of the last 365 days of the up to 30 nearest other buyers "
+           "within 5 km"),
+    _place("neighbours_left", "share", "those of these neighbours without an order in the last 365 days, of those with "
+           "one in the 365 days before"),
+    _place("neighbours_growth", "share", "net sales to these neighbours in the last 365 days over the 365 before, "
+           "less 1"),
+    _place("urbanity", "logarithm", "log10(1 + people per km² around), from towns and their inhabitants"),
+    _place("population_density", "people/km²", "population of the smallest reference area that has it, by its size"),
+    _place("local_penetration", "customers/1,000 people", "other buyers in that area by its population"),
+)  # fmt: skip
+"""Features of where customers are, given by `surroundings.Surroundings`; beside them `area.NAME`, a number among the
+attributes of the smallest reference area that has it, such as `area.income`."""
+
+_BY_NAME: Final = {feature.name: feature for feature in (*FEATURES, *PLACE_FEATURES)}
 
 
 @dataclass(frozen=True)
@@ -267,6 +292,8 @@ def find_features(session: Session, cutoff: Cutoff, names: Sequence[str]) -> lis
             found.append(_BY_NAME[name])
         elif family == "attributes":
             found.append(_attribute(session, member))
+        elif family == "area":
+            found.append(_place(name, "number", f"the attribute {member} of the smallest reference area that has it"))
         elif family in ("channel_share", "category_share"):
             there = cutoff.channels if family == "channel_share" else cutoff.categories
             wanted = there if member == "*" else (member,)
@@ -276,7 +303,7 @@ def find_features(session: Session, cutoff: Cutoff, names: Sequence[str]) -> lis
             found += [_member(family, one, there) for one in wanted]
         else:
             raise Invalid(
-                f"There is no family of features {family!r}: channel_share, category_share and attributes are."
+                f"There is no family of features {family!r}: channel_share, category_share, attributes and area are."
             )
     return list({feature.name: feature for feature in found}.values())
 
@@ -356,7 +383,7 @@ class _Reading:
             .replace(", {fields}", "".join(f", {f}" for f in fields))
         )
         statement = statement.replace("{statistics}", cutoff.statistics(chunk=True)).replace("{schema}", cutoff.schema)
-        self._copy = f"COPY ({_for_driver(statement)}) TO STDOUT (FORMAT binary)"
+        self._copy = f"COPY ({for_driver(statement)}) TO STDOUT (FORMAT binary)"
         layout = [("fields", ">i2"), ("id_size", ">i4"), ("id", ">i8")]
         for number in range(len(fields)):
             layout += [(f"size{number}", ">i4"), (f"f{number}", ">f8")]
@@ -476,6 +503,6 @@ def count_histories(session: Session, cutoff: datetime) -> pd.DataFrame:
     return pd.DataFrame(result.all(), columns=list(result.keys())).astype(np.int64)
 
 
-def _for_driver(statement: str) -> str:
+def for_driver(statement: str) -> str:
     """A statement with :name for values as psycopg wants it."""
     return re.sub(r"(?<!:):([a-z_][a-z0-9_]*)", r"%(\1)s", statement.replace("%", "%%"))

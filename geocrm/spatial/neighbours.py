@@ -110,7 +110,7 @@ def within_distance(lon: ArrayLike, lat: ArrayLike, distance_m: float) -> Neighb
     lons, lats = _points(lon, lat)
     if not 0 < distance_m < np.inf:
         raise errors.Invalid("The distance of neighbours: expected more than 0 metres.")
-    tree = KDTree(_geocentric(lons, lats))
+    tree = KDTree(geocentric(lons, lats))
     if tree.count_neighbors(tree, distance_m) > 2 * _MOST_PAIRS:
         raise errors.TooLarge(
             f"More than {_MOST_PAIRS:,} pairs lie within {distance_m:g} m; choose a shorter distance."
@@ -132,7 +132,7 @@ def nearest(lon: ArrayLike, lat: ArrayLike, k: int) -> Neighbours:
         raise errors.Invalid("The number of nearest neighbours: expected at least 1.")
     if n <= k:
         raise errors.TooLittleData(f"{k} nearest neighbours need more than {k} places; there are {n}.")
-    points = _geocentric(lons, lats)
+    points = geocentric(lons, lats)
     tree = KDTree(points)
     chosen = np.empty((n, k), dtype=np.int64)
     waiting, take = np.arange(n), min(n, k + 9)
@@ -204,7 +204,7 @@ def _points(lon: ArrayLike, lat: ArrayLike) -> tuple[NDArray[np.float64], NDArra
     return lons, lats
 
 
-def _geocentric(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float64]:
+def geocentric(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float64]:
     """Points of the ellipsoid in metres from the centre of the earth, (n, 3)."""
     phi, lam = np.radians(lat), np.radians(lon)
     normal = _MAJOR_M / np.sqrt(1 - _E2 * np.sin(phi) ** 2)

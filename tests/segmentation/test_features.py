@@ -309,6 +309,7 @@ def test_every_feature_is_explained_in_the_docs(request: pytest.FixtureRequest) 
     assert not missing
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 12))
 def test_closed_bins_do_not_change_the_cuts(values: list[int], width: int) -> None:
     table = pd.Series(values).value_counts().sort_index()
