@@ -126,10 +126,15 @@ def preview(
         )  # fmt: skip
         moved, rebased = publishing.count_moves(session)
         moment = max(plan.effective_from, plan.now)
-        counts = session.execute(text(named("territories_reading", "preview_counts")), {"moment": moment}).all()
+        drafted = {"layer": layer_id, "version": version}
+        counts = session.execute(
+            text(named("territories_reading", "preview_counts")), drafted | {"moment": moment}
+        ).all()
         session.execute(text("GRANT SELECT ON ledger_moves TO geocrm_api"))
         with access.as_user(session, actor), expecting_many_rows(session):
-            rows = session.execute(text(named("territories_reading", "preview_moves")), {"limit": limit}).all()
+            rows = session.execute(
+                text(named("territories_reading", "preview_moves")), drafted | {"limit": limit}
+            ).all()
             moving = [Move(**row._mapping) for row in rows]
             seen = session.scalar(text(named("territories_reading", "preview_seen"))) or 0
             sales = session.execute(text(named("territories_reading", "preview_sales")), {"now": plan.now}).all()

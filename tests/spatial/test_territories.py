@@ -435,13 +435,14 @@ def test_preview_says_who_moves_and_writes_nothing(session: Session, sales: Sale
     sales.evaluate(seen, hidden)
     draft = sales.draft()
     areas.put_area(session, sales.layer.id, draft, sales.west, actor=SYSTEM, geometry=box(0, 0, 0.8, 1))
-    areas.put_area(session, sales.layer.id, draft, sales.east, actor=SYSTEM, geometry=box(0.7, 0, 1, 1))
+    areas.put_area(session, sales.layer.id, draft, sales.east, actor=SYSTEM, geometry=box(0.7, 0, 1, 1), name="Orient")
     before = session.scalar(text("SELECT md5(string_agg(a::text, ',' ORDER BY a::text)) FROM assignments a"))
     whole = preview.preview(session, sales.layer.id, draft, actor=SYSTEM, now=NOW)
     assert (whole.moves, whole.moves_hidden, whole.concerned) == (2, 0, 2)
     assert whole.sales == {"EUR": Decimal(14), "USD": Decimal(201)}
     first = whole.moving[0]
-    assert (first.customer_name, first.from_name, first.to_name) == ("Seen", "West", "East")
+    assert (first.customer_name, first.from_name, first.to_name) == ("Seen", "West", "Orient")
+    assert {b.area_id: b.name for b in whole.by_area} == {sales.west: "West", sales.east: "Orient", None: None}
     balances = {b.area_id: (b.leaving, b.entering, b.sales_leaving.get("USD"), b.sales_entering.get("USD"))
                 for b in whole.by_area}  # fmt: skip
     assert balances == {
@@ -453,7 +454,7 @@ def test_preview_says_who_moves_and_writes_nothing(session: Session, sales: Sale
         rep.id: (1, 0), other.id: (1, 1), None: (0, 1),
     }  # fmt: skip
     assert whole.coverage is not None
-    assert [(o.name, o.other_name) for o in whole.coverage.overlaps] == [("West", "East")]
+    assert [(o.name, o.other_name) for o in whole.coverage.overlaps] == [("West", "Orient")]
     assert whole.coverage.overlaps[0].area_m2 == pytest.approx(0.1 * 111_195 * 110_574, rel=0.01)
     partly = preview.preview(
         session, sales.layer.id, draft, actor=access.Actor(rep.id, "rep", "manager", owners=(rep.id,),

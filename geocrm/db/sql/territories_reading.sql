@@ -123,17 +123,21 @@ FROM parts m WHERE ST_Dimension(m.geometry) = 2 AND m.area_m2 >= CAST(:least_m2 
 ORDER BY m.area_m2 DESC, 2, 3 LIMIT CAST(:limit AS integer)
 
 -- name: preview_moves
--- Who moves, as far as the reader sees it.
-SELECT m.customer_id, c.name AS customer_name, m.site_id, m.from_area_id, f.name AS from_name, m.from_basis, m.to_area_id,
-       t.name AS to_name, m.to_basis
+-- Who moves, as far as the reader sees it. Areas are called as in the draft, where they stand in it.
+WITH drafted AS (
+  SELECT v.area_id, v.name FROM layer_areas la JOIN area_versions v ON v.area_id = la.area_id AND v.version = la.area_version
+  WHERE la.layer_id = CAST(:layer AS bigint) AND la.layer_version = CAST(:version AS integer))
+SELECT m.customer_id, c.name AS customer_name, m.site_id, m.from_area_id, coalesce(fd.name, f.name) AS from_name, m.from_basis,
+       m.to_area_id, coalesce(td.name, t.name) AS to_name, m.to_basis
 FROM ledger_moves m JOIN visible.sites s ON s.customer_id = m.customer_id AND s.id = m.site_id
 JOIN customers c ON c.id = m.customer_id
 LEFT JOIN areas f ON f.id = m.from_area_id LEFT JOIN areas t ON t.id = m.to_area_id
+LEFT JOIN drafted fd ON fd.area_id = m.from_area_id LEFT JOIN drafted td ON td.area_id = m.to_area_id
 WHERE m.from_area_id IS DISTINCT FROM m.to_area_id
 ORDER BY m.customer_id, m.site_id LIMIT CAST(:limit AS integer)
 
 -- name: preview_counts
--- Sites that leave and enter each area.
+-- Sites that leave and enter each area, by its name in the draft.
 SELECT x.area_id, a.name, a.owner_id, a.team_id, sum(x.leaving) AS leaving, sum(x.entering) AS entering
 FROM (
   SELECT from_area_id AS area_id, count(*) AS leaving, 0 AS entering FROM ledger_moves
@@ -141,8 +145,13 @@ FROM (
   UNION ALL
   SELECT to_area_id, 0, count(*) FROM ledger_moves WHERE from_area_id IS DISTINCT FROM to_area_id GROUP BY 1) x
 LEFT JOIN LATERAL (
-  SELECT r.name, coalesce(o.owner_id, r.owner_id) AS owner_id, coalesce(o.team_id, r.team_id) AS team_id
-  FROM areas r LEFT JOIN area_owners o ON o.area_id = r.id AND o.valid_from <= CAST(:moment AS timestamptz)
+  SELECT coalesce(d.name, r.name) AS name, coalesce(o.owner_id, r.owner_id) AS owner_id,
+    coalesce(o.team_id, r.team_id) AS team_id
+  FROM areas r
+  LEFT JOIN layer_areas la ON la.area_id = r.id AND la.layer_id = CAST(:layer AS bigint)
+    AND la.layer_version = CAST(:version AS integer)
+  LEFT JOIN area_versions d ON d.area_id = la.area_id AND d.version = la.area_version
+  LEFT JOIN area_owners o ON o.area_id = r.id AND o.valid_from <= CAST(:moment AS timestamptz)
     AND (o.valid_to IS NULL OR o.valid_to > CAST(:moment AS timestamptz))
   WHERE r.id = x.area_id) a ON true
 GROUP BY x.area_id, a.name, a.owner_id, a.team_id ORDER BY x.area_id NULLS LAST
