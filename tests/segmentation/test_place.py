@@ -96,6 +96,21 @@ def test_neighbours_are_those_of_brute_force(seed: int, k: int, reach: float) ->
     assert found.shape == (60, k)
 
 
+def test_more_equally_near_than_candidates_are_looked_at_first() -> None:
+    """Forty round the pole, nearer by less than a micrometre in an order that the tree does not know."""
+    lon, lat = np.linspace(-179, 179, 40), np.full(40, 89.99)
+    pole = np.array([0.0]), np.array([90.0])
+    metres = all_distances(*pole, lon, lat)
+    assert np.ptp(metres) < 1e-6
+    for turn in range(0, 40, 7):  # whichever the tree gives first
+        ring = np.roll(lon, turn)
+        order = np.lexsort((np.arange(40), all_distances(*pole, ring, lat)[0]))
+        found = place.nearest_place(*pole, ring, lat)
+        assert (found.position[0], found.distance_m[0]) == (order[0], metres.min())
+        around = place.Neighbourhood(ring, lat, np.arange(40), most=3)
+        assert around.find(*pole, np.array([99]), reach_m=5_000)[0].tolist() == sorted(order[:3])
+
+
 def test_blocks_do_not_change_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     lon, lat = world(np.random.default_rng(3), 300)
     owner = np.arange(300)
