@@ -153,12 +153,19 @@ class StartedJob(Shown):
     job_id: str = Field(examples=["job_12"])
 
 
+_DRAFT = {
+    "id": "lay_1/4", "layer_id": "lay_1", "version": 4, "status": "draft", "based_on": 3, "effective_from": None,
+    "published_at": None, "by": "usr_7", "reason": None, "areas": 12,
+}  # fmt: skip
+
+
 @routes.post(
     "/layers/{layer}/drafts",
     status_code=201,
     operation_id="create_draft",
     response_model=ShownVersion,
     summary="Begin a draft",
+    responses={201: {"content": {"application/json": {"example": _DRAFT}}}},
 )
 def create_draft(session: Writing, actor: CanDraftAreas, once: Idempotent, layer: LayerName, new: NewDraft) -> Response:
     """A version to edit; nobody is moved before it is published."""

@@ -42,7 +42,7 @@ LOST = (
     "40P01",
     "55P03",
 )  # serialization failure, deadlock, lock not to be had: the same may succeed next time
-_PLAIN = {
+PLAIN = {
     400: ("bad-request", "The request cannot be read."),
     404: ("not-found", "There is nothing at this address."),
     405: ("method-not-allowed", "This address does not take that method."),
@@ -164,7 +164,7 @@ def handle_validation(request: Request, error: Exception) -> Response:
 def handle_plain(request: Request, error: Exception) -> Response:
     """No such route, wrong method, unreadable body."""
     assert isinstance(error, HTTPException)
-    slug, title = _PLAIN.get(error.status_code, ("error", "The request failed."))
+    slug, title = PLAIN.get(error.status_code, ("error", "The request failed."))
     return problem(request, error.status_code, slug, title, headers=error.headers)
 
 

@@ -20,8 +20,11 @@ SCHEMA: dict[str, Any] = {
                 "required": ["type", "geometry", "properties"],
                 "properties": {
                     "type": {"const": "Feature"},
-                    "id": {"type": "string"},
-                    "geometry": {"type": ["object", "null"]},
+                    "id": {"type": "string", "examples": ["cus_1042"]},
+                    "geometry": {
+                        "type": ["object", "null"],
+                        "examples": [{"type": "Point", "coordinates": [-104.9903, 39.7392]}],
+                    },
                     "properties": {"type": "object"},
                 },
             },

@@ -92,7 +92,7 @@ def _operation(
 ) -> dict[str, Any]:
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     faults = {
-        str(status): {"description": _FAULTS[status], "content": problem}
+        str(status): {"description": _FAULTS[status], "content": dict(problem)}
         for status in sorted({401, 403, 429, 503} | more)
     }
     return {

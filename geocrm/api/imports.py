@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import File, Form, Header, Query, Request, Response, UploadFile
 from fastapi.sse import format_sse_event
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -38,14 +38,38 @@ RUNNING = ("queued", "running", "undoing")
 _STREAM_S = 300.0
 
 
+def _example(status: str, **more: Any) -> dict[str, Any]:
+    """An import in this state, as the description of the API shows it."""
+    over = status == "done"
+    counts = {"new": 990, "changed": 3, "unchanged": 0, "rejected": 7, "flagged": 2} if over else {}
+    return {
+        "id": "imp_9", "kind": "customers", "source": "shop", "file_name": "customers.csv", "status": status,
+        "dry_run": False, "processed": 1000 if over else 0, "total": 1000 if over else None, "phase": None,
+        "rate": 8200.0 if over else None, "remaining_s": None, "counts": counts,
+        "recipe": {"kind": "customers", "source": "shop"}, "user_id": "usr_7", "error": None,
+        "created_at": "2026-01-31T09:00:00Z", "started_at": "2026-01-31T09:00:05Z" if over else None,
+        "finished_at": "2026-01-31T09:00:06Z" if over else None,
+    } | more  # fmt: skip
+
+
+_PREVIEW = {
+    "columns": [{"column": "Kunde", "field": "name", "type": "text", "samples": ["Alpine Outfitters"]}],
+    "ignored": ["Notes"],
+    "missing": [],
+    "notes": [],
+}
+
+
 class ShownImport(Shown):
     """An import: how far it is and what came of it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_example("done")]})
 
     id: str = Field(examples=["imp_9"])
     kind: str
     source: str
     file_name: str
-    status: str = Field(examples=["running"])
+    status: str = Field(description="preview, queued, running, done, failed, undoing or undone.", examples=["running"])
     dry_run: bool
     processed: int
     total: int | None
@@ -64,11 +88,15 @@ class ShownImport(Shown):
 class NewImport(ShownImport):
     """A new import, with what its file holds."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_example("preview", preview=_PREVIEW)]})
+
     preview: dict[str, Any] = Field(description="Columns with field, type and samples; first rows; what is missing.")
 
 
 class StartedImport(Shown):
     """The import and the job that works on it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"job_id": "job_12", "import": _example("queued")}]})
 
     job_id: str = Field(examples=["job_12"])
     data: ShownImport = Field(serialization_alias="import", validation_alias="import")
@@ -274,8 +302,9 @@ async def change_import_recipe(request: Request, actor: CanImport, import_id: Im
     response_model=StartedImport,
     summary="Run an import",
 )
-def run_import(session: Writing, actor: CanImport, import_id: ImportId, how: Run) -> object:
+def run_import(session: Writing, actor: CanImport, import_id: ImportId, how: Run | None = None) -> object:
     """As a job. A failed one may be run again; it begins anew, and nothing of the first run is left."""
+    how = how or Run(dry_run=False)
     batch = open_batch(session, actor, import_id)
     if batch.status not in ("preview", "failed"):
         raise Conflict(f"This import is {batch.status}.")
@@ -299,12 +328,16 @@ def run_import(session: Writing, actor: CanImport, import_id: ImportId, how: Run
     operation_id="undo_import",
     response_model=StartedImport,
     summary="Undo an import",
+    responses={
+        202: {"content": {"application/json": {"example": {"job_id": "job_13", "import": _example("undoing")}}}}
+    },
 )
-def undo_import(session: Writing, actor: CanImport, import_id: ImportId, how: Undo) -> object:
+def undo_import(session: Writing, actor: CanImport, import_id: ImportId, how: Undo | None = None) -> object:
     """Restores every current row; ledger and audit keep their history. Where rows were edited since, it is refused
     (409) with the list of conflicts, unless those are to be left alone."""
     from geocrm.ingest import undo
 
+    how = how or Undo(skip_conflicts=False)
     batch = open_batch(session, actor, import_id)
     if batch.status != "done":
         raise Conflict(f"This import is {batch.status}; only one that is done can be undone.")

@@ -46,10 +46,10 @@ class ShownLayer(Shown):
 
     id: str = Field(examples=["lay_1"])
     key: str = Field(examples=["sales"])
-    name: str
-    kind: str
+    name: str = Field(examples=["Sales territories"])
+    kind: str = Field(examples=["territories"])
     is_primary: bool = Field(description="The sales layer: its territories stand on sites and grant sight.")
-    current_version: int | None
+    current_version: int | None = Field(examples=[3])
     areas: int = Field(description="How many areas the version in force has.")
 
 
@@ -72,13 +72,13 @@ class ShownVersion(Shown):
     """A version of a layer."""
 
     id: str = Field(examples=["lay_1/4"])
-    layer_id: str
-    version: int
-    status: str = Field(description="draft, scheduled, published or retired.")
-    based_on: int | None
+    layer_id: str = Field(examples=["lay_1"])
+    version: int = Field(examples=[4])
+    status: str = Field(description="draft, scheduled, published or retired.", examples=["published"])
+    based_on: int | None = Field(examples=[3])
     effective_from: datetime | None
     published_at: datetime | None
-    by: str | None
+    by: str | None = Field(examples=["usr_7"])
     reason: str | None
     areas: int
 
@@ -93,16 +93,16 @@ class ShownArea(Shown):
     """An area of a layer, as one version has it."""
 
     id: str = Field(examples=["ter_3"])
-    name: str
+    name: str = Field(examples=["Front Range"])
     owner: Named | None
     team: Named | None
     priority: int
-    rule: dict[str, Any] | None
+    rule: dict[str, Any] | None = Field(examples=[{"field": "region", "op": "=", "value": "CO"}])
     rule_sentence: str | None = Field(examples=["region CO"])
     attributes: dict[str, Any]
     version: int = Field(description="Of the area itself: its ETag in a draft.")
     has_geometry: bool
-    geometry: dict[str, Any] | None = Field(description="GeoJSON, where it was asked for.")
+    geometry: dict[str, Any] | None = Field(description="GeoJSON, where it was asked for.", examples=[None])
 
 
 class ShownNamedAccount(Shown):
@@ -192,12 +192,20 @@ def list_layer_versions(session: Reading, actor: CanReadLayers, layer: LayerName
     return {"data": [shown_version(session, version) for version in versions]}
 
 
+_FEATURES = {
+    "type": "FeatureCollection",
+    "features": [{"type": "Feature", "id": "ter_3", "geometry": None, "properties": {"name": "Front Range"}}],
+    "has_more": False,
+    "next_cursor": None,
+}
+
+
 @routes.get(
     "/layers/{layer}/areas",
     operation_id="list_areas",
     response_model=Page[ShownArea],
     summary="List areas",
-    responses={200: {"content": {geojson.MEDIA_TYPE: {"schema": geojson.SCHEMA}}}},
+    responses={200: {"content": {geojson.MEDIA_TYPE: {"schema": geojson.SCHEMA, "example": _FEATURES}}}},
 )
 def list_areas(
     request: Request,

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from geocrm.api import hot_openapi
 from geocrm.api.dependencies import allowed_of
-from geocrm.api.errors import PROBLEM
+from geocrm.api.errors import PLAIN, PROBLEM, STATUS, TYPES
 from geocrm.api.shapes import Problem, ProblemFault
 
 DESCRIPTION = """\
@@ -122,20 +122,58 @@ def _complete(document: dict[str, Any], route: RouteContext, operation: dict[str
 
 
 def _illustrate(document: dict[str, Any]) -> None:
-    """An example on every request and answer, made from the examples of the fields."""
+    """An example on every request and answer, made from the examples of the fields; a problem's is that of its
+    status."""
     schemas = document["components"]["schemas"]
     for item in document["paths"].values():
         for operation in item.values():
-            contents = [operation.get("requestBody", {}).get("content", {})]
-            contents += [answer.get("content", {}) for answer in operation["responses"].values()]
-            for content in contents:
+            answers = [(status, answer.get("content", {})) for status, answer in operation["responses"].items()]
+            for status, content in [("", operation.get("requestBody", {}).get("content", {})), *answers]:
                 for kind, body in content.items():
-                    if kind.endswith("json") and "example" not in body and "examples" not in body:
-                        body["example"] = example_of(body.get("schema", {}), schemas)
+                    if kind == PROBLEM:
+                        content[kind] = body | {"example": problem_of(int(status))}
+                    elif kind.endswith("json") and "examples" not in body:
+                        shape = body.get("schema", {})
+                        stated = body["example"] if "example" in body else example_of(shape, schemas)
+                        body["example"] = _whole(stated, shape, schemas)
+    for answer in document["components"]["responses"].values():
+        answer["content"][PROBLEM]["example"] = problem_of(400)
+
+
+def _whole(example: Any, schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Any:
+    """An example with the nulls that making a description takes away from the examples of a model."""
+    if "$ref" in schema:
+        return _whole(example, schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    if isinstance(example, list):
+        return [_whole(part, schema.get("items", {}), schemas) for part in example]
+    if not isinstance(example, dict):
+        return example
+    parts = schema.get("properties", {})
+    empty = {key: None for key in schema.get("required", ()) if key in parts and key not in example}
+    return {key: _whole(part, parts.get(key, {}), schemas) for key, part in (example | empty).items()}
+
+
+def problem_of(status: int) -> dict[str, Any]:
+    """The problem that an answer of this status holds."""
+    if status in _PLAIN_ONLY:
+        slug, title = PLAIN[status]
+    else:
+        kind = {known: kind for kind, known in STATUS.items()}[status]
+        slug, title = kind.slug, kind().title
+    made: dict[str, Any] = {"type": TYPES + slug, "title": title, "status": status}
+    if status == 422:
+        fault = {"pointer": "/limit", "detail": "Input should be greater than or equal to 1"}
+        made |= {"detail": f"limit: {fault['detail']}", "errors": [fault]}
+    return made | {"instance": "req_0f3c9a7be8d14c55"}
 
 
 def example_of(schema: Mapping[str, Any], schemas: Mapping[str, Any], name: str = "", depth: int = 0) -> Any:
-    """An example of a schema: its own, else its default, else one made from its parts."""
+    """An example of a schema: its own, else its default, else one made from its parts. `name` is the field's; an object
+    by id and name is the one that the field speaks of."""
+    told = _TELLING.get(name)
+    if schema.get("$ref") == _NAMED and name in _REFERENCES:
+        number, said = _REFERENCES[name]
+        return {"id": number, "name": said}
     if schema.get("examples"):
         return schema["examples"][0]
     if "$ref" in schema:
@@ -143,11 +181,11 @@ def example_of(schema: Mapping[str, Any], schemas: Mapping[str, Any], name: str 
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
-        return schema["enum"][0]
+        return told if told in schema["enum"] else schema["enum"][0]
     options = schema.get("anyOf") or schema.get("oneOf")
     if options:
         solid = [option for option in options if option.get("type") != "null"]
-        if schema.get("default", 0) is None and name not in _TELLING:
+        if len(solid) < len(options) and (name in _NOT_YET or (schema.get("default", 0) is None and told is None)):
             return None
         return example_of(solid[0], schemas, name, depth + 1)
     if "default" in schema:
@@ -157,16 +195,24 @@ def example_of(schema: Mapping[str, Any], schemas: Mapping[str, Any], name: str 
         kind = kind[0]
     if kind == "object":
         needed = schema.get("properties", {})
-        return {key: example_of(part, schemas, key, depth + 1) for key, part in needed.items()} if depth < 8 else {}
+        return {key: example_of(part, schemas, key, depth + 1) for key, part in needed.items()} if depth < 12 else {}
     if kind == "array":
-        return [example_of(schema.get("items", {}), schemas, name, depth + 1)] if depth < 8 else []
-    if name in _TELLING:
-        return _TELLING[name]
-    if name.endswith("_id") or name == "id":
-        return "cus_1042"
+        return [example_of(schema.get("items", {}), schemas, name, depth + 1)] if depth < 12 else []
+    if told is not None and isinstance(told, _TYPES.get(kind, object)):
+        return told
+    if name.removesuffix("_id") in _PREFIX:
+        return f"{_PREFIX[name.removesuffix('_id')]}_7"
     return _BY_TYPE.get((kind, schema.get("format")), _BY_TYPE.get((kind, None)))
 
 
+_NAMED = "#/components/schemas/Named"
+_PLAIN_ONLY = set(PLAIN) - set(STATUS.values())
+_TYPES: dict[Any, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+}
 _BY_TYPE: dict[tuple[Any, Any], Any] = {
     ("string", None): "text",
     ("string", "date-time"): "2026-01-31T09:00:00Z",
@@ -175,10 +221,39 @@ _BY_TYPE: dict[tuple[Any, Any], Any] = {
     ("number", None): 25.0,
     ("boolean", None): True,
 }
+# What a field named …_id holds, by what stands before; a field that speaks of something else has an example of its own.
+_PREFIX = {
+    "customer": "cus", "parent": "cus", "site": "sit", "contact": "con", "sale": "sal", "product": "prd",
+    "place": "pla", "layer": "lay", "area": "ter", "other_area": "ter", "wins_area": "ter", "from_area": "ter",
+    "to_area": "ter", "territory": "ter", "import": "imp", "interaction": "int", "user": "usr", "owner": "usr",
+    "actor": "usr", "from_user": "usr", "to_user": "usr", "team": "tea", "key": "key", "job": "job", "segment": "seg",
+    "segmentation": "sgm",
+}  # fmt: skip
+_REFERENCES = {
+    "area": ("ter_3", "Front Range"),
+    "territory": ("ter_3", "Front Range"),
+    "territories": ("ter_3", "Front Range"),
+    "polygon_area": ("ter_4", "Western Slope"),
+    "other": ("ter_4", "Western Slope"),
+    "customer": ("cus_1042", "Alpine Outfitters"),
+    "parent": ("cus_7", "Alpine Group"),
+    "place": ("pla_3", "Denver Union Station"),
+    "product": ("prd_4", "Trail shoe"),
+    "team": ("tea_2", "Mountain"),
+    "teams": ("tea_2", "Mountain"),
+    "segmentation": ("sgm_2", "Recency, frequency, money"),
+    "segment": ("seg_4", "Champions"),
+    "from_segment": ("seg_4", "Champions"),
+    "to_segment": ("seg_5", "Loyal"),
+}
+# Empty in an example whatever their type: there was no error, nothing is over that goes on.
+_NOT_YET = {"error", "archived_at", "revoked_at", "withdrawn_at", "superseded_at", "valid_to"}
 _TELLING: dict[str, Any] = {
     "name": "Alpine Outfitters",
+    "customer_name": "Alpine Outfitters",
     "label": "Main shop",
     "line1": "1701 Wynkoop St",
+    "line2": "Suite 200",
     "city": "Denver",
     "region": "CO",
     "postal_code": "80202",
@@ -188,9 +263,18 @@ _TELLING: dict[str, Any] = {
     "email": "ada@example.com",
     "phone": "+1 303 555 0100",
     "reason": "Boulder joins the north",
+    "territory_reason": "Boulder joins the north",
     "industry": "retail",
+    "size_class": "10-49",
+    "preferred_channel": "email",
     "channel": "shop",
+    "purpose": "marketing",
     "currency": "USD",
+    "department": "sales",
+    "body": "Wants the new catalogue in May.",
+    "brand": "Alpine",
+    "why": "the postal code is not known",
+    "location_source": "import",
     "amount": "129.9000",
     "unit_price": "64.9500",
     "version": 3,
@@ -200,10 +284,14 @@ _TELLING: dict[str, Any] = {
     "source": "shop",
     "external_id": "C-1001",
     "kind": "organisation",
+    "stage": "active",
     "status": "done",
     "next_cursor": "WzEwNDJd",
     "territory_basis": "polygon",
     "basis": "polygon",
+    "started_at": "2026-01-31T09:00:02Z",
+    "finished_at": "2026-01-31T09:00:14Z",
+    "updated_at": "2026-01-31T09:00:00Z",
 }
 
 

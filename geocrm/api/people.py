@@ -49,8 +49,8 @@ class Colleague(Shown):
     """Somebody who works with geocrm."""
 
     id: str = Field(examples=["usr_7"])
-    name: str
-    role: str
+    name: str = Field(examples=["Ada Young"])
+    role: str = Field(examples=["rep"])
     team: Named | None
 
 
@@ -95,8 +95,8 @@ class ShownTeam(Shown):
     """A team; teams nest."""
 
     id: str = Field(examples=["tea_2"])
-    name: str
-    parent_id: str | None
+    name: str = Field(examples=["Mountain"])
+    parent_id: str | None = Field(examples=["tea_1"])
 
 
 class Teams(Shown):
@@ -138,10 +138,10 @@ class ShownKey(Shown):
     """A key, without its secret."""
 
     id: str = Field(examples=["key_3"])
-    name: str
+    name: str = Field(examples=["Store finder"])
     user: Named
     prefix: str = Field(examples=["gk_Zk3mP0a"])
-    scopes: list[str]
+    scopes: list[str] = Field(examples=[["customers:read"]])
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -161,7 +161,7 @@ class AuditRow(Shown):
     action: str = Field(examples=["customer.update"])
     object: str | None = Field(examples=["cus_1042"])
     actor: Named | None
-    key_id: str | None
+    key_id: str | None = Field(examples=[None])
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     sealed: bool = Field(description="Whether the entry is in the hash chain yet.")

@@ -65,8 +65,8 @@ class ShownPlace(Shown):
     """A place."""
 
     id: str = Field(examples=["pla_3"])
-    kind: str
-    name: str
+    kind: str = Field(examples=["own"])
+    name: str = Field(examples=["Denver Union Station"])
     brand: str | None
     line1: str | None
     city: str | None
@@ -77,7 +77,7 @@ class ShownPlace(Shown):
     location_precision: str | None
     precision_m: float | None
     placement: str
-    flags: list[str]
+    flags: list[str] = Field(examples=[[]])
     floor_area_m2: float | None
     attributes: dict[str, Any]
     version: int
@@ -89,11 +89,11 @@ class ShownProduct(Shown):
     """Something we sell."""
 
     id: str = Field(examples=["prd_4"])
-    sku: str | None
-    name: str
-    category: str | None
-    unit_price: ShownMoney | None
-    unit_cost: ShownMoney | None
+    sku: str | None = Field(examples=["TS-42"])
+    name: str = Field(examples=["Trail shoe"])
+    category: str | None = Field(examples=["Shoes"])
+    unit_price: ShownMoney | None = Field(examples=["64.9500"])
+    unit_cost: ShownMoney | None = Field(examples=["40.0000"])
     currency: str | None
 
 

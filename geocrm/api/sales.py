@@ -81,9 +81,9 @@ class ShownSale(Shown):
     channel: str | None
     currency: str = Field(examples=["USD"])
     amount: ShownMoney
-    cost: ShownMoney | None
-    discount: ShownMoney
-    returned: bool
+    cost: ShownMoney | None = Field(examples=["80.0000"])
+    discount: ShownMoney = Field(examples=["0.0000"])
+    returned: bool = Field(examples=[False])
     created_at: datetime
 
 
@@ -92,11 +92,11 @@ class ShownSaleLine(Shown):
 
     line_no: int
     product: Named | None
-    quantity: ShownMoney
-    unit_price: ShownMoney
-    discount: ShownMoney
+    quantity: ShownMoney = Field(examples=["2.0000"])
+    unit_price: ShownMoney = Field(examples=["64.9500"])
+    discount: ShownMoney = Field(examples=["0.0000"])
     amount: ShownMoney
-    cost: ShownMoney | None
+    cost: ShownMoney | None = Field(examples=["80.0000"])
 
 
 class ShownSaleWithLines(ShownSale):
@@ -255,15 +255,15 @@ class ShownInteraction(Shown):
 
     id: str = Field(examples=["int_12"])
     customer_id: str
-    kind: str
+    kind: str = Field(examples=["visit"])
     channel: str | None
-    direction: str | None
+    direction: str | None = Field(examples=["out"])
     department: str | None
     user: Named | None
     occurred_at: datetime
-    subject: str | None
+    subject: str | None = Field(examples=["Spring range shown"])
     body: str | None
-    outcome: str | None
+    outcome: str | None = Field(examples=["will order"])
     score: float | None
     location: ShownPoint | None
     follow_up_at: datetime | None

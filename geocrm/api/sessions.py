@@ -39,10 +39,14 @@ class Me(Shown):
     name: str = Field(examples=["Ada Young"])
     role: str = Field(examples=["rep"])
     permissions: list[str] = Field(examples=[["customers:read", "customers:write"]])
-    contacts: str = Field(description="shown, consented or masked: whose contact details are readable.")
+    contacts: str = Field(
+        description="shown, consented or masked: whose contact details are readable.", examples=["shown"]
+    )
     exact: bool = Field(description="False: every point is snapped to a grid of 500 m.")
-    key_id: str | None = Field(description="The API key in use; null for a signed-in browser.")
-    csrf_token: str | None = Field(description="Send it as X-CSRF-Token with every write of a signed-in browser.")
+    key_id: str | None = Field(description="The API key in use; null for a signed-in browser.", examples=[None])
+    csrf_token: str | None = Field(
+        description="Send it as X-CSRF-Token with every write of a signed-in browser.", examples=["wq9N3kT0…"]
+    )
     teams: list[Named]
     settings: "WebSettings"
 
@@ -50,7 +54,9 @@ class Me(Shown):
 class WebSettings(Shown):
     """Settings that the web application follows."""
 
-    map_style_url: str | None = Field(description="A basemap style; null: the built-in one, without a network.")
+    map_style_url: str | None = Field(
+        description="A basemap style; null: the built-in one, without a network.", examples=[None]
+    )
     max_radius_m: float = Field(examples=[1000000.0])
     upload_max_mb: int = Field(examples=[2048])
 

@@ -42,20 +42,23 @@ class ShownContradiction(Shown):
     site_id: str
     layer_id: str
     layer: str = Field(examples=["sales"])
-    kind: str = Field(description="rule_against_polygon, no_polygon (a rule alone) or nothing (matches nothing).")
+    kind: str = Field(
+        description="rule_against_polygon, no_polygon (a rule alone) or nothing (matches nothing).",
+        examples=["rule_against_polygon"],
+    )
     area: Named | None = Field(description="What rule or name says.")
     polygon_area: Named | None = Field(description="What the polygon says.")
     since: datetime
-    resolved_at: datetime | None
-    resolved_by: str | None
-    resolution: str | None
+    resolved_at: datetime | None = Field(examples=[None])
+    resolved_by: str | None = Field(examples=[None])
+    resolution: str | None = Field(examples=[None])
 
 
 class ContradictionCount(Shown):
     """How many stand open."""
 
     layer_id: str
-    kind: str
+    kind: str = Field(examples=["no_polygon"])
     n: int
 
 
@@ -145,8 +148,8 @@ class NewOwner(Body):
 class OwnedArea(Shown):
     """A territory and who owns it."""
 
-    id: str
-    name: str
+    id: str = Field(examples=["ter_3"])
+    name: str = Field(examples=["Front Range"])
     owner_id: str | None
     team_id: str | None
 
@@ -165,7 +168,7 @@ class ShownTerritorySales(Shown):
 class SalesReport(Shown):
     """Sales by territory and period."""
 
-    basis: str
+    basis: str = Field(examples=["as_was"])
     data: list[ShownTerritorySales]
 
 

@@ -91,7 +91,7 @@ class Moved(Shown):
     """What it did."""
 
     version: int
-    status: str
+    status: str = Field(examples=["published"])
     effective_from: datetime
     moved: int = Field(description="Sites whose territory is another one now.")
     rebased: int = Field(description="Sites that stay, for another reason.")

@@ -1686,7 +1686,10 @@ export interface components {
              */
             object: string | null;
             actor: components["schemas"]["Named"] | null;
-            /** Key Id */
+            /**
+             * Key Id
+             * @example null
+             */
             key_id: string | null;
             /** Before */
             before: {
@@ -1789,13 +1792,23 @@ export interface components {
              * @example ter_3
              */
             id: string;
-            /** Name */
+            /**
+             * Name
+             * @example Front Range
+             */
             name: string;
             owner: components["schemas"]["Named"] | null;
             team: components["schemas"]["Named"] | null;
             /** Priority */
             priority: number;
-            /** Rule */
+            /**
+             * Rule
+             * @example {
+             *       "field": "region",
+             *       "op": "=",
+             *       "value": "CO"
+             *     }
+             */
             rule: {
                 [key: string]: unknown;
             } | null;
@@ -1818,6 +1831,7 @@ export interface components {
             /**
              * Geometry
              * @description GeoJSON, where it was asked for.
+             * @example null
              */
             geometry: {
                 [key: string]: unknown;
@@ -1835,9 +1849,15 @@ export interface components {
              * @example usr_7
              */
             id: string;
-            /** Name */
+            /**
+             * Name
+             * @example Ada Young
+             */
             name: string;
-            /** Role */
+            /**
+             * Role
+             * @example rep
+             */
             role: string;
             team: components["schemas"]["Named"] | null;
         };
@@ -1870,7 +1890,10 @@ export interface components {
         ContradictionCount: {
             /** Layer Id */
             layer_id: string;
-            /** Kind */
+            /**
+             * Kind
+             * @example no_polygon
+             */
             kind: string;
             /** N */
             n: number;
@@ -2282,6 +2305,7 @@ export interface components {
             /**
              * Contacts
              * @description shown, consented or masked: whose contact details are readable.
+             * @example shown
              */
             contacts: string;
             /**
@@ -2292,11 +2316,13 @@ export interface components {
             /**
              * Key Id
              * @description The API key in use; null for a signed-in browser.
+             * @example null
              */
             key_id: string | null;
             /**
              * Csrf Token
              * @description Send it as X-CSRF-Token with every write of a signed-in browser.
+             * @example wq9N3kT0…
              */
             csrf_token: string | null;
             /** Teams */
@@ -2354,7 +2380,10 @@ export interface components {
         Moved: {
             /** Version */
             version: number;
-            /** Status */
+            /**
+             * Status
+             * @example published
+             */
             status: string;
             /**
              * Effective From
@@ -2620,6 +2649,39 @@ export interface components {
         /**
          * NewImport
          * @description A new import, with what its file holds.
+         * @example {
+         *       "counts": {},
+         *       "created_at": "2026-01-31T09:00:00Z",
+         *       "dry_run": false,
+         *       "file_name": "customers.csv",
+         *       "id": "imp_9",
+         *       "kind": "customers",
+         *       "preview": {
+         *         "columns": [
+         *           {
+         *             "column": "Kunde",
+         *             "field": "name",
+         *             "samples": [
+         *               "Alpine Outfitters"
+         *             ],
+         *             "type": "text"
+         *           }
+         *         ],
+         *         "ignored": [
+         *           "Notes"
+         *         ],
+         *         "missing": [],
+         *         "notes": []
+         *       },
+         *       "processed": 0,
+         *       "recipe": {
+         *         "kind": "customers",
+         *         "source": "shop"
+         *       },
+         *       "source": "shop",
+         *       "status": "preview",
+         *       "user_id": "usr_7"
+         *     }
          */
         NewImport: {
             /**
@@ -2635,6 +2697,7 @@ export interface components {
             file_name: string;
             /**
              * Status
+             * @description preview, queued, running, done, failed, undoing or undone.
              * @example running
              */
             status: string;
@@ -3028,9 +3091,15 @@ export interface components {
          * @description A territory and who owns it.
          */
         OwnedArea: {
-            /** Id */
+            /**
+             * Id
+             * @example ter_3
+             */
             id: string;
-            /** Name */
+            /**
+             * Name
+             * @example Front Range
+             */
             name: string;
             /** Owner Id */
             owner_id: string | null;
@@ -3370,7 +3439,10 @@ export interface components {
          * @description Sales by territory and period.
          */
         SalesReport: {
-            /** Basis */
+            /**
+             * Basis
+             * @example as_was
+             */
             basis: string;
             /** Data */
             data: components["schemas"]["ShownTerritorySales"][];
@@ -3385,13 +3457,23 @@ export interface components {
              * @example ter_3
              */
             id: string;
-            /** Name */
+            /**
+             * Name
+             * @example Front Range
+             */
             name: string;
             owner: components["schemas"]["Named"] | null;
             team: components["schemas"]["Named"] | null;
             /** Priority */
             priority: number;
-            /** Rule */
+            /**
+             * Rule
+             * @example {
+             *       "field": "region",
+             *       "op": "=",
+             *       "value": "CO"
+             *     }
+             */
             rule: {
                 [key: string]: unknown;
             } | null;
@@ -3414,6 +3496,7 @@ export interface components {
             /**
              * Geometry
              * @description GeoJSON, where it was asked for.
+             * @example null
              */
             geometry: {
                 [key: string]: unknown;
@@ -3481,6 +3564,7 @@ export interface components {
             /**
              * Kind
              * @description rule_against_polygon, no_polygon (a rule alone) or nothing (matches nothing).
+             * @example rule_against_polygon
              */
             kind: string;
             /** @description What rule or name says. */
@@ -3492,11 +3576,20 @@ export interface components {
              * Format: date-time
              */
             since: string;
-            /** Resolved At */
+            /**
+             * Resolved At
+             * @example null
+             */
             resolved_at: string | null;
-            /** Resolved By */
+            /**
+             * Resolved By
+             * @example null
+             */
             resolved_by: string | null;
-            /** Resolution */
+            /**
+             * Resolution
+             * @example null
+             */
             resolution: string | null;
         };
         /**
@@ -3591,6 +3684,32 @@ export interface components {
         /**
          * ShownImport
          * @description An import: how far it is and what came of it.
+         * @example {
+         *       "counts": {
+         *         "changed": 3,
+         *         "flagged": 2,
+         *         "new": 990,
+         *         "rejected": 7,
+         *         "unchanged": 0
+         *       },
+         *       "created_at": "2026-01-31T09:00:00Z",
+         *       "dry_run": false,
+         *       "file_name": "customers.csv",
+         *       "finished_at": "2026-01-31T09:00:06Z",
+         *       "id": "imp_9",
+         *       "kind": "customers",
+         *       "processed": 1000,
+         *       "rate": 8200,
+         *       "recipe": {
+         *         "kind": "customers",
+         *         "source": "shop"
+         *       },
+         *       "source": "shop",
+         *       "started_at": "2026-01-31T09:00:05Z",
+         *       "status": "done",
+         *       "total": 1000,
+         *       "user_id": "usr_7"
+         *     }
          */
         ShownImport: {
             /**
@@ -3606,6 +3725,7 @@ export interface components {
             file_name: string;
             /**
              * Status
+             * @description preview, queued, running, done, failed, undoing or undone.
              * @example running
              */
             status: string;
@@ -3669,11 +3789,17 @@ export interface components {
             id: string;
             /** Customer Id */
             customer_id: string;
-            /** Kind */
+            /**
+             * Kind
+             * @example visit
+             */
             kind: string;
             /** Channel */
             channel: string | null;
-            /** Direction */
+            /**
+             * Direction
+             * @example out
+             */
             direction: string | null;
             /** Department */
             department: string | null;
@@ -3683,11 +3809,17 @@ export interface components {
              * Format: date-time
              */
             occurred_at: string;
-            /** Subject */
+            /**
+             * Subject
+             * @example Spring range shown
+             */
             subject: string | null;
             /** Body */
             body: string | null;
-            /** Outcome */
+            /**
+             * Outcome
+             * @example will order
+             */
             outcome: string | null;
             /** Score */
             score: number | null;
@@ -3760,7 +3892,10 @@ export interface components {
              * @example key_3
              */
             id: string;
-            /** Name */
+            /**
+             * Name
+             * @example Store finder
+             */
             name: string;
             user: components["schemas"]["Named"];
             /**
@@ -3768,7 +3903,12 @@ export interface components {
              * @example gk_Zk3mP0a
              */
             prefix: string;
-            /** Scopes */
+            /**
+             * Scopes
+             * @example [
+             *       "customers:read"
+             *     ]
+             */
             scopes: string[];
             /**
              * Created At
@@ -3795,16 +3935,25 @@ export interface components {
              * @example sales
              */
             key: string;
-            /** Name */
+            /**
+             * Name
+             * @example Sales territories
+             */
             name: string;
-            /** Kind */
+            /**
+             * Kind
+             * @example territories
+             */
             kind: string;
             /**
              * Is Primary
              * @description The sales layer: its territories stand on sites and grant sight.
              */
             is_primary: boolean;
-            /** Current Version */
+            /**
+             * Current Version
+             * @example 3
+             */
             current_version: number | null;
             /**
              * Areas
@@ -3848,9 +3997,15 @@ export interface components {
              * @example pla_3
              */
             id: string;
-            /** Kind */
+            /**
+             * Kind
+             * @example own
+             */
             kind: string;
-            /** Name */
+            /**
+             * Name
+             * @example Denver Union Station
+             */
             name: string;
             /** Brand */
             brand: string | null;
@@ -3871,7 +4026,10 @@ export interface components {
             precision_m: number | null;
             /** Placement */
             placement: string;
-            /** Flags */
+            /**
+             * Flags
+             * @example []
+             */
             flags: string[];
             /** Floor Area M2 */
             floor_area_m2: number | null;
@@ -3912,15 +4070,30 @@ export interface components {
              * @example prd_4
              */
             id: string;
-            /** Sku */
+            /**
+             * Sku
+             * @example TS-42
+             */
             sku: string | null;
-            /** Name */
+            /**
+             * Name
+             * @example Trail shoe
+             */
             name: string;
-            /** Category */
+            /**
+             * Category
+             * @example Shoes
+             */
             category: string | null;
-            /** Unit Price */
+            /**
+             * Unit Price
+             * @example 64.9500
+             */
             unit_price: string | null;
-            /** Unit Cost */
+            /**
+             * Unit Cost
+             * @example 40.0000
+             */
             unit_cost: string | null;
             /** Currency */
             currency: string | null;
@@ -3960,14 +4133,20 @@ export interface components {
              * @example 129.9000
              */
             amount: string;
-            /** Cost */
+            /**
+             * Cost
+             * @example 80.0000
+             */
             cost: string | null;
             /**
              * Discount
-             * @example 129.9000
+             * @example 0.0000
              */
             discount: string;
-            /** Returned */
+            /**
+             * Returned
+             * @example false
+             */
             returned: boolean;
             /**
              * Created At
@@ -3985,17 +4164,17 @@ export interface components {
             product: components["schemas"]["Named"] | null;
             /**
              * Quantity
-             * @example 129.9000
+             * @example 2.0000
              */
             quantity: string;
             /**
              * Unit Price
-             * @example 129.9000
+             * @example 64.9500
              */
             unit_price: string;
             /**
              * Discount
-             * @example 129.9000
+             * @example 0.0000
              */
             discount: string;
             /**
@@ -4003,7 +4182,10 @@ export interface components {
              * @example 129.9000
              */
             amount: string;
-            /** Cost */
+            /**
+             * Cost
+             * @example 80.0000
+             */
             cost: string | null;
         };
         /**
@@ -4041,14 +4223,20 @@ export interface components {
              * @example 129.9000
              */
             amount: string;
-            /** Cost */
+            /**
+             * Cost
+             * @example 80.0000
+             */
             cost: string | null;
             /**
              * Discount
-             * @example 129.9000
+             * @example 0.0000
              */
             discount: string;
-            /** Returned */
+            /**
+             * Returned
+             * @example false
+             */
             returned: boolean;
             /**
              * Created At
@@ -4068,7 +4256,10 @@ export interface components {
              * @example key_3
              */
             id: string;
-            /** Name */
+            /**
+             * Name
+             * @example Store finder
+             */
             name: string;
             user: components["schemas"]["Named"];
             /**
@@ -4076,7 +4267,12 @@ export interface components {
              * @example gk_Zk3mP0a
              */
             prefix: string;
-            /** Scopes */
+            /**
+             * Scopes
+             * @example [
+             *       "customers:read"
+             *     ]
+             */
             scopes: string[];
             /**
              * Created At
@@ -4219,9 +4415,15 @@ export interface components {
              * @example tea_2
              */
             id: string;
-            /** Name */
+            /**
+             * Name
+             * @example Mountain
+             */
             name: string;
-            /** Parent Id */
+            /**
+             * Parent Id
+             * @example tea_1
+             */
             parent_id: string | null;
         };
         /**
@@ -4257,9 +4459,15 @@ export interface components {
              * @example usr_7
              */
             id: string;
-            /** Name */
+            /**
+             * Name
+             * @example Ada Young
+             */
             name: string;
-            /** Role */
+            /**
+             * Role
+             * @example rep
+             */
             role: string;
             team: components["schemas"]["Named"] | null;
             /** Email */
@@ -4284,22 +4492,35 @@ export interface components {
              * @example lay_1/4
              */
             id: string;
-            /** Layer Id */
+            /**
+             * Layer Id
+             * @example lay_1
+             */
             layer_id: string;
-            /** Version */
+            /**
+             * Version
+             * @example 4
+             */
             version: number;
             /**
              * Status
              * @description draft, scheduled, published or retired.
+             * @example published
              */
             status: string;
-            /** Based On */
+            /**
+             * Based On
+             * @example 3
+             */
             based_on: number | null;
             /** Effective From */
             effective_from: string | null;
             /** Published At */
             published_at: string | null;
-            /** By */
+            /**
+             * By
+             * @example usr_7
+             */
             by: string | null;
             /** Reason */
             reason: string | null;
@@ -4355,6 +4576,25 @@ export interface components {
         /**
          * StartedImport
          * @description The import and the job that works on it.
+         * @example {
+         *       "import": {
+         *         "counts": {},
+         *         "created_at": "2026-01-31T09:00:00Z",
+         *         "dry_run": false,
+         *         "file_name": "customers.csv",
+         *         "id": "imp_9",
+         *         "kind": "customers",
+         *         "processed": 0,
+         *         "recipe": {
+         *           "kind": "customers",
+         *           "source": "shop"
+         *         },
+         *         "source": "shop",
+         *         "status": "queued",
+         *         "user_id": "usr_7"
+         *       },
+         *       "job_id": "job_12"
+         *     }
          */
         StartedImport: {
             /**
@@ -4584,6 +4824,7 @@ export interface components {
             /**
              * Map Style Url
              * @description A basemap style; null: the built-in one, without a network.
+             * @example null
              */
             map_style_url: string | null;
             /**
@@ -4676,6 +4917,14 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
+                /**
+                 * @example {
+                 *       "type": "https://geocrm.example/problems/bad-request",
+                 *       "title": "The request cannot be read.",
+                 *       "status": 400,
+                 *       "instance": "req_0f3c9a7be8d14c55"
+                 *     }
+                 */
                 "application/problem+json": components["schemas"]["Problem"];
                 /** @example Invalid HTTP request received. */
                 "text/plain": string;
@@ -4750,11 +4999,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -4797,18 +5044,18 @@ export interface operations {
                      *         "customers:read",
                      *         "customers:write"
                      *       ],
-                     *       "contacts": "text",
+                     *       "contacts": "shown",
                      *       "exact": true,
-                     *       "key_id": "cus_1042",
-                     *       "csrf_token": "text",
+                     *       "key_id": null,
+                     *       "csrf_token": "wq9N3kT0…",
                      *       "teams": [
                      *         {
-                     *           "id": "usr_7",
-                     *           "name": "Ada Young"
+                     *           "id": "tea_2",
+                     *           "name": "Mountain"
                      *         }
                      *       ],
                      *       "settings": {
-                     *         "map_style_url": "text",
+                     *         "map_style_url": null,
                      *         "max_radius_m": 1000000,
                      *         "upload_max_mb": 2048
                      *       }
@@ -4826,11 +5073,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -4845,11 +5090,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -4867,8 +5110,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -4883,11 +5131,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -4902,11 +5148,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -4940,11 +5184,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -4959,11 +5201,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -4978,11 +5218,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -4997,11 +5235,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5016,11 +5252,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5053,18 +5287,18 @@ export interface operations {
                      *         "customers:read",
                      *         "customers:write"
                      *       ],
-                     *       "contacts": "text",
+                     *       "contacts": "shown",
                      *       "exact": true,
-                     *       "key_id": "cus_1042",
-                     *       "csrf_token": "text",
+                     *       "key_id": null,
+                     *       "csrf_token": "wq9N3kT0…",
                      *       "teams": [
                      *         {
-                     *           "id": "usr_7",
-                     *           "name": "Ada Young"
+                     *           "id": "tea_2",
+                     *           "name": "Mountain"
                      *         }
                      *       ],
                      *       "settings": {
-                     *         "map_style_url": "text",
+                     *         "map_style_url": null,
                      *         "max_radius_m": 1000000,
                      *         "upload_max_mb": 2048
                      *       }
@@ -5082,11 +5316,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5101,11 +5333,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5120,11 +5350,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5139,11 +5367,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5205,23 +5431,23 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "id": "cus_1042",
-                     *           "kind": "person",
+                     *           "kind": "organisation",
                      *           "name": "Alpine Outfitters",
-                     *           "stage": "prospect",
-                     *           "parent_id": "cus_1042",
+                     *           "stage": "active",
+                     *           "parent_id": "cus_7",
                      *           "owner": {
                      *             "id": "usr_7",
                      *             "name": "Ada Young"
                      *           },
                      *           "territories": [
                      *             {
-                     *               "id": "usr_7",
-                     *               "name": "Ada Young"
+                     *               "id": "ter_3",
+                     *               "name": "Front Range"
                      *             }
                      *           ],
                      *           "industry": "retail",
-                     *           "size_class": "text",
-                     *           "preferred_channel": "text",
+                     *           "size_class": "10-49",
+                     *           "preferred_channel": "email",
                      *           "attributes": {},
                      *           "version": 3,
                      *           "created_at": "2026-01-31T09:00:00Z",
@@ -5230,19 +5456,27 @@ export interface operations {
                      *             "id": "sit_1042",
                      *             "label": "Main shop",
                      *             "line1": "1701 Wynkoop St",
-                     *             "line2": "text",
+                     *             "line2": "Suite 200",
                      *             "city": "Denver",
                      *             "region": "CO",
                      *             "postal_code": "80202",
                      *             "country": "US",
-                     *             "location": {},
+                     *             "location": {
+                     *               "lon": -104.9903,
+                     *               "lat": 39.7392
+                     *             },
                      *             "location_precision": "given",
                      *             "precision_m": 25,
-                     *             "location_source": "text",
+                     *             "location_source": "import",
                      *             "placement": "placed",
-                     *             "flags": [],
+                     *             "flags": [
+                     *               "text"
+                     *             ],
                      *             "is_primary": true,
-                     *             "territory": {}
+                     *             "territory": {
+                     *               "id": "ter_3",
+                     *               "name": "Front Range"
+                     *             }
                      *           },
                      *           "score": 25
                      *         }
@@ -5259,7 +5493,13 @@ export interface operations {
                      *         {
                      *           "type": "Feature",
                      *           "id": "cus_1042",
-                     *           "geometry": {},
+                     *           "geometry": {
+                     *             "type": "Point",
+                     *             "coordinates": [
+                     *               -104.9903,
+                     *               39.7392
+                     *             ]
+                     *           },
                      *           "properties": {}
                      *         }
                      *       ],
@@ -5273,7 +5513,17 @@ export interface operations {
                         features: {
                             /** @constant */
                             type: "Feature";
+                            /** @example cus_1042 */
                             id?: string;
+                            /**
+                             * @example {
+                             *       "type": "Point",
+                             *       "coordinates": [
+                             *         -104.9903,
+                             *         39.7392
+                             *       ]
+                             *     }
+                             */
                             geometry: Record<string, never> | null;
                             properties: Record<string, never>;
                         }[];
@@ -5291,11 +5541,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5310,11 +5558,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5332,8 +5578,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5348,11 +5599,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5367,11 +5616,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5400,8 +5647,8 @@ export interface operations {
                  *       "parent_id": "cus_7",
                  *       "owner_id": "usr_7",
                  *       "industry": "retail",
-                 *       "size_class": "text",
-                 *       "preferred_channel": "text",
+                 *       "size_class": "10-49",
+                 *       "preferred_channel": "email",
                  *       "attributes": {
                  *         "plan": "gold"
                  *       },
@@ -5449,37 +5696,37 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "cus_1042",
-                     *       "kind": "person",
+                     *       "kind": "organisation",
                      *       "name": "Alpine Outfitters",
-                     *       "stage": "prospect",
-                     *       "parent_id": "cus_1042",
+                     *       "stage": "active",
+                     *       "parent_id": "cus_7",
                      *       "owner": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "territories": [
                      *         {
-                     *           "id": "usr_7",
-                     *           "name": "Ada Young"
+                     *           "id": "ter_3",
+                     *           "name": "Front Range"
                      *         }
                      *       ],
                      *       "industry": "retail",
-                     *       "size_class": "text",
-                     *       "preferred_channel": "text",
+                     *       "size_class": "10-49",
+                     *       "preferred_channel": "email",
                      *       "attributes": {},
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z",
                      *       "parent": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "cus_7",
+                     *         "name": "Alpine Group"
                      *       },
                      *       "sites": [
                      *         {
                      *           "id": "sit_1042",
                      *           "label": "Main shop",
                      *           "line1": "1701 Wynkoop St",
-                     *           "line2": "text",
+                     *           "line2": "Suite 200",
                      *           "city": "Denver",
                      *           "region": "CO",
                      *           "postal_code": "80202",
@@ -5490,18 +5737,18 @@ export interface operations {
                      *           },
                      *           "location_precision": "given",
                      *           "precision_m": 25,
-                     *           "location_source": "text",
+                     *           "location_source": "import",
                      *           "placement": "placed",
                      *           "flags": [
                      *             "text"
                      *           ],
                      *           "is_primary": true,
                      *           "territory": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "territory_basis": "polygon",
-                     *           "territory_reason": "text",
+                     *           "territory_reason": "Boulder joins the north",
                      *           "territory_since": "2026-01-31T09:00:00Z",
                      *           "territory_owner": {
                      *             "id": "usr_7",
@@ -5523,10 +5770,10 @@ export interface operations {
                      *       ],
                      *       "consents": [
                      *         {
-                     *           "purpose": "text",
+                     *           "purpose": "marketing",
                      *           "channel": "shop",
                      *           "granted_at": "2026-01-31T09:00:00Z",
-                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": null,
                      *           "source": "shop"
                      *         }
                      *       ],
@@ -5550,11 +5797,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5569,11 +5814,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5588,11 +5831,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5607,11 +5848,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5626,11 +5865,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5648,8 +5885,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5664,11 +5906,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5683,11 +5923,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5763,11 +6001,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5782,11 +6018,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5804,8 +6038,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5820,11 +6059,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5839,11 +6076,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5872,37 +6107,37 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "cus_1042",
-                     *       "kind": "person",
+                     *       "kind": "organisation",
                      *       "name": "Alpine Outfitters",
-                     *       "stage": "prospect",
-                     *       "parent_id": "cus_1042",
+                     *       "stage": "active",
+                     *       "parent_id": "cus_7",
                      *       "owner": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "territories": [
                      *         {
-                     *           "id": "usr_7",
-                     *           "name": "Ada Young"
+                     *           "id": "ter_3",
+                     *           "name": "Front Range"
                      *         }
                      *       ],
                      *       "industry": "retail",
-                     *       "size_class": "text",
-                     *       "preferred_channel": "text",
+                     *       "size_class": "10-49",
+                     *       "preferred_channel": "email",
                      *       "attributes": {},
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z",
                      *       "parent": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "cus_7",
+                     *         "name": "Alpine Group"
                      *       },
                      *       "sites": [
                      *         {
                      *           "id": "sit_1042",
                      *           "label": "Main shop",
                      *           "line1": "1701 Wynkoop St",
-                     *           "line2": "text",
+                     *           "line2": "Suite 200",
                      *           "city": "Denver",
                      *           "region": "CO",
                      *           "postal_code": "80202",
@@ -5913,18 +6148,18 @@ export interface operations {
                      *           },
                      *           "location_precision": "given",
                      *           "precision_m": 25,
-                     *           "location_source": "text",
+                     *           "location_source": "import",
                      *           "placement": "placed",
                      *           "flags": [
                      *             "text"
                      *           ],
                      *           "is_primary": true,
                      *           "territory": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "territory_basis": "polygon",
-                     *           "territory_reason": "text",
+                     *           "territory_reason": "Boulder joins the north",
                      *           "territory_since": "2026-01-31T09:00:00Z",
                      *           "territory_owner": {
                      *             "id": "usr_7",
@@ -5946,10 +6181,10 @@ export interface operations {
                      *       ],
                      *       "consents": [
                      *         {
-                     *           "purpose": "text",
+                     *           "purpose": "marketing",
                      *           "channel": "shop",
                      *           "granted_at": "2026-01-31T09:00:00Z",
-                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": null,
                      *           "source": "shop"
                      *         }
                      *       ],
@@ -5973,11 +6208,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -5992,11 +6225,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6011,11 +6242,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6033,8 +6262,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6049,11 +6283,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6068,11 +6300,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6097,14 +6327,14 @@ export interface operations {
             content: {
                 /**
                  * @example {
-                 *       "kind": "person",
+                 *       "kind": "organisation",
                  *       "name": "Alpine Outfitters",
                  *       "stage": "active",
                  *       "parent_id": "cus_7",
                  *       "owner_id": "usr_7",
                  *       "industry": "retail",
-                 *       "size_class": "text",
-                 *       "preferred_channel": "text",
+                 *       "size_class": "10-49",
+                 *       "preferred_channel": "email",
                  *       "attributes": {
                  *         "plan": "gold"
                  *       }
@@ -6124,37 +6354,37 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "cus_1042",
-                     *       "kind": "person",
+                     *       "kind": "organisation",
                      *       "name": "Alpine Outfitters",
-                     *       "stage": "prospect",
-                     *       "parent_id": "cus_1042",
+                     *       "stage": "active",
+                     *       "parent_id": "cus_7",
                      *       "owner": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "territories": [
                      *         {
-                     *           "id": "usr_7",
-                     *           "name": "Ada Young"
+                     *           "id": "ter_3",
+                     *           "name": "Front Range"
                      *         }
                      *       ],
                      *       "industry": "retail",
-                     *       "size_class": "text",
-                     *       "preferred_channel": "text",
+                     *       "size_class": "10-49",
+                     *       "preferred_channel": "email",
                      *       "attributes": {},
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z",
                      *       "parent": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "cus_7",
+                     *         "name": "Alpine Group"
                      *       },
                      *       "sites": [
                      *         {
                      *           "id": "sit_1042",
                      *           "label": "Main shop",
                      *           "line1": "1701 Wynkoop St",
-                     *           "line2": "text",
+                     *           "line2": "Suite 200",
                      *           "city": "Denver",
                      *           "region": "CO",
                      *           "postal_code": "80202",
@@ -6165,18 +6395,18 @@ export interface operations {
                      *           },
                      *           "location_precision": "given",
                      *           "precision_m": 25,
-                     *           "location_source": "text",
+                     *           "location_source": "import",
                      *           "placement": "placed",
                      *           "flags": [
                      *             "text"
                      *           ],
                      *           "is_primary": true,
                      *           "territory": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "territory_basis": "polygon",
-                     *           "territory_reason": "text",
+                     *           "territory_reason": "Boulder joins the north",
                      *           "territory_since": "2026-01-31T09:00:00Z",
                      *           "territory_owner": {
                      *             "id": "usr_7",
@@ -6198,10 +6428,10 @@ export interface operations {
                      *       ],
                      *       "consents": [
                      *         {
-                     *           "purpose": "text",
+                     *           "purpose": "marketing",
                      *           "channel": "shop",
                      *           "granted_at": "2026-01-31T09:00:00Z",
-                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": null,
                      *           "source": "shop"
                      *         }
                      *       ],
@@ -6232,11 +6462,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6251,11 +6479,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6270,11 +6496,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6289,11 +6513,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6308,11 +6530,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6327,11 +6547,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6349,8 +6567,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6365,11 +6588,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6384,11 +6605,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6403,11 +6622,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6434,7 +6651,7 @@ export interface operations {
                  * @example {
                  *       "label": "Main shop",
                  *       "line1": "1701 Wynkoop St",
-                 *       "line2": "text",
+                 *       "line2": "Suite 200",
                  *       "city": "Denver",
                  *       "region": "CO",
                  *       "postal_code": "80202",
@@ -6461,37 +6678,37 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "cus_1042",
-                     *       "kind": "person",
+                     *       "kind": "organisation",
                      *       "name": "Alpine Outfitters",
-                     *       "stage": "prospect",
-                     *       "parent_id": "cus_1042",
+                     *       "stage": "active",
+                     *       "parent_id": "cus_7",
                      *       "owner": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "territories": [
                      *         {
-                     *           "id": "usr_7",
-                     *           "name": "Ada Young"
+                     *           "id": "ter_3",
+                     *           "name": "Front Range"
                      *         }
                      *       ],
                      *       "industry": "retail",
-                     *       "size_class": "text",
-                     *       "preferred_channel": "text",
+                     *       "size_class": "10-49",
+                     *       "preferred_channel": "email",
                      *       "attributes": {},
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z",
                      *       "parent": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "cus_7",
+                     *         "name": "Alpine Group"
                      *       },
                      *       "sites": [
                      *         {
                      *           "id": "sit_1042",
                      *           "label": "Main shop",
                      *           "line1": "1701 Wynkoop St",
-                     *           "line2": "text",
+                     *           "line2": "Suite 200",
                      *           "city": "Denver",
                      *           "region": "CO",
                      *           "postal_code": "80202",
@@ -6502,18 +6719,18 @@ export interface operations {
                      *           },
                      *           "location_precision": "given",
                      *           "precision_m": 25,
-                     *           "location_source": "text",
+                     *           "location_source": "import",
                      *           "placement": "placed",
                      *           "flags": [
                      *             "text"
                      *           ],
                      *           "is_primary": true,
                      *           "territory": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "territory_basis": "polygon",
-                     *           "territory_reason": "text",
+                     *           "territory_reason": "Boulder joins the north",
                      *           "territory_since": "2026-01-31T09:00:00Z",
                      *           "territory_owner": {
                      *             "id": "usr_7",
@@ -6535,10 +6752,10 @@ export interface operations {
                      *       ],
                      *       "consents": [
                      *         {
-                     *           "purpose": "text",
+                     *           "purpose": "marketing",
                      *           "channel": "shop",
                      *           "granted_at": "2026-01-31T09:00:00Z",
-                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": null,
                      *           "source": "shop"
                      *         }
                      *       ],
@@ -6562,11 +6779,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6581,11 +6796,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6600,11 +6813,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6619,11 +6830,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6638,11 +6847,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6660,8 +6867,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6676,11 +6888,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6695,11 +6905,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6733,37 +6941,37 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "cus_1042",
-                     *       "kind": "person",
+                     *       "kind": "organisation",
                      *       "name": "Alpine Outfitters",
-                     *       "stage": "prospect",
-                     *       "parent_id": "cus_1042",
+                     *       "stage": "active",
+                     *       "parent_id": "cus_7",
                      *       "owner": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "territories": [
                      *         {
-                     *           "id": "usr_7",
-                     *           "name": "Ada Young"
+                     *           "id": "ter_3",
+                     *           "name": "Front Range"
                      *         }
                      *       ],
                      *       "industry": "retail",
-                     *       "size_class": "text",
-                     *       "preferred_channel": "text",
+                     *       "size_class": "10-49",
+                     *       "preferred_channel": "email",
                      *       "attributes": {},
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z",
                      *       "parent": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "cus_7",
+                     *         "name": "Alpine Group"
                      *       },
                      *       "sites": [
                      *         {
                      *           "id": "sit_1042",
                      *           "label": "Main shop",
                      *           "line1": "1701 Wynkoop St",
-                     *           "line2": "text",
+                     *           "line2": "Suite 200",
                      *           "city": "Denver",
                      *           "region": "CO",
                      *           "postal_code": "80202",
@@ -6774,18 +6982,18 @@ export interface operations {
                      *           },
                      *           "location_precision": "given",
                      *           "precision_m": 25,
-                     *           "location_source": "text",
+                     *           "location_source": "import",
                      *           "placement": "placed",
                      *           "flags": [
                      *             "text"
                      *           ],
                      *           "is_primary": true,
                      *           "territory": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "territory_basis": "polygon",
-                     *           "territory_reason": "text",
+                     *           "territory_reason": "Boulder joins the north",
                      *           "territory_since": "2026-01-31T09:00:00Z",
                      *           "territory_owner": {
                      *             "id": "usr_7",
@@ -6807,10 +7015,10 @@ export interface operations {
                      *       ],
                      *       "consents": [
                      *         {
-                     *           "purpose": "text",
+                     *           "purpose": "marketing",
                      *           "channel": "shop",
                      *           "granted_at": "2026-01-31T09:00:00Z",
-                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": null,
                      *           "source": "shop"
                      *         }
                      *       ],
@@ -6841,11 +7049,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6860,11 +7066,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6879,11 +7083,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6898,11 +7100,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6917,11 +7117,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6939,8 +7137,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6955,11 +7158,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6974,11 +7175,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -6993,11 +7192,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7025,7 +7222,7 @@ export interface operations {
                  * @example {
                  *       "label": "Main shop",
                  *       "line1": "1701 Wynkoop St",
-                 *       "line2": "text",
+                 *       "line2": "Suite 200",
                  *       "city": "Denver",
                  *       "region": "CO",
                  *       "postal_code": "80202",
@@ -7053,37 +7250,37 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "cus_1042",
-                     *       "kind": "person",
+                     *       "kind": "organisation",
                      *       "name": "Alpine Outfitters",
-                     *       "stage": "prospect",
-                     *       "parent_id": "cus_1042",
+                     *       "stage": "active",
+                     *       "parent_id": "cus_7",
                      *       "owner": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "territories": [
                      *         {
-                     *           "id": "usr_7",
-                     *           "name": "Ada Young"
+                     *           "id": "ter_3",
+                     *           "name": "Front Range"
                      *         }
                      *       ],
                      *       "industry": "retail",
-                     *       "size_class": "text",
-                     *       "preferred_channel": "text",
+                     *       "size_class": "10-49",
+                     *       "preferred_channel": "email",
                      *       "attributes": {},
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z",
                      *       "parent": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "cus_7",
+                     *         "name": "Alpine Group"
                      *       },
                      *       "sites": [
                      *         {
                      *           "id": "sit_1042",
                      *           "label": "Main shop",
                      *           "line1": "1701 Wynkoop St",
-                     *           "line2": "text",
+                     *           "line2": "Suite 200",
                      *           "city": "Denver",
                      *           "region": "CO",
                      *           "postal_code": "80202",
@@ -7094,18 +7291,18 @@ export interface operations {
                      *           },
                      *           "location_precision": "given",
                      *           "precision_m": 25,
-                     *           "location_source": "text",
+                     *           "location_source": "import",
                      *           "placement": "placed",
                      *           "flags": [
                      *             "text"
                      *           ],
                      *           "is_primary": true,
                      *           "territory": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "territory_basis": "polygon",
-                     *           "territory_reason": "text",
+                     *           "territory_reason": "Boulder joins the north",
                      *           "territory_since": "2026-01-31T09:00:00Z",
                      *           "territory_owner": {
                      *             "id": "usr_7",
@@ -7127,10 +7324,10 @@ export interface operations {
                      *       ],
                      *       "consents": [
                      *         {
-                     *           "purpose": "text",
+                     *           "purpose": "marketing",
                      *           "channel": "shop",
                      *           "granted_at": "2026-01-31T09:00:00Z",
-                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": null,
                      *           "source": "shop"
                      *         }
                      *       ],
@@ -7161,11 +7358,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7180,11 +7375,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7199,11 +7392,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7218,11 +7409,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7237,11 +7426,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7256,11 +7443,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7278,8 +7463,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7294,11 +7484,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7313,11 +7501,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7332,11 +7518,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7381,37 +7565,37 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "cus_1042",
-                     *       "kind": "person",
+                     *       "kind": "organisation",
                      *       "name": "Alpine Outfitters",
-                     *       "stage": "prospect",
-                     *       "parent_id": "cus_1042",
+                     *       "stage": "active",
+                     *       "parent_id": "cus_7",
                      *       "owner": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "territories": [
                      *         {
-                     *           "id": "usr_7",
-                     *           "name": "Ada Young"
+                     *           "id": "ter_3",
+                     *           "name": "Front Range"
                      *         }
                      *       ],
                      *       "industry": "retail",
-                     *       "size_class": "text",
-                     *       "preferred_channel": "text",
+                     *       "size_class": "10-49",
+                     *       "preferred_channel": "email",
                      *       "attributes": {},
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z",
                      *       "parent": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "cus_7",
+                     *         "name": "Alpine Group"
                      *       },
                      *       "sites": [
                      *         {
                      *           "id": "sit_1042",
                      *           "label": "Main shop",
                      *           "line1": "1701 Wynkoop St",
-                     *           "line2": "text",
+                     *           "line2": "Suite 200",
                      *           "city": "Denver",
                      *           "region": "CO",
                      *           "postal_code": "80202",
@@ -7422,18 +7606,18 @@ export interface operations {
                      *           },
                      *           "location_precision": "given",
                      *           "precision_m": 25,
-                     *           "location_source": "text",
+                     *           "location_source": "import",
                      *           "placement": "placed",
                      *           "flags": [
                      *             "text"
                      *           ],
                      *           "is_primary": true,
                      *           "territory": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "territory_basis": "polygon",
-                     *           "territory_reason": "text",
+                     *           "territory_reason": "Boulder joins the north",
                      *           "territory_since": "2026-01-31T09:00:00Z",
                      *           "territory_owner": {
                      *             "id": "usr_7",
@@ -7455,10 +7639,10 @@ export interface operations {
                      *       ],
                      *       "consents": [
                      *         {
-                     *           "purpose": "text",
+                     *           "purpose": "marketing",
                      *           "channel": "shop",
                      *           "granted_at": "2026-01-31T09:00:00Z",
-                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": null,
                      *           "source": "shop"
                      *         }
                      *       ],
@@ -7482,11 +7666,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7501,11 +7683,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7520,11 +7700,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7539,11 +7717,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7558,11 +7734,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7580,8 +7754,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7596,11 +7775,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7615,11 +7792,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7652,37 +7827,37 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "cus_1042",
-                     *       "kind": "person",
+                     *       "kind": "organisation",
                      *       "name": "Alpine Outfitters",
-                     *       "stage": "prospect",
-                     *       "parent_id": "cus_1042",
+                     *       "stage": "active",
+                     *       "parent_id": "cus_7",
                      *       "owner": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "territories": [
                      *         {
-                     *           "id": "usr_7",
-                     *           "name": "Ada Young"
+                     *           "id": "ter_3",
+                     *           "name": "Front Range"
                      *         }
                      *       ],
                      *       "industry": "retail",
-                     *       "size_class": "text",
-                     *       "preferred_channel": "text",
+                     *       "size_class": "10-49",
+                     *       "preferred_channel": "email",
                      *       "attributes": {},
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z",
                      *       "parent": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "cus_7",
+                     *         "name": "Alpine Group"
                      *       },
                      *       "sites": [
                      *         {
                      *           "id": "sit_1042",
                      *           "label": "Main shop",
                      *           "line1": "1701 Wynkoop St",
-                     *           "line2": "text",
+                     *           "line2": "Suite 200",
                      *           "city": "Denver",
                      *           "region": "CO",
                      *           "postal_code": "80202",
@@ -7693,18 +7868,18 @@ export interface operations {
                      *           },
                      *           "location_precision": "given",
                      *           "precision_m": 25,
-                     *           "location_source": "text",
+                     *           "location_source": "import",
                      *           "placement": "placed",
                      *           "flags": [
                      *             "text"
                      *           ],
                      *           "is_primary": true,
                      *           "territory": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "territory_basis": "polygon",
-                     *           "territory_reason": "text",
+                     *           "territory_reason": "Boulder joins the north",
                      *           "territory_since": "2026-01-31T09:00:00Z",
                      *           "territory_owner": {
                      *             "id": "usr_7",
@@ -7726,10 +7901,10 @@ export interface operations {
                      *       ],
                      *       "consents": [
                      *         {
-                     *           "purpose": "text",
+                     *           "purpose": "marketing",
                      *           "channel": "shop",
                      *           "granted_at": "2026-01-31T09:00:00Z",
-                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": null,
                      *           "source": "shop"
                      *         }
                      *       ],
@@ -7753,11 +7928,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7772,11 +7945,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7791,11 +7962,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7810,11 +7979,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7829,11 +7996,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7851,8 +8016,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7867,11 +8037,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7886,11 +8054,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7905,11 +8071,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -7955,37 +8119,37 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "cus_1042",
-                     *       "kind": "person",
+                     *       "kind": "organisation",
                      *       "name": "Alpine Outfitters",
-                     *       "stage": "prospect",
-                     *       "parent_id": "cus_1042",
+                     *       "stage": "active",
+                     *       "parent_id": "cus_7",
                      *       "owner": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "territories": [
                      *         {
-                     *           "id": "usr_7",
-                     *           "name": "Ada Young"
+                     *           "id": "ter_3",
+                     *           "name": "Front Range"
                      *         }
                      *       ],
                      *       "industry": "retail",
-                     *       "size_class": "text",
-                     *       "preferred_channel": "text",
+                     *       "size_class": "10-49",
+                     *       "preferred_channel": "email",
                      *       "attributes": {},
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z",
                      *       "parent": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "cus_7",
+                     *         "name": "Alpine Group"
                      *       },
                      *       "sites": [
                      *         {
                      *           "id": "sit_1042",
                      *           "label": "Main shop",
                      *           "line1": "1701 Wynkoop St",
-                     *           "line2": "text",
+                     *           "line2": "Suite 200",
                      *           "city": "Denver",
                      *           "region": "CO",
                      *           "postal_code": "80202",
@@ -7996,18 +8160,18 @@ export interface operations {
                      *           },
                      *           "location_precision": "given",
                      *           "precision_m": 25,
-                     *           "location_source": "text",
+                     *           "location_source": "import",
                      *           "placement": "placed",
                      *           "flags": [
                      *             "text"
                      *           ],
                      *           "is_primary": true,
                      *           "territory": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "territory_basis": "polygon",
-                     *           "territory_reason": "text",
+                     *           "territory_reason": "Boulder joins the north",
                      *           "territory_since": "2026-01-31T09:00:00Z",
                      *           "territory_owner": {
                      *             "id": "usr_7",
@@ -8029,10 +8193,10 @@ export interface operations {
                      *       ],
                      *       "consents": [
                      *         {
-                     *           "purpose": "text",
+                     *           "purpose": "marketing",
                      *           "channel": "shop",
                      *           "granted_at": "2026-01-31T09:00:00Z",
-                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": null,
                      *           "source": "shop"
                      *         }
                      *       ],
@@ -8056,11 +8220,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8075,11 +8237,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8094,11 +8254,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8113,11 +8271,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8132,11 +8288,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8151,11 +8305,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8173,8 +8325,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8189,11 +8346,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8208,11 +8363,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8227,11 +8380,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8275,37 +8426,37 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "cus_1042",
-                     *       "kind": "person",
+                     *       "kind": "organisation",
                      *       "name": "Alpine Outfitters",
-                     *       "stage": "prospect",
-                     *       "parent_id": "cus_1042",
+                     *       "stage": "active",
+                     *       "parent_id": "cus_7",
                      *       "owner": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "territories": [
                      *         {
-                     *           "id": "usr_7",
-                     *           "name": "Ada Young"
+                     *           "id": "ter_3",
+                     *           "name": "Front Range"
                      *         }
                      *       ],
                      *       "industry": "retail",
-                     *       "size_class": "text",
-                     *       "preferred_channel": "text",
+                     *       "size_class": "10-49",
+                     *       "preferred_channel": "email",
                      *       "attributes": {},
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z",
                      *       "parent": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "cus_7",
+                     *         "name": "Alpine Group"
                      *       },
                      *       "sites": [
                      *         {
                      *           "id": "sit_1042",
                      *           "label": "Main shop",
                      *           "line1": "1701 Wynkoop St",
-                     *           "line2": "text",
+                     *           "line2": "Suite 200",
                      *           "city": "Denver",
                      *           "region": "CO",
                      *           "postal_code": "80202",
@@ -8316,18 +8467,18 @@ export interface operations {
                      *           },
                      *           "location_precision": "given",
                      *           "precision_m": 25,
-                     *           "location_source": "text",
+                     *           "location_source": "import",
                      *           "placement": "placed",
                      *           "flags": [
                      *             "text"
                      *           ],
                      *           "is_primary": true,
                      *           "territory": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "territory_basis": "polygon",
-                     *           "territory_reason": "text",
+                     *           "territory_reason": "Boulder joins the north",
                      *           "territory_since": "2026-01-31T09:00:00Z",
                      *           "territory_owner": {
                      *             "id": "usr_7",
@@ -8349,10 +8500,10 @@ export interface operations {
                      *       ],
                      *       "consents": [
                      *         {
-                     *           "purpose": "text",
+                     *           "purpose": "marketing",
                      *           "channel": "shop",
                      *           "granted_at": "2026-01-31T09:00:00Z",
-                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": null,
                      *           "source": "shop"
                      *         }
                      *       ],
@@ -8376,11 +8527,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8395,11 +8544,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8414,11 +8561,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8433,11 +8578,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8452,11 +8595,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8474,8 +8615,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8490,11 +8636,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8509,11 +8653,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8552,37 +8694,37 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "cus_1042",
-                     *       "kind": "person",
+                     *       "kind": "organisation",
                      *       "name": "Alpine Outfitters",
-                     *       "stage": "prospect",
-                     *       "parent_id": "cus_1042",
+                     *       "stage": "active",
+                     *       "parent_id": "cus_7",
                      *       "owner": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "territories": [
                      *         {
-                     *           "id": "usr_7",
-                     *           "name": "Ada Young"
+                     *           "id": "ter_3",
+                     *           "name": "Front Range"
                      *         }
                      *       ],
                      *       "industry": "retail",
-                     *       "size_class": "text",
-                     *       "preferred_channel": "text",
+                     *       "size_class": "10-49",
+                     *       "preferred_channel": "email",
                      *       "attributes": {},
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z",
                      *       "parent": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "cus_7",
+                     *         "name": "Alpine Group"
                      *       },
                      *       "sites": [
                      *         {
                      *           "id": "sit_1042",
                      *           "label": "Main shop",
                      *           "line1": "1701 Wynkoop St",
-                     *           "line2": "text",
+                     *           "line2": "Suite 200",
                      *           "city": "Denver",
                      *           "region": "CO",
                      *           "postal_code": "80202",
@@ -8593,18 +8735,18 @@ export interface operations {
                      *           },
                      *           "location_precision": "given",
                      *           "precision_m": 25,
-                     *           "location_source": "text",
+                     *           "location_source": "import",
                      *           "placement": "placed",
                      *           "flags": [
                      *             "text"
                      *           ],
                      *           "is_primary": true,
                      *           "territory": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "territory_basis": "polygon",
-                     *           "territory_reason": "text",
+                     *           "territory_reason": "Boulder joins the north",
                      *           "territory_since": "2026-01-31T09:00:00Z",
                      *           "territory_owner": {
                      *             "id": "usr_7",
@@ -8626,10 +8768,10 @@ export interface operations {
                      *       ],
                      *       "consents": [
                      *         {
-                     *           "purpose": "text",
+                     *           "purpose": "marketing",
                      *           "channel": "shop",
                      *           "granted_at": "2026-01-31T09:00:00Z",
-                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": null,
                      *           "source": "shop"
                      *         }
                      *       ],
@@ -8653,11 +8795,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8672,11 +8812,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8691,11 +8829,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8710,11 +8846,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8729,11 +8863,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8751,8 +8883,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8767,11 +8904,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8786,11 +8921,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8825,15 +8958,15 @@ export interface operations {
                      * @example {
                      *       "data": [
                      *         {
-                     *           "id": "cus_1042",
+                     *           "id": 1,
                      *           "at": "2026-01-31T09:00:00Z",
                      *           "action": "customer.update",
                      *           "actor": {
                      *             "id": "usr_7",
                      *             "name": "Ada Young"
                      *           },
-                     *           "key_id": "cus_1042",
-                     *           "site_id": "cus_1042",
+                     *           "key_id": "key_7",
+                     *           "site_id": "sit_7",
                      *           "changes": [
                      *             {
                      *               "field": "stage",
@@ -8859,11 +8992,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8878,11 +9009,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8897,11 +9026,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8919,8 +9046,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8935,11 +9067,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8954,11 +9084,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -8996,17 +9124,17 @@ export interface operations {
                      *           "id": "sal_9",
                      *           "customer_id": "cus_1042",
                      *           "occurred_at": "2026-01-31T09:00:00Z",
-                     *           "site_id": "cus_1042",
+                     *           "site_id": "sit_7",
                      *           "place": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "pla_3",
+                     *             "name": "Denver Union Station"
                      *           },
                      *           "channel": "shop",
                      *           "currency": "USD",
                      *           "amount": "129.9000",
-                     *           "cost": "129.9000",
-                     *           "discount": "129.9000",
-                     *           "returned": true,
+                     *           "cost": "80.0000",
+                     *           "discount": "0.0000",
+                     *           "returned": false,
                      *           "created_at": "2026-01-31T09:00:00Z"
                      *         }
                      *       ],
@@ -9026,11 +9154,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9045,11 +9171,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9064,11 +9188,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9086,8 +9208,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9102,11 +9229,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9121,11 +9246,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9178,11 +9301,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9197,11 +9318,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9216,11 +9335,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9238,8 +9355,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9254,11 +9376,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9273,11 +9393,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9309,30 +9427,30 @@ export interface operations {
                      *       "id": "sal_9",
                      *       "customer_id": "cus_1042",
                      *       "occurred_at": "2026-01-31T09:00:00Z",
-                     *       "site_id": "cus_1042",
+                     *       "site_id": "sit_7",
                      *       "place": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "pla_3",
+                     *         "name": "Denver Union Station"
                      *       },
                      *       "channel": "shop",
                      *       "currency": "USD",
                      *       "amount": "129.9000",
-                     *       "cost": "129.9000",
-                     *       "discount": "129.9000",
-                     *       "returned": true,
+                     *       "cost": "80.0000",
+                     *       "discount": "0.0000",
+                     *       "returned": false,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "lines": [
                      *         {
                      *           "line_no": 1,
                      *           "product": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "prd_4",
+                     *             "name": "Trail shoe"
                      *           },
-                     *           "quantity": "129.9000",
-                     *           "unit_price": "129.9000",
-                     *           "discount": "129.9000",
+                     *           "quantity": "2.0000",
+                     *           "unit_price": "64.9500",
+                     *           "discount": "0.0000",
                      *           "amount": "129.9000",
-                     *           "cost": "129.9000"
+                     *           "cost": "80.0000"
                      *         }
                      *       ]
                      *     }
@@ -9349,11 +9467,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9368,11 +9484,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9387,11 +9501,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9409,8 +9521,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9425,11 +9542,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9444,11 +9559,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9511,30 +9624,30 @@ export interface operations {
                      *       "id": "sal_9",
                      *       "customer_id": "cus_1042",
                      *       "occurred_at": "2026-01-31T09:00:00Z",
-                     *       "site_id": "cus_1042",
+                     *       "site_id": "sit_7",
                      *       "place": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "pla_3",
+                     *         "name": "Denver Union Station"
                      *       },
                      *       "channel": "shop",
                      *       "currency": "USD",
                      *       "amount": "129.9000",
-                     *       "cost": "129.9000",
-                     *       "discount": "129.9000",
-                     *       "returned": true,
+                     *       "cost": "80.0000",
+                     *       "discount": "0.0000",
+                     *       "returned": false,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "lines": [
                      *         {
                      *           "line_no": 1,
                      *           "product": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "prd_4",
+                     *             "name": "Trail shoe"
                      *           },
-                     *           "quantity": "129.9000",
-                     *           "unit_price": "129.9000",
-                     *           "discount": "129.9000",
+                     *           "quantity": "2.0000",
+                     *           "unit_price": "64.9500",
+                     *           "discount": "0.0000",
                      *           "amount": "129.9000",
-                     *           "cost": "129.9000"
+                     *           "cost": "80.0000"
                      *         }
                      *       ]
                      *     }
@@ -9551,11 +9664,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9570,11 +9681,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9589,11 +9698,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9608,11 +9715,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9627,11 +9732,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9649,8 +9752,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9665,11 +9773,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9684,11 +9790,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9724,19 +9828,19 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "id": "int_12",
-                     *           "customer_id": "cus_1042",
-                     *           "kind": "organisation",
+                     *           "customer_id": "cus_7",
+                     *           "kind": "visit",
                      *           "channel": "shop",
-                     *           "direction": "text",
-                     *           "department": "text",
+                     *           "direction": "out",
+                     *           "department": "sales",
                      *           "user": {
                      *             "id": "usr_7",
                      *             "name": "Ada Young"
                      *           },
                      *           "occurred_at": "2026-01-31T09:00:00Z",
-                     *           "subject": "text",
-                     *           "body": "text",
-                     *           "outcome": "text",
+                     *           "subject": "Spring range shown",
+                     *           "body": "Wants the new catalogue in May.",
+                     *           "outcome": "will order",
                      *           "score": 25,
                      *           "location": {
                      *             "lon": -104.9903,
@@ -9763,11 +9867,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9782,11 +9884,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9801,11 +9901,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9823,8 +9921,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9839,11 +9942,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9858,11 +9959,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9892,19 +9991,19 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "int_12",
-                     *       "customer_id": "cus_1042",
-                     *       "kind": "organisation",
+                     *       "customer_id": "cus_7",
+                     *       "kind": "visit",
                      *       "channel": "shop",
-                     *       "direction": "text",
-                     *       "department": "text",
+                     *       "direction": "out",
+                     *       "department": "sales",
                      *       "user": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "occurred_at": "2026-01-31T09:00:00Z",
-                     *       "subject": "text",
-                     *       "body": "text",
-                     *       "outcome": "text",
+                     *       "subject": "Spring range shown",
+                     *       "body": "Wants the new catalogue in May.",
+                     *       "outcome": "will order",
                      *       "score": 25,
                      *       "location": {
                      *         "lon": -104.9903,
@@ -9927,11 +10026,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9946,11 +10043,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9965,11 +10060,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -9987,8 +10080,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10003,11 +10101,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10022,11 +10118,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10054,9 +10148,9 @@ export interface operations {
                  * @example {
                  *       "channel": "shop",
                  *       "direction": "in",
-                 *       "department": "text",
+                 *       "department": "sales",
                  *       "subject": "text",
-                 *       "body": "text",
+                 *       "body": "Wants the new catalogue in May.",
                  *       "outcome": "ordered",
                  *       "score": 25,
                  *       "follow_up_at": "2026-01-31T09:00:00Z"
@@ -10075,19 +10169,19 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "int_12",
-                     *       "customer_id": "cus_1042",
-                     *       "kind": "organisation",
+                     *       "customer_id": "cus_7",
+                     *       "kind": "visit",
                      *       "channel": "shop",
-                     *       "direction": "text",
-                     *       "department": "text",
+                     *       "direction": "out",
+                     *       "department": "sales",
                      *       "user": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "occurred_at": "2026-01-31T09:00:00Z",
-                     *       "subject": "text",
-                     *       "body": "text",
-                     *       "outcome": "text",
+                     *       "subject": "Spring range shown",
+                     *       "body": "Wants the new catalogue in May.",
+                     *       "outcome": "will order",
                      *       "score": 25,
                      *       "location": {
                      *         "lon": -104.9903,
@@ -10110,11 +10204,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10129,11 +10221,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10148,11 +10238,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10167,11 +10255,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10186,11 +10272,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10205,11 +10289,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10227,8 +10309,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10243,11 +10330,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10262,11 +10347,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10281,11 +10364,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10309,14 +10390,14 @@ export interface operations {
                 /**
                  * @example {
                  *       "customer_id": "cus_7",
-                 *       "client_id": "cus_1042",
+                 *       "client_id": "text",
                  *       "kind": "visit",
                  *       "occurred_at": "2026-01-31T09:00:00Z",
                  *       "channel": "shop",
                  *       "direction": "in",
-                 *       "department": "text",
+                 *       "department": "sales",
                  *       "subject": "Spring range shown",
-                 *       "body": "text",
+                 *       "body": "Wants the new catalogue in May.",
                  *       "outcome": "will order",
                  *       "score": 25,
                  *       "location": {
@@ -10339,19 +10420,19 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "int_12",
-                     *       "customer_id": "cus_1042",
-                     *       "kind": "organisation",
+                     *       "customer_id": "cus_7",
+                     *       "kind": "visit",
                      *       "channel": "shop",
-                     *       "direction": "text",
-                     *       "department": "text",
+                     *       "direction": "out",
+                     *       "department": "sales",
                      *       "user": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "occurred_at": "2026-01-31T09:00:00Z",
-                     *       "subject": "text",
-                     *       "body": "text",
-                     *       "outcome": "text",
+                     *       "subject": "Spring range shown",
+                     *       "body": "Wants the new catalogue in May.",
+                     *       "outcome": "will order",
                      *       "score": 25,
                      *       "location": {
                      *         "lon": -104.9903,
@@ -10374,11 +10455,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10393,11 +10472,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10412,11 +10489,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10431,11 +10506,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10450,11 +10523,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10472,8 +10543,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10488,11 +10564,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10507,11 +10581,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10551,9 +10623,9 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "id": "pla_3",
-                     *           "kind": "organisation",
-                     *           "name": "Alpine Outfitters",
-                     *           "brand": "text",
+                     *           "kind": "own",
+                     *           "name": "Denver Union Station",
+                     *           "brand": "Alpine",
                      *           "line1": "1701 Wynkoop St",
                      *           "city": "Denver",
                      *           "region": "CO",
@@ -10566,9 +10638,7 @@ export interface operations {
                      *           "location_precision": "given",
                      *           "precision_m": 25,
                      *           "placement": "placed",
-                     *           "flags": [
-                     *             "text"
-                     *           ],
+                     *           "flags": [],
                      *           "floor_area_m2": 25,
                      *           "attributes": {},
                      *           "version": 3,
@@ -10588,7 +10658,13 @@ export interface operations {
                      *         {
                      *           "type": "Feature",
                      *           "id": "cus_1042",
-                     *           "geometry": {},
+                     *           "geometry": {
+                     *             "type": "Point",
+                     *             "coordinates": [
+                     *               -104.9903,
+                     *               39.7392
+                     *             ]
+                     *           },
                      *           "properties": {}
                      *         }
                      *       ],
@@ -10602,7 +10678,17 @@ export interface operations {
                         features: {
                             /** @constant */
                             type: "Feature";
+                            /** @example cus_1042 */
                             id?: string;
+                            /**
+                             * @example {
+                             *       "type": "Point",
+                             *       "coordinates": [
+                             *         -104.9903,
+                             *         39.7392
+                             *       ]
+                             *     }
+                             */
                             geometry: Record<string, never> | null;
                             properties: Record<string, never>;
                         }[];
@@ -10620,11 +10706,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10639,11 +10723,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10661,8 +10743,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10677,11 +10764,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10696,11 +10781,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10730,7 +10813,7 @@ export interface operations {
                  *         "lat": 39.7392
                  *       },
                  *       "precision_m": 25,
-                 *       "brand": "text",
+                 *       "brand": "Alpine",
                  *       "line1": "1701 Wynkoop St",
                  *       "city": "Denver",
                  *       "region": "CO",
@@ -10755,9 +10838,9 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "pla_3",
-                     *       "kind": "organisation",
-                     *       "name": "Alpine Outfitters",
-                     *       "brand": "text",
+                     *       "kind": "own",
+                     *       "name": "Denver Union Station",
+                     *       "brand": "Alpine",
                      *       "line1": "1701 Wynkoop St",
                      *       "city": "Denver",
                      *       "region": "CO",
@@ -10770,9 +10853,7 @@ export interface operations {
                      *       "location_precision": "given",
                      *       "precision_m": 25,
                      *       "placement": "placed",
-                     *       "flags": [
-                     *         "text"
-                     *       ],
+                     *       "flags": [],
                      *       "floor_area_m2": 25,
                      *       "attributes": {},
                      *       "version": 3,
@@ -10792,11 +10873,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10811,11 +10890,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10830,11 +10907,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10849,11 +10924,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10868,11 +10941,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10890,8 +10961,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10906,11 +10982,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10925,11 +10999,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -10958,9 +11030,9 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "pla_3",
-                     *       "kind": "organisation",
-                     *       "name": "Alpine Outfitters",
-                     *       "brand": "text",
+                     *       "kind": "own",
+                     *       "name": "Denver Union Station",
+                     *       "brand": "Alpine",
                      *       "line1": "1701 Wynkoop St",
                      *       "city": "Denver",
                      *       "region": "CO",
@@ -10973,9 +11045,7 @@ export interface operations {
                      *       "location_precision": "given",
                      *       "precision_m": 25,
                      *       "placement": "placed",
-                     *       "flags": [
-                     *         "text"
-                     *       ],
+                     *       "flags": [],
                      *       "floor_area_m2": 25,
                      *       "attributes": {},
                      *       "version": 3,
@@ -10995,11 +11065,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11014,11 +11082,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11033,11 +11099,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11055,8 +11119,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11071,11 +11140,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11090,11 +11157,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11133,11 +11198,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11152,11 +11215,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11171,11 +11232,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11190,11 +11249,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11209,11 +11266,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11231,8 +11286,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11247,11 +11307,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11266,11 +11324,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11285,11 +11341,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11321,7 +11375,7 @@ export interface operations {
                  *         "lat": 39.7392
                  *       },
                  *       "precision_m": 25,
-                 *       "brand": "text",
+                 *       "brand": "Alpine",
                  *       "line1": "1701 Wynkoop St",
                  *       "city": "Denver",
                  *       "region": "CO",
@@ -11346,9 +11400,9 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "pla_3",
-                     *       "kind": "organisation",
-                     *       "name": "Alpine Outfitters",
-                     *       "brand": "text",
+                     *       "kind": "own",
+                     *       "name": "Denver Union Station",
+                     *       "brand": "Alpine",
                      *       "line1": "1701 Wynkoop St",
                      *       "city": "Denver",
                      *       "region": "CO",
@@ -11361,9 +11415,7 @@ export interface operations {
                      *       "location_precision": "given",
                      *       "precision_m": 25,
                      *       "placement": "placed",
-                     *       "flags": [
-                     *         "text"
-                     *       ],
+                     *       "flags": [],
                      *       "floor_area_m2": 25,
                      *       "attributes": {},
                      *       "version": 3,
@@ -11383,11 +11435,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11402,11 +11452,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11421,11 +11469,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11440,11 +11486,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11459,11 +11503,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11478,11 +11520,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11500,8 +11540,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11516,11 +11561,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11535,11 +11578,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11554,11 +11595,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11596,11 +11635,11 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "id": "prd_4",
-                     *           "sku": "text",
-                     *           "name": "Alpine Outfitters",
-                     *           "category": "text",
-                     *           "unit_price": "129.9000",
-                     *           "unit_cost": "129.9000",
+                     *           "sku": "TS-42",
+                     *           "name": "Trail shoe",
+                     *           "category": "Shoes",
+                     *           "unit_price": "64.9500",
+                     *           "unit_cost": "40.0000",
                      *           "currency": "USD"
                      *         }
                      *       ],
@@ -11620,11 +11659,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11639,11 +11676,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11661,8 +11696,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11677,11 +11717,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11696,11 +11734,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11730,10 +11766,10 @@ export interface operations {
                      *         {
                      *           "id": "lay_1",
                      *           "key": "sales",
-                     *           "name": "Alpine Outfitters",
-                     *           "kind": "organisation",
+                     *           "name": "Sales territories",
+                     *           "kind": "territories",
                      *           "is_primary": true,
-                     *           "current_version": 1,
+                     *           "current_version": 3,
                      *           "areas": 1
                      *         }
                      *       ]
@@ -11751,11 +11787,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11770,11 +11804,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11789,11 +11821,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11808,11 +11838,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11855,10 +11883,10 @@ export interface operations {
                      * @example {
                      *       "id": "lay_1",
                      *       "key": "sales",
-                     *       "name": "Alpine Outfitters",
-                     *       "kind": "organisation",
+                     *       "name": "Sales territories",
+                     *       "kind": "territories",
                      *       "is_primary": true,
-                     *       "current_version": 1,
+                     *       "current_version": 3,
                      *       "areas": 1
                      *     }
                      */
@@ -11874,11 +11902,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11893,11 +11919,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11912,11 +11936,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11931,11 +11953,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11950,11 +11970,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11972,8 +11990,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -11988,11 +12011,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12007,11 +12028,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12042,10 +12061,10 @@ export interface operations {
                      * @example {
                      *       "id": "lay_1",
                      *       "key": "sales",
-                     *       "name": "Alpine Outfitters",
-                     *       "kind": "organisation",
+                     *       "name": "Sales territories",
+                     *       "kind": "territories",
                      *       "is_primary": true,
-                     *       "current_version": 1,
+                     *       "current_version": 3,
                      *       "areas": 1
                      *     }
                      */
@@ -12061,11 +12080,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12080,11 +12097,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12099,11 +12114,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12121,8 +12134,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12137,11 +12155,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12156,11 +12172,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12192,13 +12206,13 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "id": "lay_1/4",
-                     *           "layer_id": "cus_1042",
-                     *           "version": 3,
-                     *           "status": "done",
-                     *           "based_on": 1,
+                     *           "layer_id": "lay_1",
+                     *           "version": 4,
+                     *           "status": "published",
+                     *           "based_on": 3,
                      *           "effective_from": "2026-01-31T09:00:00Z",
                      *           "published_at": "2026-01-31T09:00:00Z",
-                     *           "by": "text",
+                     *           "by": "usr_7",
                      *           "reason": "Boulder joins the north",
                      *           "areas": 1
                      *         }
@@ -12217,11 +12231,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12236,11 +12248,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12255,11 +12265,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12277,8 +12285,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12293,11 +12306,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12312,11 +12323,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12357,22 +12366,26 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "id": "ter_3",
-                     *           "name": "Alpine Outfitters",
+                     *           "name": "Front Range",
                      *           "owner": {
                      *             "id": "usr_7",
                      *             "name": "Ada Young"
                      *           },
                      *           "team": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "tea_2",
+                     *             "name": "Mountain"
                      *           },
                      *           "priority": 1,
-                     *           "rule": {},
+                     *           "rule": {
+                     *             "field": "region",
+                     *             "op": "=",
+                     *             "value": "CO"
+                     *           },
                      *           "rule_sentence": "region CO",
                      *           "attributes": {},
                      *           "version": 3,
                      *           "has_geometry": true,
-                     *           "geometry": {}
+                     *           "geometry": null
                      *         }
                      *       ],
                      *       "has_more": true,
@@ -12386,13 +12399,14 @@ export interface operations {
                      *       "features": [
                      *         {
                      *           "type": "Feature",
-                     *           "id": "cus_1042",
-                     *           "geometry": {},
-                     *           "properties": {}
+                     *           "id": "ter_3",
+                     *           "properties": {
+                     *             "name": "Front Range"
+                     *           },
+                     *           "geometry": null
                      *         }
                      *       ],
-                     *       "has_more": true,
-                     *       "next_cursor": "WzEwNDJd"
+                     *       "has_more": false
                      *     }
                      */
                     "application/geo+json": {
@@ -12401,7 +12415,17 @@ export interface operations {
                         features: {
                             /** @constant */
                             type: "Feature";
+                            /** @example cus_1042 */
                             id?: string;
+                            /**
+                             * @example {
+                             *       "type": "Point",
+                             *       "coordinates": [
+                             *         -104.9903,
+                             *         39.7392
+                             *       ]
+                             *     }
+                             */
                             geometry: Record<string, never> | null;
                             properties: Record<string, never>;
                         }[];
@@ -12419,11 +12443,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12438,11 +12460,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12457,11 +12477,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12479,8 +12497,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12495,11 +12518,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12514,11 +12535,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12550,22 +12569,26 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "ter_3",
-                     *       "name": "Alpine Outfitters",
+                     *       "name": "Front Range",
                      *       "owner": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "team": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "tea_2",
+                     *         "name": "Mountain"
                      *       },
                      *       "priority": 1,
-                     *       "rule": {},
+                     *       "rule": {
+                     *         "field": "region",
+                     *         "op": "=",
+                     *         "value": "CO"
+                     *       },
                      *       "rule_sentence": "region CO",
                      *       "attributes": {},
                      *       "version": 3,
                      *       "has_geometry": true,
-                     *       "geometry": {}
+                     *       "geometry": null
                      *     }
                      */
                     "application/json": components["schemas"]["ShownArea"];
@@ -12580,11 +12603,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12599,11 +12620,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12618,11 +12637,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12640,8 +12657,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12656,11 +12678,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12675,11 +12695,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12717,10 +12735,10 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "customer": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "cus_1042",
+                     *             "name": "Alpine Outfitters"
                      *           },
-                     *           "area_id": "cus_1042"
+                     *           "area_id": "ter_7"
                      *         }
                      *       ],
                      *       "has_more": true,
@@ -12739,11 +12757,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12758,11 +12774,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12777,11 +12791,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12799,8 +12811,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12815,11 +12832,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12834,11 +12849,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12880,15 +12893,15 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "lay_1/4",
-                     *       "layer_id": "cus_1042",
-                     *       "version": 3,
-                     *       "status": "done",
-                     *       "based_on": 1,
-                     *       "effective_from": "2026-01-31T09:00:00Z",
-                     *       "published_at": "2026-01-31T09:00:00Z",
-                     *       "by": "text",
-                     *       "reason": "Boulder joins the north",
-                     *       "areas": 1
+                     *       "layer_id": "lay_1",
+                     *       "version": 4,
+                     *       "status": "draft",
+                     *       "based_on": 3,
+                     *       "by": "usr_7",
+                     *       "areas": 12,
+                     *       "effective_from": null,
+                     *       "published_at": null,
+                     *       "reason": null
                      *     }
                      */
                     "application/json": components["schemas"]["ShownVersion"];
@@ -12903,11 +12916,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12922,11 +12933,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12941,11 +12950,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12960,11 +12967,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -12979,11 +12984,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13001,8 +13004,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13017,11 +13025,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13036,11 +13042,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13078,11 +13082,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13097,11 +13099,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13116,11 +13116,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13135,11 +13133,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13157,8 +13153,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13173,11 +13174,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13192,11 +13191,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13278,22 +13275,26 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "ter_3",
-                     *       "name": "Alpine Outfitters",
+                     *       "name": "Front Range",
                      *       "owner": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "team": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "tea_2",
+                     *         "name": "Mountain"
                      *       },
                      *       "priority": 1,
-                     *       "rule": {},
+                     *       "rule": {
+                     *         "field": "region",
+                     *         "op": "=",
+                     *         "value": "CO"
+                     *       },
                      *       "rule_sentence": "region CO",
                      *       "attributes": {},
                      *       "version": 3,
                      *       "has_geometry": true,
-                     *       "geometry": {},
+                     *       "geometry": null,
                      *       "notes": [
                      *         "text"
                      *       ]
@@ -13311,11 +13312,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13330,11 +13329,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13349,11 +13346,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13368,11 +13363,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13387,11 +13380,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13409,8 +13400,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13425,11 +13421,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13444,11 +13438,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13531,22 +13523,26 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "ter_3",
-                     *       "name": "Alpine Outfitters",
+                     *       "name": "Front Range",
                      *       "owner": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "team": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "tea_2",
+                     *         "name": "Mountain"
                      *       },
                      *       "priority": 1,
-                     *       "rule": {},
+                     *       "rule": {
+                     *         "field": "region",
+                     *         "op": "=",
+                     *         "value": "CO"
+                     *       },
                      *       "rule_sentence": "region CO",
                      *       "attributes": {},
                      *       "version": 3,
                      *       "has_geometry": true,
-                     *       "geometry": {},
+                     *       "geometry": null,
                      *       "notes": [
                      *         "text"
                      *       ]
@@ -13564,11 +13560,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13583,11 +13577,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13602,11 +13594,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13621,11 +13611,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13640,11 +13628,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13659,11 +13645,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13681,8 +13665,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13697,11 +13686,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13716,11 +13703,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13735,11 +13720,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13781,11 +13764,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13800,11 +13781,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13819,11 +13798,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13838,11 +13815,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13857,11 +13832,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13879,8 +13852,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13895,11 +13873,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13914,11 +13890,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13933,11 +13907,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -13992,11 +13964,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14011,11 +13981,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14030,11 +13998,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14049,11 +14015,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14068,11 +14032,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14090,8 +14052,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14106,11 +14073,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14125,11 +14090,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14183,11 +14146,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14202,11 +14163,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14221,11 +14180,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14240,11 +14197,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14259,11 +14214,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14281,8 +14234,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14297,11 +14255,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14316,11 +14272,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14376,11 +14330,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14395,11 +14347,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14414,11 +14364,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14433,11 +14381,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14452,11 +14398,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14474,8 +14418,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14490,11 +14439,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14509,11 +14456,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14567,11 +14512,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14586,11 +14529,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14605,11 +14546,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14624,11 +14563,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14643,11 +14580,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14665,8 +14600,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14681,11 +14621,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14700,11 +14638,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14786,11 +14722,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14805,11 +14739,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14827,8 +14759,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14843,11 +14780,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14862,11 +14797,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14947,11 +14880,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14966,11 +14897,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -14985,11 +14914,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15004,11 +14931,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15023,11 +14948,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15045,8 +14968,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15061,11 +14989,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15080,11 +15006,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15164,11 +15088,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15183,11 +15105,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15202,11 +15122,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15224,8 +15142,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15240,11 +15163,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15259,11 +15180,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15312,7 +15231,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "version": 3,
-                     *       "status": "done",
+                     *       "status": "published",
                      *       "effective_from": "2026-01-31T09:00:00Z",
                      *       "moved": 1,
                      *       "rebased": 1
@@ -15330,11 +15249,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15349,11 +15266,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15368,11 +15283,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15387,11 +15300,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15406,11 +15317,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15428,8 +15337,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15444,11 +15358,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15463,11 +15375,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15508,25 +15418,25 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "customer": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "cus_1042",
+                     *             "name": "Alpine Outfitters"
                      *           },
-                     *           "site_id": "cus_1042",
-                     *           "layer_id": "cus_1042",
+                     *           "site_id": "sit_7",
+                     *           "layer_id": "lay_7",
                      *           "layer": "sales",
-                     *           "kind": "organisation",
+                     *           "kind": "rule_against_polygon",
                      *           "area": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "polygon_area": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_4",
+                     *             "name": "Western Slope"
                      *           },
                      *           "since": "2026-01-31T09:00:00Z",
-                     *           "resolved_at": "2026-01-31T09:00:00Z",
-                     *           "resolved_by": "text",
-                     *           "resolution": "text"
+                     *           "resolved_at": null,
+                     *           "resolved_by": null,
+                     *           "resolution": null
                      *         }
                      *       ],
                      *       "has_more": true,
@@ -15545,11 +15455,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15564,11 +15472,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15583,11 +15489,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15605,8 +15509,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15621,11 +15530,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15640,11 +15547,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15675,8 +15580,8 @@ export interface operations {
                      * @example {
                      *       "data": [
                      *         {
-                     *           "layer_id": "cus_1042",
-                     *           "kind": "organisation",
+                     *           "layer_id": "lay_7",
+                     *           "kind": "no_polygon",
                      *           "n": 1
                      *         }
                      *       ]
@@ -15694,11 +15599,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15713,11 +15616,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15732,11 +15633,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15754,8 +15653,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15770,11 +15674,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15789,11 +15691,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15854,11 +15754,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15873,11 +15771,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15892,11 +15788,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15911,11 +15805,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15930,11 +15822,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15952,8 +15842,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15968,11 +15863,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -15987,11 +15880,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16027,14 +15918,14 @@ export interface operations {
                      *       "overlaps": [
                      *         {
                      *           "area": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "other": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_4",
+                     *             "name": "Western Slope"
                      *           },
-                     *           "wins_area_id": "cus_1042",
+                     *           "wins_area_id": "ter_7",
                      *           "area_m2": 25,
                      *           "at": {
                      *             "lon": -104.9903,
@@ -16069,11 +15960,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16088,11 +15977,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16107,11 +15994,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16129,8 +16014,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16145,11 +16035,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16164,11 +16052,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16228,11 +16114,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16247,11 +16131,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16266,11 +16148,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16285,11 +16165,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16304,11 +16182,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16326,8 +16202,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16342,11 +16223,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16361,11 +16240,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16404,10 +16281,10 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "cus_1042",
-                     *       "name": "Alpine Outfitters",
-                     *       "owner_id": "cus_1042",
-                     *       "team_id": "cus_1042"
+                     *       "id": "ter_3",
+                     *       "name": "Front Range",
+                     *       "owner_id": "usr_7",
+                     *       "team_id": "tea_7"
                      *     }
                      */
                     "application/json": components["schemas"]["OwnedArea"];
@@ -16422,11 +16299,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16441,11 +16316,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16460,11 +16333,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16479,11 +16350,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16498,11 +16367,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16520,8 +16387,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16536,11 +16408,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16555,11 +16425,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16596,13 +16464,13 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "basis": "polygon",
+                     *       "basis": "as_was",
                      *       "data": [
                      *         {
                      *           "period": "2026-01-31",
                      *           "territory": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "currency": "USD",
                      *           "amount": "129.9000",
@@ -16624,11 +16492,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16643,11 +16509,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16662,11 +16526,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16684,8 +16546,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16700,11 +16567,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16719,11 +16584,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16757,11 +16620,11 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "id": "usr_7",
-                     *           "name": "Alpine Outfitters",
-                     *           "role": "text",
+                     *           "name": "Ada Young",
+                     *           "role": "rep",
                      *           "team": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "tea_2",
+                     *             "name": "Mountain"
                      *           }
                      *         }
                      *       ],
@@ -16781,11 +16644,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16800,11 +16661,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16822,8 +16681,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16838,11 +16702,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16857,11 +16719,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16895,11 +16755,11 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "id": "usr_7",
-                     *           "name": "Alpine Outfitters",
-                     *           "role": "text",
+                     *           "name": "Ada Young",
+                     *           "role": "rep",
                      *           "team": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "tea_2",
+                     *             "name": "Mountain"
                      *           },
                      *           "email": "ada@example.com",
                      *           "active": true,
@@ -16923,11 +16783,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16942,11 +16800,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16964,8 +16820,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16980,11 +16841,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -16999,11 +16858,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17046,11 +16903,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "usr_7",
-                     *       "name": "Alpine Outfitters",
-                     *       "role": "text",
+                     *       "name": "Ada Young",
+                     *       "role": "rep",
                      *       "team": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "tea_2",
+                     *         "name": "Mountain"
                      *       },
                      *       "email": "ada@example.com",
                      *       "active": true,
@@ -17070,11 +16927,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17089,11 +16944,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17108,11 +16961,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17127,11 +16978,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17146,11 +16995,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17168,8 +17015,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17184,11 +17036,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17203,11 +17053,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17236,11 +17084,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "usr_7",
-                     *       "name": "Alpine Outfitters",
-                     *       "role": "text",
+                     *       "name": "Ada Young",
+                     *       "role": "rep",
                      *       "team": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "tea_2",
+                     *         "name": "Mountain"
                      *       },
                      *       "email": "ada@example.com",
                      *       "active": true,
@@ -17260,11 +17108,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17279,11 +17125,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17298,11 +17142,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17320,8 +17162,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17336,11 +17183,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17355,11 +17200,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17405,11 +17248,11 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "usr_7",
-                     *       "name": "Alpine Outfitters",
-                     *       "role": "text",
+                     *       "name": "Ada Young",
+                     *       "role": "rep",
                      *       "team": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "tea_2",
+                     *         "name": "Mountain"
                      *       },
                      *       "email": "ada@example.com",
                      *       "active": true,
@@ -17429,11 +17272,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17448,11 +17289,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17467,11 +17306,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17486,11 +17323,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17505,11 +17340,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17524,11 +17357,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17546,8 +17377,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17562,11 +17398,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17581,11 +17415,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17600,11 +17432,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17633,8 +17463,8 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "id": "tea_2",
-                     *           "name": "Alpine Outfitters",
-                     *           "parent_id": "cus_1042"
+                     *           "name": "Mountain",
+                     *           "parent_id": "tea_1"
                      *         }
                      *       ]
                      *     }
@@ -17651,11 +17481,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17670,11 +17498,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17689,11 +17515,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17708,11 +17532,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17752,8 +17574,8 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "tea_2",
-                     *       "name": "Alpine Outfitters",
-                     *       "parent_id": "cus_1042"
+                     *       "name": "Mountain",
+                     *       "parent_id": "tea_1"
                      *     }
                      */
                     "application/json": components["schemas"]["ShownTeam"];
@@ -17768,11 +17590,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17787,11 +17607,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17806,11 +17624,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17825,11 +17641,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17844,11 +17658,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17866,8 +17678,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17882,11 +17699,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17901,11 +17716,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17944,8 +17757,8 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "tea_2",
-                     *       "name": "Alpine Outfitters",
-                     *       "parent_id": "cus_1042"
+                     *       "name": "Mountain",
+                     *       "parent_id": "tea_1"
                      *     }
                      */
                     "application/json": components["schemas"]["ShownTeam"];
@@ -17960,11 +17773,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17979,11 +17790,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -17998,11 +17807,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18017,11 +17824,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18036,11 +17841,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18058,8 +17861,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18074,11 +17882,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18093,11 +17899,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18131,18 +17935,18 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "id": "key_3",
-                     *           "name": "Alpine Outfitters",
+                     *           "name": "Store finder",
                      *           "user": {
                      *             "id": "usr_7",
                      *             "name": "Ada Young"
                      *           },
                      *           "prefix": "gk_Zk3mP0a",
                      *           "scopes": [
-                     *             "text"
+                     *             "customers:read"
                      *           ],
                      *           "created_at": "2026-01-31T09:00:00Z",
                      *           "expires_at": "2026-01-31T09:00:00Z",
-                     *           "revoked_at": "2026-01-31T09:00:00Z"
+                     *           "revoked_at": null
                      *         }
                      *       ],
                      *       "has_more": true,
@@ -18161,11 +17965,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18180,11 +17982,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18202,8 +18002,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18218,11 +18023,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18237,11 +18040,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18282,18 +18083,18 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "key_3",
-                     *       "name": "Alpine Outfitters",
+                     *       "name": "Store finder",
                      *       "user": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "prefix": "gk_Zk3mP0a",
                      *       "scopes": [
-                     *         "text"
+                     *         "customers:read"
                      *       ],
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "expires_at": "2026-01-31T09:00:00Z",
-                     *       "revoked_at": "2026-01-31T09:00:00Z",
+                     *       "revoked_at": null,
                      *       "secret": "gk_Zk3mP0a…"
                      *     }
                      */
@@ -18309,11 +18110,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18328,11 +18127,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18347,11 +18144,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18366,11 +18161,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18385,11 +18178,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18407,8 +18198,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18423,11 +18219,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18442,11 +18236,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18482,11 +18274,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18501,11 +18291,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18520,11 +18308,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18539,11 +18325,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18561,8 +18345,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18577,11 +18366,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18596,11 +18383,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18635,7 +18420,7 @@ export interface operations {
                      * @example {
                      *       "data": [
                      *         {
-                     *           "id": "cus_1042",
+                     *           "id": 1,
                      *           "at": "2026-01-31T09:00:00Z",
                      *           "action": "customer.update",
                      *           "object": "cus_1042",
@@ -18643,7 +18428,7 @@ export interface operations {
                      *             "id": "usr_7",
                      *             "name": "Ada Young"
                      *           },
-                     *           "key_id": "cus_1042",
+                     *           "key_id": null,
                      *           "before": {},
                      *           "after": {},
                      *           "sealed": true
@@ -18665,11 +18450,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18684,11 +18467,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18706,8 +18487,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18722,11 +18508,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18741,11 +18525,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18778,17 +18560,6 @@ export interface operations {
                      * @example {
                      *       "data": [
                      *         {
-                     *           "id": "imp_9",
-                     *           "kind": "organisation",
-                     *           "source": "shop",
-                     *           "file_name": "text",
-                     *           "status": "running",
-                     *           "dry_run": true,
-                     *           "processed": 1,
-                     *           "total": 1,
-                     *           "phase": "text",
-                     *           "rate": 25,
-                     *           "remaining_s": 25,
                      *           "counts": {
                      *             "changed": 3,
                      *             "flagged": 2,
@@ -18796,12 +18567,26 @@ export interface operations {
                      *             "rejected": 7,
                      *             "unchanged": 0
                      *           },
-                     *           "recipe": {},
-                     *           "user_id": "cus_1042",
-                     *           "error": {},
                      *           "created_at": "2026-01-31T09:00:00Z",
-                     *           "started_at": "2026-01-31T09:00:00Z",
-                     *           "finished_at": "2026-01-31T09:00:00Z"
+                     *           "dry_run": false,
+                     *           "file_name": "customers.csv",
+                     *           "finished_at": "2026-01-31T09:00:06Z",
+                     *           "id": "imp_9",
+                     *           "kind": "customers",
+                     *           "processed": 1000,
+                     *           "rate": 8200,
+                     *           "recipe": {
+                     *             "kind": "customers",
+                     *             "source": "shop"
+                     *           },
+                     *           "source": "shop",
+                     *           "started_at": "2026-01-31T09:00:05Z",
+                     *           "status": "done",
+                     *           "total": 1000,
+                     *           "user_id": "usr_7",
+                     *           "phase": null,
+                     *           "remaining_s": null,
+                     *           "error": null
                      *         }
                      *       ],
                      *       "has_more": true,
@@ -18820,11 +18605,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18839,11 +18622,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18861,8 +18642,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18877,11 +18663,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18896,11 +18680,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18933,31 +18715,44 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "imp_9",
-                     *       "kind": "organisation",
-                     *       "source": "shop",
-                     *       "file_name": "text",
-                     *       "status": "running",
-                     *       "dry_run": true,
-                     *       "processed": 1,
-                     *       "total": 1,
-                     *       "phase": "text",
-                     *       "rate": 25,
-                     *       "remaining_s": 25,
-                     *       "counts": {
-                     *         "changed": 3,
-                     *         "flagged": 2,
-                     *         "new": 990,
-                     *         "rejected": 7,
-                     *         "unchanged": 0
-                     *       },
-                     *       "recipe": {},
-                     *       "user_id": "cus_1042",
-                     *       "error": {},
+                     *       "counts": {},
                      *       "created_at": "2026-01-31T09:00:00Z",
-                     *       "started_at": "2026-01-31T09:00:00Z",
-                     *       "finished_at": "2026-01-31T09:00:00Z",
-                     *       "preview": {}
+                     *       "dry_run": false,
+                     *       "file_name": "customers.csv",
+                     *       "id": "imp_9",
+                     *       "kind": "customers",
+                     *       "preview": {
+                     *         "columns": [
+                     *           {
+                     *             "column": "Kunde",
+                     *             "field": "name",
+                     *             "samples": [
+                     *               "Alpine Outfitters"
+                     *             ],
+                     *             "type": "text"
+                     *           }
+                     *         ],
+                     *         "ignored": [
+                     *           "Notes"
+                     *         ],
+                     *         "missing": [],
+                     *         "notes": []
+                     *       },
+                     *       "processed": 0,
+                     *       "recipe": {
+                     *         "kind": "customers",
+                     *         "source": "shop"
+                     *       },
+                     *       "source": "shop",
+                     *       "status": "preview",
+                     *       "user_id": "usr_7",
+                     *       "total": null,
+                     *       "phase": null,
+                     *       "rate": null,
+                     *       "remaining_s": null,
+                     *       "error": null,
+                     *       "started_at": null,
+                     *       "finished_at": null
                      *     }
                      */
                     "application/json": components["schemas"]["NewImport"];
@@ -18972,11 +18767,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -18991,11 +18784,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19010,11 +18801,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19029,11 +18818,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19048,11 +18835,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19070,8 +18855,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19086,11 +18876,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19105,11 +18893,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19137,17 +18923,6 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "imp_9",
-                     *       "kind": "organisation",
-                     *       "source": "shop",
-                     *       "file_name": "text",
-                     *       "status": "running",
-                     *       "dry_run": true,
-                     *       "processed": 1,
-                     *       "total": 1,
-                     *       "phase": "text",
-                     *       "rate": 25,
-                     *       "remaining_s": 25,
                      *       "counts": {
                      *         "changed": 3,
                      *         "flagged": 2,
@@ -19155,12 +18930,26 @@ export interface operations {
                      *         "rejected": 7,
                      *         "unchanged": 0
                      *       },
-                     *       "recipe": {},
-                     *       "user_id": "cus_1042",
-                     *       "error": {},
                      *       "created_at": "2026-01-31T09:00:00Z",
-                     *       "started_at": "2026-01-31T09:00:00Z",
-                     *       "finished_at": "2026-01-31T09:00:00Z"
+                     *       "dry_run": false,
+                     *       "file_name": "customers.csv",
+                     *       "finished_at": "2026-01-31T09:00:06Z",
+                     *       "id": "imp_9",
+                     *       "kind": "customers",
+                     *       "processed": 1000,
+                     *       "rate": 8200,
+                     *       "recipe": {
+                     *         "kind": "customers",
+                     *         "source": "shop"
+                     *       },
+                     *       "source": "shop",
+                     *       "started_at": "2026-01-31T09:00:05Z",
+                     *       "status": "done",
+                     *       "total": 1000,
+                     *       "user_id": "usr_7",
+                     *       "phase": null,
+                     *       "remaining_s": null,
+                     *       "error": null
                      *     }
                      */
                     "application/json": components["schemas"]["ShownImport"];
@@ -19175,11 +18964,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19194,11 +18981,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19213,11 +18998,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19235,8 +19018,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19251,11 +19039,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19270,11 +19056,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19315,11 +19099,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19334,11 +19116,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19353,11 +19133,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19375,8 +19153,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19391,11 +19174,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19410,11 +19191,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19456,31 +19235,44 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "id": "imp_9",
-                     *       "kind": "organisation",
-                     *       "source": "shop",
-                     *       "file_name": "text",
-                     *       "status": "running",
-                     *       "dry_run": true,
-                     *       "processed": 1,
-                     *       "total": 1,
-                     *       "phase": "text",
-                     *       "rate": 25,
-                     *       "remaining_s": 25,
-                     *       "counts": {
-                     *         "changed": 3,
-                     *         "flagged": 2,
-                     *         "new": 990,
-                     *         "rejected": 7,
-                     *         "unchanged": 0
-                     *       },
-                     *       "recipe": {},
-                     *       "user_id": "cus_1042",
-                     *       "error": {},
+                     *       "counts": {},
                      *       "created_at": "2026-01-31T09:00:00Z",
-                     *       "started_at": "2026-01-31T09:00:00Z",
-                     *       "finished_at": "2026-01-31T09:00:00Z",
-                     *       "preview": {}
+                     *       "dry_run": false,
+                     *       "file_name": "customers.csv",
+                     *       "id": "imp_9",
+                     *       "kind": "customers",
+                     *       "preview": {
+                     *         "columns": [
+                     *           {
+                     *             "column": "Kunde",
+                     *             "field": "name",
+                     *             "samples": [
+                     *               "Alpine Outfitters"
+                     *             ],
+                     *             "type": "text"
+                     *           }
+                     *         ],
+                     *         "ignored": [
+                     *           "Notes"
+                     *         ],
+                     *         "missing": [],
+                     *         "notes": []
+                     *       },
+                     *       "processed": 0,
+                     *       "recipe": {
+                     *         "kind": "customers",
+                     *         "source": "shop"
+                     *       },
+                     *       "source": "shop",
+                     *       "status": "preview",
+                     *       "user_id": "usr_7",
+                     *       "total": null,
+                     *       "phase": null,
+                     *       "rate": null,
+                     *       "remaining_s": null,
+                     *       "error": null,
+                     *       "started_at": null,
+                     *       "finished_at": null
                      *     }
                      */
                     "application/json": components["schemas"]["NewImport"];
@@ -19495,11 +19287,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19514,11 +19304,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19533,11 +19321,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19552,11 +19338,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19571,11 +19355,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19593,8 +19375,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19609,11 +19396,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19628,11 +19413,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19650,14 +19433,14 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 /**
                  * @example {
                  *       "dry_run": false
                  *     }
                  */
-                "application/json": components["schemas"]["Run"];
+                "application/json": components["schemas"]["Run"] | null;
             };
         };
         responses: {
@@ -19669,33 +19452,30 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "job_id": "job_12",
                      *       "import": {
-                     *         "id": "imp_9",
-                     *         "kind": "organisation",
-                     *         "source": "shop",
-                     *         "file_name": "text",
-                     *         "status": "running",
-                     *         "dry_run": true,
-                     *         "processed": 1,
-                     *         "total": 1,
-                     *         "phase": "text",
-                     *         "rate": 25,
-                     *         "remaining_s": 25,
-                     *         "counts": {
-                     *           "changed": 3,
-                     *           "flagged": 2,
-                     *           "new": 990,
-                     *           "rejected": 7,
-                     *           "unchanged": 0
-                     *         },
-                     *         "recipe": {},
-                     *         "user_id": "cus_1042",
-                     *         "error": {},
+                     *         "counts": {},
                      *         "created_at": "2026-01-31T09:00:00Z",
-                     *         "started_at": "2026-01-31T09:00:00Z",
-                     *         "finished_at": "2026-01-31T09:00:00Z"
-                     *       }
+                     *         "dry_run": false,
+                     *         "file_name": "customers.csv",
+                     *         "id": "imp_9",
+                     *         "kind": "customers",
+                     *         "processed": 0,
+                     *         "recipe": {
+                     *           "kind": "customers",
+                     *           "source": "shop"
+                     *         },
+                     *         "source": "shop",
+                     *         "status": "queued",
+                     *         "user_id": "usr_7",
+                     *         "total": null,
+                     *         "phase": null,
+                     *         "rate": null,
+                     *         "remaining_s": null,
+                     *         "error": null,
+                     *         "started_at": null,
+                     *         "finished_at": null
+                     *       },
+                     *       "job_id": "job_12"
                      *     }
                      */
                     "application/json": components["schemas"]["StartedImport"];
@@ -19710,11 +19490,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19729,11 +19507,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19748,11 +19524,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19767,11 +19541,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19786,11 +19558,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19808,8 +19578,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19824,11 +19599,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19843,11 +19616,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19865,14 +19636,14 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 /**
                  * @example {
                  *       "skip_conflicts": false
                  *     }
                  */
-                "application/json": components["schemas"]["Undo"];
+                "application/json": components["schemas"]["Undo"] | null;
             };
         };
         responses: {
@@ -19884,32 +19655,29 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "job_id": "job_12",
+                     *       "job_id": "job_13",
                      *       "import": {
                      *         "id": "imp_9",
-                     *         "kind": "organisation",
+                     *         "kind": "customers",
                      *         "source": "shop",
-                     *         "file_name": "text",
-                     *         "status": "running",
-                     *         "dry_run": true,
-                     *         "processed": 1,
-                     *         "total": 1,
-                     *         "phase": "text",
-                     *         "rate": 25,
-                     *         "remaining_s": 25,
-                     *         "counts": {
-                     *           "changed": 3,
-                     *           "flagged": 2,
-                     *           "new": 990,
-                     *           "rejected": 7,
-                     *           "unchanged": 0
+                     *         "file_name": "customers.csv",
+                     *         "status": "undoing",
+                     *         "dry_run": false,
+                     *         "processed": 0,
+                     *         "counts": {},
+                     *         "recipe": {
+                     *           "kind": "customers",
+                     *           "source": "shop"
                      *         },
-                     *         "recipe": {},
-                     *         "user_id": "cus_1042",
-                     *         "error": {},
+                     *         "user_id": "usr_7",
                      *         "created_at": "2026-01-31T09:00:00Z",
-                     *         "started_at": "2026-01-31T09:00:00Z",
-                     *         "finished_at": "2026-01-31T09:00:00Z"
+                     *         "total": null,
+                     *         "phase": null,
+                     *         "rate": null,
+                     *         "remaining_s": null,
+                     *         "error": null,
+                     *         "started_at": null,
+                     *         "finished_at": null
                      *       }
                      *     }
                      */
@@ -19925,11 +19693,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19944,11 +19710,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19963,11 +19727,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -19982,11 +19744,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20001,11 +19761,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20023,8 +19781,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20039,11 +19802,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20058,11 +19819,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20100,11 +19859,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20119,11 +19876,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20138,11 +19893,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20160,8 +19913,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20176,11 +19934,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20195,11 +19951,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20248,11 +20002,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20267,11 +20019,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20286,11 +20036,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20308,8 +20056,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20324,11 +20077,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20343,11 +20094,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20383,10 +20132,10 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "customer_id": "cus_1042",
-                     *           "customer_name": "text",
+                     *           "customer_name": "Alpine Outfitters",
                      *           "site_id": "sit_1042",
                      *           "line1": "1701 Wynkoop St",
-                     *           "line2": "text",
+                     *           "line2": "Suite 200",
                      *           "city": "Denver",
                      *           "region": "CO",
                      *           "postal_code": "80202",
@@ -20400,7 +20149,7 @@ export interface operations {
                      *             "zero"
                      *           ],
                      *           "attempts": 1,
-                     *           "why": "text"
+                     *           "why": "the postal code is not known"
                      *         }
                      *       ],
                      *       "has_more": true,
@@ -20419,11 +20168,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20438,11 +20185,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20460,8 +20205,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20476,11 +20226,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20495,11 +20243,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20528,7 +20274,7 @@ export interface operations {
                      *       "data": [
                      *         {
                      *           "placement": "placed",
-                     *           "why": "text",
+                     *           "why": "the postal code is not known",
                      *           "n": 1
                      *         }
                      *       ]
@@ -20546,11 +20292,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20565,11 +20309,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20584,11 +20326,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20603,11 +20343,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20652,37 +20390,37 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "cus_1042",
-                     *       "kind": "person",
+                     *       "kind": "organisation",
                      *       "name": "Alpine Outfitters",
-                     *       "stage": "prospect",
-                     *       "parent_id": "cus_1042",
+                     *       "stage": "active",
+                     *       "parent_id": "cus_7",
                      *       "owner": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "territories": [
                      *         {
-                     *           "id": "usr_7",
-                     *           "name": "Ada Young"
+                     *           "id": "ter_3",
+                     *           "name": "Front Range"
                      *         }
                      *       ],
                      *       "industry": "retail",
-                     *       "size_class": "text",
-                     *       "preferred_channel": "text",
+                     *       "size_class": "10-49",
+                     *       "preferred_channel": "email",
                      *       "attributes": {},
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z",
                      *       "parent": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "cus_7",
+                     *         "name": "Alpine Group"
                      *       },
                      *       "sites": [
                      *         {
                      *           "id": "sit_1042",
                      *           "label": "Main shop",
                      *           "line1": "1701 Wynkoop St",
-                     *           "line2": "text",
+                     *           "line2": "Suite 200",
                      *           "city": "Denver",
                      *           "region": "CO",
                      *           "postal_code": "80202",
@@ -20693,18 +20431,18 @@ export interface operations {
                      *           },
                      *           "location_precision": "given",
                      *           "precision_m": 25,
-                     *           "location_source": "text",
+                     *           "location_source": "import",
                      *           "placement": "placed",
                      *           "flags": [
                      *             "text"
                      *           ],
                      *           "is_primary": true,
                      *           "territory": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "territory_basis": "polygon",
-                     *           "territory_reason": "text",
+                     *           "territory_reason": "Boulder joins the north",
                      *           "territory_since": "2026-01-31T09:00:00Z",
                      *           "territory_owner": {
                      *             "id": "usr_7",
@@ -20726,10 +20464,10 @@ export interface operations {
                      *       ],
                      *       "consents": [
                      *         {
-                     *           "purpose": "text",
+                     *           "purpose": "marketing",
                      *           "channel": "shop",
                      *           "granted_at": "2026-01-31T09:00:00Z",
-                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": null,
                      *           "source": "shop"
                      *         }
                      *       ],
@@ -20760,11 +20498,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20779,11 +20515,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20798,11 +20532,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20817,11 +20549,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20836,11 +20566,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20855,11 +20583,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20877,8 +20603,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20893,11 +20624,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20912,11 +20641,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20931,11 +20658,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -20968,37 +20693,37 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "cus_1042",
-                     *       "kind": "person",
+                     *       "kind": "organisation",
                      *       "name": "Alpine Outfitters",
-                     *       "stage": "prospect",
-                     *       "parent_id": "cus_1042",
+                     *       "stage": "active",
+                     *       "parent_id": "cus_7",
                      *       "owner": {
                      *         "id": "usr_7",
                      *         "name": "Ada Young"
                      *       },
                      *       "territories": [
                      *         {
-                     *           "id": "usr_7",
-                     *           "name": "Ada Young"
+                     *           "id": "ter_3",
+                     *           "name": "Front Range"
                      *         }
                      *       ],
                      *       "industry": "retail",
-                     *       "size_class": "text",
-                     *       "preferred_channel": "text",
+                     *       "size_class": "10-49",
+                     *       "preferred_channel": "email",
                      *       "attributes": {},
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z",
                      *       "parent": {
-                     *         "id": "usr_7",
-                     *         "name": "Ada Young"
+                     *         "id": "cus_7",
+                     *         "name": "Alpine Group"
                      *       },
                      *       "sites": [
                      *         {
                      *           "id": "sit_1042",
                      *           "label": "Main shop",
                      *           "line1": "1701 Wynkoop St",
-                     *           "line2": "text",
+                     *           "line2": "Suite 200",
                      *           "city": "Denver",
                      *           "region": "CO",
                      *           "postal_code": "80202",
@@ -21009,18 +20734,18 @@ export interface operations {
                      *           },
                      *           "location_precision": "given",
                      *           "precision_m": 25,
-                     *           "location_source": "text",
+                     *           "location_source": "import",
                      *           "placement": "placed",
                      *           "flags": [
                      *             "text"
                      *           ],
                      *           "is_primary": true,
                      *           "territory": {
-                     *             "id": "usr_7",
-                     *             "name": "Ada Young"
+                     *             "id": "ter_3",
+                     *             "name": "Front Range"
                      *           },
                      *           "territory_basis": "polygon",
-                     *           "territory_reason": "text",
+                     *           "territory_reason": "Boulder joins the north",
                      *           "territory_since": "2026-01-31T09:00:00Z",
                      *           "territory_owner": {
                      *             "id": "usr_7",
@@ -21042,10 +20767,10 @@ export interface operations {
                      *       ],
                      *       "consents": [
                      *         {
-                     *           "purpose": "text",
+                     *           "purpose": "marketing",
                      *           "channel": "shop",
                      *           "granted_at": "2026-01-31T09:00:00Z",
-                     *           "withdrawn_at": "2026-01-31T09:00:00Z",
+                     *           "withdrawn_at": null,
                      *           "source": "shop"
                      *         }
                      *       ],
@@ -21076,11 +20801,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21095,11 +20818,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21114,11 +20835,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21133,11 +20852,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21152,11 +20869,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21174,8 +20889,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21190,11 +20910,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21209,11 +20927,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21228,11 +20944,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21295,11 +21009,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21314,11 +21026,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21336,8 +21046,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21352,11 +21067,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21371,11 +21084,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21414,11 +21125,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21433,11 +21142,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21455,8 +21162,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21471,11 +21183,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21490,11 +21200,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21535,10 +21243,10 @@ export interface operations {
                      *             "moved": 128,
                      *             "version": 4
                      *           },
-                     *           "error": {},
+                     *           "error": null,
                      *           "created_at": "2026-01-31T09:00:00Z",
-                     *           "started_at": "2026-01-31T09:00:00Z",
-                     *           "finished_at": "2026-01-31T09:00:00Z"
+                     *           "started_at": "2026-01-31T09:00:02Z",
+                     *           "finished_at": "2026-01-31T09:00:14Z"
                      *         }
                      *       ],
                      *       "has_more": true,
@@ -21557,11 +21265,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21576,11 +21282,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21598,8 +21302,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21614,11 +21323,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21633,11 +21340,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21673,10 +21378,10 @@ export interface operations {
                      *         "moved": 128,
                      *         "version": 4
                      *       },
-                     *       "error": {},
+                     *       "error": null,
                      *       "created_at": "2026-01-31T09:00:00Z",
-                     *       "started_at": "2026-01-31T09:00:00Z",
-                     *       "finished_at": "2026-01-31T09:00:00Z"
+                     *       "started_at": "2026-01-31T09:00:02Z",
+                     *       "finished_at": "2026-01-31T09:00:14Z"
                      *     }
                      */
                     "application/json": components["schemas"]["ShownJob"];
@@ -21691,11 +21396,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21710,11 +21413,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21729,11 +21430,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21751,8 +21450,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21767,11 +21471,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21786,11 +21488,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21930,11 +21630,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21949,11 +21647,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21971,8 +21667,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -21987,11 +21688,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22006,11 +21705,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22100,11 +21797,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22119,11 +21814,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22138,11 +21831,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22157,11 +21848,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22264,11 +21953,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22283,11 +21970,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22302,11 +21987,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22324,8 +22007,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22340,11 +22028,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22359,11 +22045,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22428,11 +22112,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22447,11 +22129,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22466,11 +22146,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22485,11 +22163,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22504,11 +22180,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22585,11 +22259,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22604,11 +22276,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22623,11 +22293,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22645,8 +22313,13 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22661,11 +22334,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
@@ -22680,11 +22351,9 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "type": "https://geocrm.example/problems/invalid",
-                     *       "title": "The input is not valid.",
-                     *       "status": 422,
-                     *       "detail": "lon: Input should be less than or equal to 180",
-                     *       "errors": null,
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
