@@ -57,6 +57,8 @@ def list_users(*, as_json: bool = False, echo: Echo) -> None:
             return
         if not rows:
             echo("Nobody yet: `geocrm users add ada@example.com --name 'Ada' --role administrator`.")
+        else:
+            echo(f"{'user':<10} {'e-mail':<36} {'role':<14} team")
         for user, team in rows:
             left = "" if user.active else " (left)"
             echo(f"{ids.show('usr', user.id):<10} {user.email:<36} {user.role:<14} {team or ''}{left}")

@@ -21,7 +21,7 @@ import shapely
 from geocrm.errors import Fault, Invalid
 from geocrm.ingest import cells, coerce
 from geocrm.ingest.coerce import Mask, mask_of
-from geocrm.ingest.fields import REJECTED_COLUMNS, REQUIRED, SYNONYMS, Field, field_of, match
+from geocrm.ingest.fields import FIELDS, REJECTED_COLUMNS, REQUIRED, SYNONYMS, Field, field_of, fold, match
 from geocrm.ingest.formats import Chunk, Objects, Source
 from geocrm.ingest.recipes import Recipe, find_column, placeholders
 from geocrm.spatial import checks
@@ -120,6 +120,7 @@ def plan(source: Source, recipe: Recipe) -> Plan:
     if faults:
         have = ", ".join(source.columns[:30])
         raise Invalid(f"The recipe does not fit the file: {faults[0]['detail']}. It has: {have}.", errors=faults)
+    sample = next(islice(source.chunks(), 1), None)
     ignored = {found for said in recipe.ignore if (found := find_column(said, source.columns)) is not None}
     if recipe.automatic:
         free = [c for c in source.columns if c not in used and c not in ignored and c not in REJECTED_COLUMNS]
@@ -127,8 +128,11 @@ def plan(source: Source, recipe: Recipe) -> Plan:
             if name not in columns and name not in recipe.constants:
                 columns[name] = column
                 used.add(column)
+        for name, column in _fitting(recipe.kind, [c for c in free if c not in used], sample).items():
+            if name not in columns and name not in recipe.constants:
+                columns[name] = column
+                used.add(column)
     notes = list(source.notes)
-    sample = next(islice(source.chunks(), 1), None)
     settled_recipe = recipe.with_(columns=columns, automatic=False)
     if sample is not None and len(sample.table):
         settled_recipe = _settle(settled_recipe, source, sample, notes)
@@ -140,6 +144,20 @@ def plan(source: Source, recipe: Recipe) -> Plan:
     previews = _preview(settled_recipe, source, sample)
     left = [c for c in source.columns if c not in used and c not in REJECTED_COLUMNS]
     return Plan(settled_recipe, previews, left, notes, missing)
+
+
+def _fitting(kind: str, free: list[str], sample: Chunk | None) -> dict[str, str]:
+    """Columns whose header says little, such as “Type”, for the fields of which they hold nothing but choices."""
+    found: dict[str, str] = {}
+    for known in FIELDS[kind].values():
+        for column in free:
+            if sample is None or fold(column) not in known.vague_headers or known.name in found:
+                continue
+            given = pc.unique(pc.drop_null(coerce.clean(sample.table.column(column))))
+            _, wrong = coerce.choice(given, known.choices, SYNONYMS.get(f"{kind}.{known.name}", {}))
+            if len(given) and not wrong.any():
+                found[known.name] = column
+    return found
 
 
 def _settle(recipe: Recipe, source: Source, sample: Chunk, notes: list[str]) -> Recipe:
@@ -272,9 +290,19 @@ def prepare(chunk: Chunk, recipe: Recipe) -> Prepared:
         label = recipe.columns.get(group[0], group[0])
         absent = np.ones(count, bool) if given is None else ~mask_of(given)
         # a value that could not be read has been told already
-        prepared.reject(absent & ~prepared.bad, label, f"{' or '.join(group)} is missing")
+        prepared.reject(absent & ~prepared.bad, label, _needed(group))
     _place(prepared, recipe)
     return prepared
+
+
+_COORDINATE = {
+    True: "degrees with a decimal point, such as 39.7392, are needed",
+    False: "a number in the recipe's crs is needed",
+}
+
+
+def _needed(group: tuple[str, ...]) -> str:
+    return f"{group[0]} is missing" if len(group) == 1 else f"one of {', '.join(group)} is needed"
 
 
 def _attribute(prepared: Prepared, recipe: Recipe, name: str, label: str, text: Any) -> Any:
@@ -320,7 +348,7 @@ def _typed(prepared: Prepared, recipe: Recipe, known: Field, label: str, text: A
             return value
         case "lon" | "lat":
             value, wrong = coerce.number(text, decimal)
-            prepared.reject(wrong, label, "not a coordinate in decimal degrees (or metres of the recipe's crs)", text)
+            prepared.reject(wrong, label, f"not a coordinate: {_COORDINATE[recipe.crs is None]}", text)
             return value
         case "money":
             value, wrong = coerce.money(text, decimal)
@@ -340,7 +368,9 @@ def _typed(prepared: Prepared, recipe: Recipe, known: Field, label: str, text: A
             return value
         case "choice":
             value, wrong = coerce.choice(text, known.choices, SYNONYMS.get(f"{recipe.kind}.{known.name}", {}))
-            prepared.reject(wrong, label, f"none of {', '.join(known.choices)} (map it with `values`)", text)
+            prepared.reject(
+                wrong, label, f"none of {', '.join(known.choices)}; a recipe says what it means, under values", text
+            )
             return value
         case "country":
             value, wrong = coerce.country(text)

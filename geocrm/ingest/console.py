@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shlex
@@ -22,12 +23,14 @@ from geocrm.db.engine import Database, command_database, command_session
 from geocrm.errors import Conflict, Invalid, InvalidFile, NotFound
 from geocrm.ingest import batches, load, previews, recipes
 from geocrm.ingest import undo as undoing
-from geocrm.ingest.fields import REQUIRED, WITH_ATTRIBUTES, match
+from geocrm.ingest.cells import neutral
+from geocrm.ingest.fields import FLAGS, REQUIRED, WITH_ATTRIBUTES, match
 
 Echo = Callable[[str], Any]
 _SHOWN = 20
 _REASONS = 5
 _EXAMPLES = 3
+_FLAGGED = 5
 
 
 def import_file(
@@ -129,11 +132,13 @@ def _run(
         except OSError as error:
             raise Invalid(f"--save-recipe {save_recipe} cannot be written: {error.strerror}.") from None
         echo(f"The recipe is in {save_recipe}.")
+    if summary["counts"]["flagged"]:
+        with database.writing() as session:
+            _show_flagged(session, batch_id, file, dry_run, echo)
     count = summary["counts"]["rejected"]
     if not count:
         return
-    would = "would-be-" if dry_run else ""  # a try does not write over the rows of an import
-    path = rejected or Path(f"{file.stem}-{would}rejected.csv")
+    path = rejected or _beside(file, "rejected", dry_run)
     with database.writing() as session:
         for line, column, reason, rows in _common_reasons(session, batch_id):
             echo(f"  line {line}{f' and {rows - 1:,} more' if rows > 1 else ''}: {column}: {reason}")
@@ -149,6 +154,42 @@ def _run(
         echo(f"Rejected rows are in {path}: mend them and import that file again.")
     if count == summary["processed"]:
         raise Invalid(f"Not one row of {file.name} can be used ({count:,} rejected).{_other_kind(file, seen)}")
+
+
+def _beside(file: Path, what: str, dry_run: bool) -> Path:
+    """Where rows of a file go: `customers-rejected.csv`, and of that one `customers-rejected-2.csv`. A try does not
+    write over the rows of an import."""
+    again = re.fullmatch(rf"(.+)-(?:would-be-)?{what}(?:-([0-9]+))?", file.stem)
+    stem, number = (again[1], f"-{int(again[2] or 1) + 1}") if again else (file.stem, "")
+    return Path(f"{stem}-{'would-be-' if dry_run else ''}{what}{number}.csv")
+
+
+def _show_flagged(session: Session, batch_id: int, file: Path, dry_run: bool, echo: Echo) -> None:
+    """Name the first flagged rows; where there are more, all of them go into a file."""
+    rows = session.execute(
+        text(
+            "SELECT r.line_no, r.flags, r.customer_id, c.name FROM import_rows r "
+            "LEFT JOIN customers c ON c.id = r.customer_id "
+            "WHERE r.batch_id = CAST(:id AS bigint) AND r.flags IS NOT NULL ORDER BY r.line_no"
+        ),
+        {"id": batch_id},
+    ).all()
+    for row in rows[:_FLAGGED]:
+        of = f" ({row.name}, {ids.show('cus', row.customer_id)})" if row.name else ""
+        echo(f"  line {row.line_no}{of}: {', '.join(FLAGS.get(flag, flag) for flag in row.flags)}")
+    if len(rows) <= _FLAGGED:
+        return
+    path = _beside(file, "flagged", dry_run)
+    try:
+        with path.open("w", encoding="utf-8-sig", newline="") as out:
+            written = csv.writer(out)
+            written.writerow(("_line", "_flags", "customer_id", "name"))
+            for row in rows:
+                known = ids.show("cus", row.customer_id) or ""
+                written.writerow((row.line_no, " ".join(row.flags), known, neutral(row.name or "")))
+    except OSError as error:
+        raise Invalid(f"The flagged rows cannot be written to {path}: {error.strerror}.") from None
+    echo(f"  … and {len(rows) - _FLAGGED:,} more: all of them are in {path}.")
 
 
 def _common_reasons(session: Session, batch_id: int) -> list[tuple[int, str, str, int]]:
@@ -272,7 +313,14 @@ def undo(batch: str, *, skip_conflicts: bool, echo: Echo) -> None:
             echo(f"  … and {len(conflict.errors) - _SHOWN:,} more")
         raise Conflict(conflict.detail) from conflict  # its list has just been shown
     left = summary["counts"].get("left_alone", 0)
-    echo(f"{batch} is undone" + (f"; {left:,} rows were edited since and left alone." if left else "."))
+    counts = summary["counts"]
+    back = ", ".join(
+        f"{counts[name]:,} {done}" for name, done in (("new", "taken out"), ("changed", "put back")) if counts.get(name)
+    )
+    echo(
+        f"{batch} is undone{f' (rows: {back})' if back else ''}"
+        + (f"; {left:,} rows were edited since and left alone." if left else ".")
+    )
 
 
 def list_batches(*, as_json: bool = False, echo: Echo) -> None:
@@ -284,6 +332,8 @@ def list_batches(*, as_json: bool = False, echo: Echo) -> None:
                 json.dumps([batches.summary(session, one) for one in found], default=str, ensure_ascii=False, indent=2)
             )
             return
+        if found:
+            echo(f"{'import':<8} {'when (UTC)':<16} {'kind':<13}{'status':<9}file, rows")
         for batch_id in found:
             one = batches.summary(session, batch_id)
             counts = one["counts"]

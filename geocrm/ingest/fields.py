@@ -29,7 +29,8 @@ KINDS_OF_IMPORT: tuple[Kind, ...] = ("customers", "sales", "interactions", "plac
 
 @dataclass(frozen=True)
 class Field:
-    """One thing that a column can be. `headers`: what others call it, folded, best first."""
+    """One thing that a column can be. `headers`: what others call it, folded, best first; `vague_headers`: what means
+    it where every value is one of its choices."""
 
     name: str
     type: Type
@@ -37,6 +38,7 @@ class Field:
     headers: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     max_length: int = 500
+    vague_headers: tuple[str, ...] = ()
 
 
 _SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "&": "and"})
@@ -195,6 +197,7 @@ _CUSTOMERS = (
         "person or organisation",
         _h("kind customerkind persontype kundenart recordtype iscompany"),
         KINDS,
+        vague_headers=_h("type customertype accounttype clienttype typ kundentyp tipo"),
     ),
     Field(
         "stage",
@@ -876,6 +879,21 @@ SYNONYMS: dict[str, dict[str, str]] = {
         "succursale": "branch",
         "sucursal": "branch",
     },
+}
+
+# What the flags of a row mean.
+FLAGS = {
+    "zero": "coordinates at (0, 0)",
+    "swapped": "longitude and latitude look swapped",
+    "out_of_country": "over 25 km outside its country",
+    "email": "unlikely e-mail address",
+    "phone": "unlikely telephone number",
+    "owner_unknown": "owner not known",
+    "user_unknown": "user not known",
+    "parent_unknown": "parent not known",
+    "parent_circular": "is its own parent",
+    "site_id_taken": "the id of its site is another customer's",
+    "repaired": "polygon mended",
 }
 
 # Columns that our own rejected files add; ignored when such a file comes back.

@@ -1,6 +1,7 @@
 """Imports at a terminal: what is said, where rejected rows go, how it ends."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def test_nothing_usable_ends_badly_with_the_reasons() -> None:
     file = write("bad.csv", f"id,name,lat,lon\n{rows}")
     printed, said = run("customers", file)
     assert said == "Not one row of bad.csv can be used (7 rejected)."
-    assert "line 2 and 6 more: lat: not a coordinate in decimal degrees" in printed
+    assert "line 2 and 6 more: lat: not a coordinate: degrees with a decimal point, such as 39.7392" in printed
     assert "Rejected rows are in bad-rejected.csv" in printed
     # one good row is enough to end well
     printed, said = run("customers", write("half.csv", f"id,name,lat,lon\nh1,Good,40,-105\n{rows}"))
@@ -198,3 +199,30 @@ def test_lists_are_json_for_scripts() -> None:
     assert [(row["email"], row["role"], row["team"]) for row in listed("users list")] == [
         ("ada@example.com", "rep", "North")
     ]
+
+
+def test_flagged_rows_are_named_and_all_of_many_are_in_a_file() -> None:
+    printed, _ = run("customers", write("two.csv", "id,name,email,lat,lon\nf1,Ann,x@@y,40,-105\nf2,Bob,,0,0\n"))
+    assert re.search(r"line 2 \(Ann, cus_[0-9]+\): unlikely e-mail address\n", printed)
+    assert re.search(r"line 3 \(Bob, cus_[0-9]+\): coordinates at \(0, 0\)\n", printed)
+    assert not Path("two-flagged.csv").exists()
+    rows = "".join(f"g{n},Cust {n},x@@y\n" for n in range(7))
+    printed, _ = run("customers", write("many.csv", f"id,name,email\n{rows}"))
+    assert "… and 2 more: all of them are in many-flagged.csv." in printed
+    kept = Path("many-flagged.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert (kept[0], len(kept)) == ("_line,_flags,customer_id,name", 8)
+    assert re.fullmatch(r"8,email,cus_[0-9]+,Cust 6", kept[-1])
+
+
+def test_what_is_rejected_of_a_rejected_file_gets_the_next_number() -> None:
+    run("customers", write("cl-rejected.csv", "id,name,lat,lon\n1,A,x,y\n2,B,40,-105\n"))
+    assert Path("cl-rejected-2.csv").exists()
+    run("customers", write("cl-rejected-2.csv", "id,name,lat,lon\n1,A,x,y\n2,B,40,-105\n"), "--dry-run")
+    assert Path("cl-would-be-rejected-3.csv").exists()
+
+
+def test_a_column_type_is_the_kind_where_it_says_nothing_else() -> None:
+    printed, _ = run("customers", write("t1.csv", "id,name,Type\nt1,Ann,Person\nt2,Hut,Company\n"), "--dry-run")
+    assert "Not taken" not in printed
+    printed, _ = run("customers", write("t2.csv", "id,name,Type\nt1,Ann,Person\nt2,Hut,Partner\n"), "--dry-run")
+    assert "Not taken: Type." in printed
