@@ -39,6 +39,13 @@ def main() -> None:
         sys.exit(f"geocrm: {sentence}")
 
 
+_WANTED = {
+    "int_parsing": "a whole number is needed",
+    "float_parsing": "a number is needed",
+    "bool_parsing": "true or false is needed",
+}
+
+
 def _sentence(error: Exception) -> str | None:
     """What to say where the database is out of reach, the disk full or a setting wrong; None for every other error."""
     import psycopg
@@ -54,7 +61,8 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, pydantic.ValidationError) and error.title == "Settings":
         wrong = error.errors()[0]
         name = str(wrong["loc"][0])
-        return f"{name if name.isupper() else f'GEOCRM_{name.upper()}'}={wrong['input']!r}: {wrong['msg']}"
+        said = _WANTED.get(str(wrong["type"]), str(wrong["msg"]))
+        return f"{name if name.isupper() else f'GEOCRM_{name.upper()}'}={wrong['input']!r}: {said}"
     return None
 
 
@@ -307,7 +315,9 @@ def report_map(
         actor = frames.actor_of(database, user)
         wanted = frames.read_filter(texts.read_json(filter), actor)
         with database.writing() as session:
-            page = customer_map.make(session, actor, layer=layer, filter=wanted, title=title)
+            page = customer_map.make(
+                session, actor, layer=layer, filter=wanted, title=title, tell=lambda said: typer.echo(said, err=True)
+            )
             size = texts.write(output, page)
     typer.echo(f"{output}: {size / 1e6:.1f} MB")
 

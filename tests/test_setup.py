@@ -321,7 +321,7 @@ def test_wrong_setting_is_named() -> None:
         check=False,
     )
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert done.stderr.startswith("geocrm: PORT='web': Input should be a valid integer")
+    assert done.stderr.startswith("geocrm: PORT='web': a whole number is needed")
 
 
 def test_every_command_has_help() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -38,12 +38,13 @@ def make(
     filter: Filter | None = None,
     title: str | None = None,
     now: datetime | None = None,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> str:
     """The HTML page with the visible customers that pass the filter and the areas of a layer (default: the primary).
 
     `session` is a worker's; everything is read in it as the actor, under row security, and the export is recorded in
     the audit log. Raises `errors.Forbidden` where the role may not export (or not so many), `errors.NotFound` for an
-    unknown layer, `errors.TooLarge` for over `MOST_SITES` sites.
+    unknown layer, `errors.TooLarge` for over `MOST_SITES` sites. `tell` hears what is being done.
     """
     require(actor, "exports")
     wanted = filter if filter is not None else Filter()
@@ -52,6 +53,7 @@ def make(
         customers = exports.count_customers(session, actor, wanted)
         shown = _layer(session, layer)
         outlines = frames.areas_in_force(session, shown.id) if shown is not None else []
+        tell(f"reading the sites of {customers:,} customers …")
         placed, unplaced = _sites(session, actor, wanted)
         sites = [site for _, site in placed]
         of_area = {} if shown is None else _count(session, actor, shown, outlines, placed)
@@ -60,7 +62,7 @@ def make(
         title=title or _title(shown),
         made_at=moment,
         filter_sentence=wanted.sentence(lambda short: names.get(short, short)),
-        reader=actor.name,
+        reader="" if actor.user_id is None else actor.name,
         layer=shown.name if shown is not None else "",
         sites=sites,
         areas=[
@@ -73,6 +75,7 @@ def make(
         focus="sites" if layer is None else "both" if wanted else "areas",
         notes=_notes(actor, shown, outlines),
     )
+    tell(f"drawing {len(sites):,} sites and {len(content.areas):,} areas …")
     page = render(content)
     audit.record(
         session,

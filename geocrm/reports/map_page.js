@@ -21,6 +21,18 @@ function geocrmCard(parts) {
   return card;
 }
 
+/** The mark of a stage: its shape in its colour. */
+function geocrmMark(colour, outline) {
+  const picture = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  picture.setAttribute("viewBox", "-1.3 -1.3 2.6 2.6");
+  picture.setAttribute("class", "mark");
+  const path = document.createElementNS(picture.namespaceURI, "path");
+  path.setAttribute("fill", colour);
+  path.setAttribute("d", outline);
+  picture.append(path);
+  return picture;
+}
+
 function geocrmBackground(map, features) {
   const look = (feature) =>
     feature.properties.line
@@ -50,28 +62,41 @@ function geocrmAreas(map, areas) {
       );
     },
   }).addTo(map);
-  const pane = map.createPane("names"); // above the areas, below the clusters
-  pane.style.zIndex = 590;
+  const pane = map.createPane("names"); // above areas and clusters, which they leave free where they can
+  pane.style.zIndex = 610;
   pane.style.pointerEvents = "none";
   const names = areas.features.map((feature) => {
     const look = { pane: "names", permanent: true, direction: "center", className: "area-name", interactive: false };
-    const at = feature.properties.label;
+    const [at] = feature.properties.labels;
     return L.tooltip(look).setLatLng(at).setContent(geocrmLine("span", feature.properties.name)).addTo(map);
   });
   map.on("sitesdrawn", () => {
-    const taken = [...map.getContainer().querySelectorAll(".cluster")].map((icon) => icon.getBoundingClientRect());
-    for (const name of names) {
+    const frame = map.getContainer().getBoundingClientRect();
+    const marks = [...map.getContainer().querySelectorAll(".cluster, .site")];
+    const taken = marks.map((icon) => icon.getBoundingClientRect());
+    const few = names.length <= 12; // of few areas every name is shown, over the clusters where nothing is free
+    names.forEach((name, number) => {
       const element = name.getElement();
-      const box = element.getBoundingClientRect();
-      const free = taken.every(
-        (other) =>
-          box.right + 4 < other.left || other.right + 4 < box.left || box.bottom < other.top || other.bottom < box.top,
-      );
-      if (free) {
-        taken.push(box);
+      const { labels } = areas.features[number].properties;
+      const [width, height] = [element.offsetWidth, element.offsetHeight];
+      const boxOf = (place) => {
+        const { x, y } = map.latLngToContainerPoint(place);
+        return new DOMRect(frame.left + x - width / 2, frame.top + y - height / 2, width, height);
+      };
+      const free = (box) =>
+        box.left >= frame.left && box.right <= frame.right && box.top >= frame.top && box.bottom <= frame.bottom &&
+        taken.every(
+          (other) =>
+            box.right + 4 < other.left || other.right + 4 < box.left || box.bottom < other.top || other.bottom < box.top,
+        );
+      const at = labels.find((place) => free(boxOf(place)));
+      name.setLatLng(at ?? labels[0]);
+      element.classList.toggle("over", at === undefined);
+      element.style.visibility = at || few ? "visible" : "hidden";
+      if (at || few) {
+        taken.push(boxOf(at ?? labels[0]));
       }
-      element.style.visibility = free ? "visible" : "hidden";
-    }
+    });
   });
 }
 
@@ -195,12 +220,12 @@ function geocrmDraw(map, stages, data) {
       ["span", `cus_${data.id[site]}`],
     ]);
   };
-  const colourOf = (site) => geocrmColour(`stage-${data.words.stage[data.stage[site]]}`);
+  const markOf = (site) => stages[data.words.stage[data.stage[site]]];
   let circle = null;
   const within = (site) => {
     circle?.remove();
     if (data.metres[site] >= 100) {
-      const look = { color: colourOf(site), weight: 1, dashArray: "4 4", fillOpacity: 0.06, interactive: false };
+      const look = { color: markOf(site)[0], weight: 1.5, dashArray: "4 4", fillOpacity: 0.06, interactive: false };
       circle = L.circle(place(site), { ...look, radius: data.metres[site] }).addTo(map);
     }
   };
@@ -240,15 +265,8 @@ function geocrmDraw(map, stages, data) {
   let drawn = new Map();
   const point = (zoom, cluster) => {
     const site = at(zoom).of.indexOf(cluster);
-    const [, filled] = stages[data.words.stage[data.stage[site]]];
-    const colour = colourOf(site);
-    const marker = L.circleMarker(place(site), {
-      radius: 6,
-      weight: 2.5,
-      color: colour,
-      fillColor: filled ? colour : geocrmColour("paper"),
-      fillOpacity: 0.9,
-    });
+    const icon = L.divIcon({ html: geocrmMark(...markOf(site)), className: "site", iconSize: [24, 24] });
+    const marker = L.marker(place(site), { icon, title: data.name[site] });
     return marker.bindPopup(() => card(site)).on("popupopen", () => within(site));
   };
   const badge = (zoom, cluster, where, sites) => {

@@ -31,13 +31,19 @@ from jinja2.utils import htmlsafe_json_dumps
 from geocrm.reports import assets
 from geocrm.spatial import atlas
 
-# Potential customers are rings, existing ones discs. Their colours stand in map_page.css, after Okabe and Ito (2008),
-# told apart with every common colour blindness.
+# Colour and shape of each stage, those of the web map (maps/src/design/palette.ts): colours of Okabe and Ito (2008).
 STAGES = {
-    "prospect": ("prospect", False),
-    "lead": ("lead", False),
-    "active": ("active", True),
-    "lapsed": ("lapsed", True),
+    "prospect": ("#56b4e9", "diamond"),
+    "lead": ("#e69f00", "triangle"),
+    "active": ("#009e73", "circle"),
+    "lapsed": ("#d55e00", "square"),
+}
+# Outlines in a square from −1.3 to 1.3, all about equally large.
+SHAPES = {
+    "diamond": "M0-1.15 1.15 0 0 1.15-1.15 0z",
+    "triangle": "M0-1 1.02.77-1.02.77z",
+    "circle": "M-1 0a1 1 0 1 0 2 0a1 1 0 1 0-2 0z",
+    "square": "M-.8-.8H.8V.8H-.8z",
 }
 AREA_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a6761d", "#56b4e9", "#7a5195", "#5c6b2f")
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; font-src data:"
@@ -102,7 +108,7 @@ def render(content: MapContent) -> str:
     page.add_child(_Call("geocrmBackground", _background(bounds)))
     page.add_child(_Call("geocrmAreas", _area_features(content.areas, bounds)))
     page.add_child(_Call("geocrmFit", [[bounds[1], bounds[0]], [bounds[3], bounds[2]]]))
-    page.add_child(_Call("geocrmSites", STAGES))
+    page.add_child(_Call("geocrmSites", {stage: (colour, SHAPES[shape]) for stage, (colour, shape) in STAGES.items()}))
     text = str(root.render())
     # people must be able to enlarge the page
     text = text.replace("maximum-scale=1.0, user-scalable=no", "maximum-scale=5.0")
@@ -155,6 +161,9 @@ def _own(name: str) -> str:
 def _above(content: MapContent) -> str:
     said = html.escape
     counts = f"{_many(content.customers, 'customer')}, {_many(len(content.sites), 'site')} on the map"
+    if content.focus != "sites" and content.areas and all(area.sites is not None for area in content.areas):
+        inside = _many(sum(area.sites or 0 for area in content.areas), "site")
+        counts = f"{inside} in {_many(len(content.areas), 'area')} of {content.layer}; {counts}"
     if content.unplaced:
         counts += f", {_many(content.unplaced, 'site')} without a usable place left out"
     notes = "".join(f'<p class="note">{said(note)}</p>' for note in content.notes)
@@ -163,8 +172,9 @@ def _above(content: MapContent) -> str:
     made = (
         f'<time datetime="{said(content.made_at.isoformat())}">{said(f"{content.made_at:%-d %B %Y, %H:%M %Z}")}</time>'
     )
+    reader = f" for {said(content.reader)}" if content.reader else ""
     return f"""<header><h1>{said(content.title)}</h1>
-<p>{said(counts)}. <b>Filter:</b> {said(content.filter_sentence)}. <b>Made</b> {made} for {said(content.reader)}.</p>
+<p>{said(counts)}. <b>Filter:</b> {said(content.filter_sentence)}. <b>Made</b> {made}{reader}.</p>
 {notes}</header>"""
 
 
@@ -174,12 +184,17 @@ def _many(number: int, word: str) -> str:
 
 def _legend(content: MapContent) -> str:
     said = html.escape
-    stages = "".join(
-        f'<li><i class="{"filled" if filled else "ring"}" style="--colour:var(--stage-{stage})"></i>{said(name)}</li>'
-        for stage, (name, filled) in STAGES.items()
+    there = {site.stage for site in content.sites}
+    marks = "".join(
+        '<li><svg class="mark" viewBox="-1.3 -1.3 2.6 2.6" aria-hidden="true">'
+        f'<path fill="{colour}" d="{SHAPES[shape]}"/></svg>{said(stage)}</li>'
+        for stage, (colour, shape) in STAGES.items()
+        if stage in there
     )
+    if len(content.sites) > 1:
+        marks += '<li><b class="many">12</b>several sites: zoom in or click</li>'
     return f"""<details class="legend" open><summary>Legend</summary>
-<ul>{stages}<li><b class="many">12</b>several sites: zoom in or click</li></ul>{_table_of_areas(content)}
+<ul>{marks}</ul>{_table_of_areas(content)}
 <p class="sources">Outlines: Natural Earth, US Census Bureau (public domain). Drawn by Leaflet.</p></details>"""
 
 
@@ -285,7 +300,7 @@ def _area_features(areas: Sequence[AreaRow], bounds: _Bounds) -> dict[str, Any]:
     features = []
     for number, (area, shape) in enumerate(zip(areas, simple, strict=True)):
         drawn = shape if not shape.is_empty else area.geometry
-        label = shapely.point_on_surface(max(shapely.get_parts(drawn), key=lambda part: part.area))
+        labels = _label_places(max(shapely.get_parts(drawn), key=lambda part: part.area))
         features.append(
             {
                 "type": "Feature",
@@ -295,11 +310,21 @@ def _area_features(areas: Sequence[AreaRow], bounds: _Bounds) -> dict[str, Any]:
                     "owner": area.owner,
                     "sites": area.sites,
                     "colour": AREA_COLOURS[number % len(AREA_COLOURS)],
-                    "label": [label.y, label.x],
+                    "labels": [[round(place.y, 4), round(place.x, 4)] for place in labels],
                 },
             }
         )
     return {"type": "FeatureCollection", "features": features}
+
+
+def _label_places(part: shapely.Geometry) -> list[shapely.Point]:
+    """Where the name of an area may stand, best first: its middle, then other places in it, the nearest first."""
+    middle = shapely.point_on_surface(part)
+    west, south, east, north = part.bounds
+    x, y = np.meshgrid(np.linspace(west, east, 9)[1:-1], np.linspace(south, north, 9)[1:-1])
+    places = shapely.points(x.ravel(), y.ravel())
+    inside = places[shapely.contains(part, places)]
+    return [middle, *inside[np.argsort(shapely.distance(inside, middle), kind="stable")]]
 
 
 def _background(bounds: _Bounds) -> dict[str, Any]:
