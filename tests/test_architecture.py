@@ -44,10 +44,12 @@ PURE = [
     "segmentation/clusters.py",
     "segmentation/drift.py",
     "segmentation/explain.py",
+    "segmentation/forecast.py",
     "segmentation/kmeans.py",
     "segmentation/place.py",
     "segmentation/regions.py",
     "segmentation/scaling.py",
+    "segmentation/smoothing.py",
     "segmentation/stability.py",
     "campaigns/experiments.py",
 ]
