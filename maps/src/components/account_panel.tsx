@@ -25,8 +25,8 @@ export function AccountPanel() {
         <strong class="large">{somebody?.name}</strong>
         <p>
           Role: <strong>{words(somebody?.role ?? '')}</strong>
+          {somebody && somebody.teams.length > 0 && ` · Team: ${somebody.teams.map((team) => team.name).join(', ')}`}
         </p>
-        {somebody && somebody.teams.length > 0 && <p>Team: {somebody.teams.map((team) => team.name).join(', ')}</p>}
         <p class="small quiet">{ROLES[somebody?.role ?? ''] ?? ''}</p>
       </section>
       <section class="block" aria-labelledby="theme-title">
@@ -40,11 +40,13 @@ export function AccountPanel() {
               aria-pressed={themeChoice.value === choice}
               onClick={() => chooseTheme(choice)}
             >
-              {choice === 'system' ? 'As the system' : words(choice)}
+              {words(choice)}
             </button>
           ))}
         </div>
-        <p class="small quiet">Sunlight has the strongest contrast and larger text, for reading outdoors.</p>
+        <p class="small quiet">
+          System follows this device. Sunlight has the strongest contrast and larger text, for reading outdoors.
+        </p>
       </section>
       <section class="block" aria-label="More">
         <a class="button" href="/docs/">

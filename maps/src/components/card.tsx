@@ -39,20 +39,27 @@ function navigation(lon: number, lat: number): string {
 function CopyButton({ text }: { text: string }) {
   const [copied, setCopied] = useState(false);
   return (
-    <button
-      type="button"
-      class="button"
-      onClick={() =>
-        navigator.clipboard?.writeText(text).then(
-          () => setCopied(true),
-          () => setCopied(false),
-        )
-      }
-    >
-      <Icon name="copy" />
-      <span role="status">{copied ? 'Copied' : 'Copy'}</span>
-      <span class="hidden-visually">the position</span>
-    </button>
+    <>
+      <button
+        type="button"
+        class="button"
+        onClick={() =>
+          navigator.clipboard?.writeText(text).then(
+            () => setCopied(true),
+            () => setCopied(false),
+          )
+        }
+      >
+        <Icon name="copy" />
+        <span>
+          {copied ? 'Copied' : 'Copy'}
+          <span class="hidden-visually"> the position</span>
+        </span>
+      </button>
+      <span role="status" class="hidden-visually">
+        {copied ? 'Copied' : ''}
+      </span>
+    </>
   );
 }
 
@@ -64,14 +71,14 @@ function ownership(customer: Customer): string {
 }
 
 function Actions({ customer }: { customer: Customer }) {
-  const phone = customer.contacts.find((contact) => contact.phone && !contact.phone_masked)?.phone;
+  const reached = customer.contacts.find((contact) => contact.phone && !contact.phone_masked);
   const site = primary(customer);
   return (
     <div class="card-actions">
-      {phone && (
-        <a class="button primary" href={`tel:${phone.replace(/[^+\d]/g, '')}`}>
+      {reached?.phone && (
+        <a class="button primary" href={`tel:${reached.phone.replace(/[^+\d]/g, '')}`}>
           <Icon name="phone" />
-          Call
+          <span>Call{reached.name ? ` ${reached.name}` : ''}</span>
         </a>
       )}
       {site?.location && (

@@ -6,7 +6,7 @@ import type { Assignment } from '../api/shapes';
 import { coordinates, date, words } from '../format';
 import { nameOf } from '../state/legend';
 import { useRemote } from '../state/remote';
-import { found, map } from '../state/screen';
+import { found, isCoarse, map } from '../state/screen';
 import { company } from '../state/session';
 import { show, state } from '../state/store';
 import { inNone, primaryOf, worthTelling } from '../state/territories';
@@ -53,7 +53,7 @@ export function HerePanel() {
         <p>
           {here
             ? coordinates(here.lon, here.lat)
-            : 'Click anywhere on the map, on shops and customers too, or take its middle.'}
+            : `${isCoarse.value ? 'Tap' : 'Click'} anywhere on the map, on shops and customers too, or take its middle.`}
         </p>
         <div class="pair">
           <button

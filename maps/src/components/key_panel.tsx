@@ -53,7 +53,6 @@ export function KeyPanel() {
           <p>Import a file of customers with the command line (geocrm import customers FILE) or the API.</p>
         </Empty>
       )}
-      <Chosen />
       <section class="block" aria-labelledby="colour-title">
         <h2 id="colour-title">Colour by</h2>
         <div class="choices">
@@ -104,6 +103,8 @@ export function KeyPanel() {
         {colour.value !== 'owner' && <FilterSelect field="owner" label="Owner" />}
         {colour.value !== 'territory' && <FilterSelect field="territory" label="Territory" />}
       </section>
+      {/* Below what is pressed to filter, so that nothing moves away under the finger. */}
+      <Chosen />
       <section class="block" aria-labelledby="layers-title">
         <h2 id="layers-title">On the map</h2>
         <div class="choices">

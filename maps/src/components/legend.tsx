@@ -32,7 +32,7 @@ export function Legend() {
   const key = colour.value;
   const chosen = filters.value[key];
   const rows = legend.value;
-  const inexact = !loading.value && rows.some((row) => row.count !== null && !row.exact);
+  const rough = loading.value ? null : rows.find((row) => row.count && !row.exact);
   const shown = all ? rows : rows.filter((row, index) => index < SHORT || chosen.includes(row.key));
   return (
     <div class="legend">
@@ -55,15 +55,18 @@ export function Legend() {
           </li>
         ))}
       </ul>
+      {rough?.count && (
+        <p class="small quiet">
+          {count(rough.count)}+ means at least {count(rough.count)}: a cluster tells its four largest groups only. Zoom
+          in for exact counts.
+        </p>
+      )}
       {rows.length > SHORT && (
         <button type="button" class="button plain" aria-expanded={all} onClick={() => setAll(!all)}>
           {all ? 'Show fewer' : `Show all ${rows.length}`}
         </button>
       )}
-      <p class="small quiet">
-        Press a row to see only those customers.
-        {inexact && ' 120+ means at least 120: a cluster counts its four largest groups. Zoom in for exact counts.'}
-      </p>
+      <p class="small quiet">Press a row to see only those customers.</p>
     </div>
   );
 }

@@ -6,20 +6,23 @@ import { nearbyCustomers } from '../api/routes';
 import { Icon } from '../design/icons';
 import { kindOfPlace } from '../design/places';
 import { theme } from '../design/theme';
-import { count, counted } from '../format';
+import { count, counted, distance, wind } from '../format';
 import { CustomerMap } from '../map/map';
 import type { PlaceOnMap, Scene } from '../map/style';
-import { marks, territoryMarks } from '../state/legend';
-import { isFiltered, type Point, type View } from '../state/model';
+import { loadTowns, orientation, type Town } from '../map/towns';
+import { marks, scopeOf, territoryMarks } from '../state/legend';
+import { isFiltered, originOf, type Point, type View } from '../state/model';
 import { asProblem } from '../state/remote';
 import {
   bring,
+  covered,
   edition,
   found,
   isPhone,
   loading,
   map,
   offline,
+  open,
   opener,
   place,
   type Spot,
@@ -61,7 +64,7 @@ function scene(): Scene {
     territoryLayer: company.value.territoryLayer,
     places: placesOnMap(),
     selected: [...spots.value, ...spotOfPlace()],
-    origin: now.panel === 'near' && now.near ? { ...now.near, radius_m: searched_m.value } : null,
+    origin: originOf(now, searched_m.value),
     asked: now.panel === 'here' ? now.here : null,
     asking: now.panel === 'here' && now.customer === null,
     found: now.panel === 'here' ? found.value : null,
@@ -94,12 +97,17 @@ function Tally() {
   const filtered = isFiltered(filters);
   if (hidden.includes('customers') || (!slow && !now)) return <p class="tally" role="status" hidden />;
   const total = now?.total ?? 0;
-  const said = total === 0 ? 'No customer sites in view' : `${counted(total, 'customer site')} in view`;
+  const said = total === 0 ? 'No customer sites' : counted(total, 'customer site');
   return (
-    <div class="tally" aria-busy={slow}>
+    <div class={filtered ? 'tally filtered' : 'tally'} aria-busy={slow}>
       <p role="status">
         {slow ? 'Loading customers…' : said}
-        {!slow && filtered && ', filtered'}
+        {!slow && (
+          <span class={filtered && isPhone.value ? 'hidden-visually' : undefined}>
+            {' '}
+            in view{filtered && ', filtered'}
+          </span>
+        )}
       </p>
       {filtered && (
         <button type="button" class="tally-clear" onClick={clearFilters}>
@@ -195,6 +203,30 @@ function made(...arguments_: ConstructorParameters<typeof CustomerMap>): Custome
   }
 }
 
+/** From this zoom on the view may lie between the names of towns. */
+const TOWN_ZOOM = 10;
+
+/** Where one is, once the view is so near that it holds no town's name. */
+function Whereabouts() {
+  const { view } = state.value;
+  const [towns, setTowns] = useState<readonly Town[]>([]);
+  const wanted = view !== null && view.zoom >= TOWN_ZOOM && company.value.status === 'ready' && !company.value.base;
+  useEffect(() => {
+    if (!wanted || towns.length > 0) return;
+    // Without the names the map stands as well; the next time they are asked for again.
+    loadTowns().then(setTowns, () => undefined);
+  }, [wanted]);
+  // Above a sheet that is drawn up there is no room for it.
+  if (!wanted || !map.value || covered.value > window.innerHeight / 2) return null;
+  const near = orientation(towns, map.value.free(), map.value.middle());
+  if (!near) return null;
+  return (
+    <p class="whereabouts">
+      {distance(near.distance_m)} {wind(near.bearing_deg)} of {near.name}
+    </p>
+  );
+}
+
 function PlaceNote() {
   const shown = company.value.places.find((row) => row.id === place.value);
   if (!shown) return null;
@@ -245,7 +277,9 @@ export function MapView() {
         }
       },
       tally: (now) => {
+        const { colour, filters } = state.value;
         tally.value = now;
+        if (now && filters[colour].length === 0) open.value = { scope: scopeOf(state.value), tally: now };
       },
       loading: (now) => {
         loading.value = now;
@@ -278,24 +312,27 @@ export function MapView() {
   return (
     <section class="stage" aria-label="Map">
       <div class="map-frame" ref={frame} />
-      <Tally />
-      <Trouble />
-      <PlaceNote />
+      <div class="map-floats">
+        <Tally />
+        <Trouble />
+        <PlaceNote />
+        <fieldset class="map-controls">
+          <legend class="hidden-visually">Map controls</legend>
+          <button type="button" class="map-control" aria-label="Zoom in" onClick={() => map.value?.zoomBy(1)}>
+            <Icon name="plus" />
+          </button>
+          <button type="button" class="map-control" aria-label="Zoom out" onClick={() => map.value?.zoomBy(-1)}>
+            <Icon name="minus" />
+          </button>
+          <button type="button" class="map-control" aria-label="Show all customers" onClick={showAll}>
+            <Icon name="all" />
+          </button>
+        </fieldset>
+      </div>
       {!isPhone.value && (customer.value !== null || (panel.value !== null && panel.value !== 'key')) && (
         <SmallLegend />
       )}
-      <fieldset class="map-controls">
-        <legend class="hidden-visually">Map controls</legend>
-        <button type="button" class="map-control" aria-label="Zoom in" onClick={() => map.value?.zoomBy(1)}>
-          <Icon name="plus" />
-        </button>
-        <button type="button" class="map-control" aria-label="Zoom out" onClick={() => map.value?.zoomBy(-1)}>
-          <Icon name="minus" />
-        </button>
-        <button type="button" class="map-control" aria-label="Show all customers" onClick={showAll}>
-          <Icon name="all" />
-        </button>
-      </fieldset>
+      <Whereabouts />
     </section>
   );
 }

@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Icon, type IconName } from '../design/icons';
 import type { Panel } from '../state/model';
-import { isPhone, map, opener, type SheetHeight, sheet } from '../state/screen';
+import { covered, isPhone, map, opener, type SheetHeight, sheet } from '../state/screen';
 import { customer, panel, show, state } from '../state/store';
 import { AccountPanel } from './account_panel';
 import { Card } from './card';
@@ -176,6 +176,7 @@ export function Workspace() {
     const measure = () => {
       const bottom = isPhone.value ? frame.offsetHeight : 0;
       if (map.value) map.value.covered = { top: isPhone.value ? SEARCH_HEIGHT : 0, bottom };
+      covered.value = bottom;
       document.documentElement.style.setProperty('--covered', `${bottom}px`);
     };
     const observer = new ResizeObserver(measure);

@@ -161,6 +161,14 @@ export class CustomerMap {
     return [b.getWest(), b.getSouth(), b.getEast(), b.getNorth()];
   }
 
+  /** [west, south, east, north] of what panels leave free. */
+  free(): Bounds {
+    const { clientWidth, clientHeight } = this.map.getCanvas();
+    const corner = this.map.unproject([0, this.covered.top]);
+    const opposite = this.map.unproject([clientWidth, clientHeight - this.covered.bottom]);
+    return [corner.lng, opposite.lat, opposite.lng, corner.lat];
+  }
+
   /** Moves to a view where the map stands elsewhere. */
   go(view: View, moving = true): void {
     const now = this.view();
@@ -270,10 +278,11 @@ export class CustomerMap {
       clearTimeout(this.gathering);
       this.gathering = undefined;
       const features = this.gather();
+      // What gathering changed is not drawn yet: the idle after the drawing tells it.
+      if (map.isMoving() || !map.loaded()) return;
       this.tell(features);
       this.events.loading(false);
-      // Gathering may have drawn again; then the next idle says so.
-      if (!map.isMoving() && map.loaded()) setFlag('ready');
+      setFlag('ready');
     });
     map.on('click', (event) => this.clicked(event));
     map.on('contextmenu', (event) => {
@@ -388,7 +397,8 @@ export class CustomerMap {
     // Of customers that are not drawn no tiles are loaded.
     const unknown = this.failed || this.wanted.hidden.includes('customers');
     const seen = unknown ? null : count(inView, this.wanted.colour);
-    const digest = JSON.stringify(seen && [seen.total, seen.exact, [...seen.byKey]]);
+    const { filters, colour } = this.wanted;
+    const digest = JSON.stringify([bounds, filters, colour, seen && [seen.total, seen.exact, [...seen.byKey]]]);
     if (digest === this.tallied) return;
     this.tallied = digest;
     this.events.tally(seen);

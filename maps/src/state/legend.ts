@@ -4,10 +4,10 @@ import { computed } from '@preact/signals';
 import { type Mark, marksFor, NONE, OTHER, STAGE_MARKS } from '../design/palette';
 import { words } from '../format';
 import { type Counts, countsIn } from '../map/tally';
-import { type ColourKey, type FilterField, isFiltered, STAGES } from './model';
-import { tally } from './screen';
+import { type ColourKey, type FilterField, isFiltered, STAGES, type State } from './model';
+import { edition, open, tally } from './screen';
 import { company, me } from './session';
-import { colour, filters } from './store';
+import { colour, filters, state } from './store';
 
 export interface LegendRow {
   readonly key: string;
@@ -62,16 +62,25 @@ export function choicesOf(field: 'owner' | 'territory'): { key: string; name: st
     .sort(byName);
 }
 
-/** Rows of a legend: who is in view by name, then the others by name; stages in their own order. */
+/** Of which view, colour and other filters a count is, whatever is chosen of the colour's own field. */
+export function scopeOf({ view, colour, filters }: Pick<State, 'view' | 'colour' | 'filters'>): string {
+  return JSON.stringify([view, colour, edition.value, { ...filters, [colour]: [] }]);
+}
+
+/**
+ * Rows of a legend: the most frequent in view first, then by name; stages in their own order. `among` are the only keys
+ * whose count is known, as the others are filtered away: then all stand by name, so that a pressed row stays where it is.
+ */
 export function rowsOf(
   key: ColourKey,
   keys: readonly string[],
   known: ReadonlyMap<string, Mark>,
   seen: { readonly counts: Counts; readonly exact: boolean } | null,
+  among: readonly string[] | null = null,
 ): LegendRow[] {
   const all = new Set([...keys, ...Object.keys(seen?.counts ?? {})]);
   const rows = [...all].map((value): LegendRow => {
-    const count = seen ? (seen.counts[value] ?? 0) : null;
+    const count = seen && (among?.includes(value) ?? true) ? (seen.counts[value] ?? 0) : null;
     return {
       key: value,
       name: nameOf(key, value),
@@ -82,12 +91,18 @@ export function rowsOf(
     };
   });
   if (key === 'stage') return rows;
-  return rows.sort((a, b) => Number((b.count ?? 0) > 0) - Number((a.count ?? 0) > 0) || byName(a, b));
+  const weight = ({ key, count }: LegendRow) => (among || key === NONE ? 0 : (count ?? 0));
+  return rows.sort((a, b) => weight(b) - weight(a) || byName(a, b));
 }
 
-/** The legend of the present colour. */
+/** The legend of the present colour. What is chosen of it changes no row: each says what it would show. */
 export const legend = computed<readonly LegendRow[]>(() => {
   const key = colour.value;
-  const all = isFiltered(filters.value) ? null : (company.value.keys?.[key] ?? null);
-  return rowsOf(key, keysOf(key), marks.value, tally.value && countsIn(tally.value, all));
+  const chosen = filters.value[key];
+  const known = open.value?.scope === scopeOf(state.value) ? open.value.tally : null;
+  const among = known || chosen.length === 0 ? null : chosen;
+  const whole = !among && !isFiltered({ ...filters.value, [key]: [] });
+  const seen = known ?? tally.value;
+  const counts = seen && countsIn(seen, whole ? (company.value.keys?.[key] ?? null) : null);
+  return rowsOf(key, keysOf(key), marks.value, counts, among);
 });

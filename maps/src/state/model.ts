@@ -56,6 +56,15 @@ export interface State {
   readonly query: string;
 }
 
+/** The point that the search around is drawn from; one's own position is drawn without its list too. */
+export function originOf(
+  { near, panel }: Pick<State, 'near' | 'panel'>,
+  searched_m: number | null,
+): (Near & { readonly radius_m: number | null }) | null {
+  if (near && panel === 'near') return { ...near, radius_m: searched_m };
+  return near?.from === 'position' ? { ...near, radius_m: null } : null;
+}
+
 export const RADII_M = [1_000, 2_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000] as const;
 /** The first circle in which to look for somebody. */
 export const FIRST_RADIUS_M = 10_000;

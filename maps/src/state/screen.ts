@@ -9,6 +9,8 @@ export type SheetHeight = 'peek' | 'half' | 'full';
 
 /** What stands in the view; null while that is not known. */
 export const tally = signal<Tally | null>(null);
+/** The last tally without a filter by the present colour's own field, and of which view and other filters it is. */
+export const open = signal<{ readonly scope: string; readonly tally: Tally } | null>(null);
 
 /** Customers of the view are being loaded. */
 export const loading = signal(true);
@@ -22,6 +24,8 @@ window.addEventListener('online', () => {
   offline.value = false;
 });
 export const sheet = signal<SheetHeight>('half');
+/** Pixels at the bottom of a phone's map that the sheet covers. */
+export const covered = signal(0);
 /** A site of the open card, and in which circle it lies in 95 of 100 cases. */
 export interface Spot extends Point {
   readonly precision_m: number | null;
@@ -46,8 +50,16 @@ export const trouble = signal<{ readonly source: string; readonly status: number
 export const map = signal<CustomerMap | null>(null);
 /** The element that opened the card, to go back to. */
 export const opener = signal<string | null>(null);
-export const isPhone = signal(window.matchMedia('(max-width: 760px)').matches);
 
-window.matchMedia('(max-width: 760px)').addEventListener('change', (event) => {
-  isPhone.value = event.matches;
-});
+/** What a media query says, now and later. */
+function matching(query: string) {
+  const list = window.matchMedia(query);
+  const now = signal(list.matches);
+  list.addEventListener('change', (event) => {
+    now.value = event.matches;
+  });
+  return now;
+}
+export const isPhone = matching('(max-width: 760px)');
+/** The page is touched rather than pointed at. */
+export const isCoarse = matching('(pointer: coarse)');
