@@ -178,7 +178,9 @@ class Scaling:
         )
 
 
-def fit_scaling(frame: pd.DataFrame, features: Sequence[Feature], *, seed: int) -> Scaling:
+def fit_scaling(
+    frame: pd.DataFrame, features: Sequence[Feature], *, seed: int, most_missing: float = MOST_MISSING
+) -> Scaling:
     """Fit the transform on a frame of one row a customer (on a sample of 200,000 rows where there are more).
 
     * A number that is never negative and has a skewness over 1 becomes log(1 + x/u), one that may be negative
@@ -191,7 +193,7 @@ def fit_scaling(frame: pd.DataFrame, features: Sequence[Feature], *, seed: int) 
       replaces them. A category is the composition of one part. A location becomes its point on the globe, in
       kilometres: straight lines through the earth, no seam at ±180°, 0.1 % short of the arc at 1,000 km.
     * Infinite counts as not known. What is not known becomes the median (the mean of a composition, the middle of all
-      places); from 5 % on a column says so as well; beyond 50 % the feature is left out. Constant ones are left out.
+      places); from 5 % on a column says so as well; beyond `most_missing` the feature is left out; constant ones too.
 
     Raises Invalid where columns are missing from the frame or a feature is declared wrongly, TooLittleData with fewer
     than two rows, or where no feature is left.
@@ -206,7 +208,7 @@ def fit_scaling(frame: pd.DataFrame, features: Sequence[Feature], *, seed: int) 
     dropped: list[Dropped] = []
     notes: list[str] = []
     for feature in sorted(features, key=lambda each: BLOCKS.index(each.block)):
-        made, said = _fit_one(frame, feature)
+        made, said = _fit_one(frame, feature, most_missing)
         if isinstance(made, Dropped):
             dropped.append(made)
         else:
@@ -335,7 +337,7 @@ def _drawn_in(raw: Floats, middle: tuple[float, ...], reach: float | None) -> Fl
         return middle + away * np.minimum(1.0, reach / distance)
 
 
-def _fit_one(frame: pd.DataFrame, feature: Feature) -> tuple[Fitted | Dropped, list[str]]:
+def _fit_one(frame: pd.DataFrame, feature: Feature, most_missing: float) -> tuple[Fitted | Dropped, list[str]]:
     """The fitted transform of one feature with total variance 1, or why it is left out."""
     start = _start(frame, feature)
     if feature.kind == "category" and not start.levels:
@@ -345,7 +347,7 @@ def _fit_one(frame: pd.DataFrame, feature: Feature) -> tuple[Fitted | Dropped, l
     share = float(unknown.mean())
     if share == 1.0:
         return Dropped(feature.name, "not known of any customer"), []
-    if share > MOST_MISSING:
+    if share > most_missing:
         return Dropped(feature.name, f"not known of {100 * share:.0f} % of the customers"), []
     known = raw[~unknown]
     if np.ptp(known, axis=0).max() == 0 and share < INDICATED_FROM:
