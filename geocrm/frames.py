@@ -14,13 +14,15 @@ from typing import Any, Literal, overload
 import geopandas as gpd
 import pandas as pd
 import shapely
+from psycopg.errors import UndefinedTable
 from sqlalchemy import event, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from geocrm import access, errors, filters, ids
 from geocrm.access import SYSTEM, Actor
 from geocrm.crm import customers as crm
-from geocrm.db import audit
+from geocrm.db import audit, reach
 from geocrm.db.engine import Database, open_database
 from geocrm.db.queries import named
 from geocrm.settings import Settings, get_settings
@@ -79,9 +81,13 @@ def connect(
         opened = open_database(settings)
     try:
         actor = actor_of(opened, user)
-    except BaseException:
+        opened.reading_engine.connect().close()
+    except BaseException as error:
         if database is None:
             opened.dispose()
+        if isinstance(error, OperationalError) or isinstance(getattr(error, "orig", None), UndefinedTable):
+            url = opened.api_url.render_as_string()
+            raise errors.SetupError(reach.explain(error, f"the database ({reach.describe(url)})")) from None
         raise
     session = ReadingSession(opened.reading_engine)
     session.database, session.actor, session.own_database = opened, actor, database is None
@@ -182,13 +188,16 @@ def nearby(
 def territory_at(
     session: Session, lon: float, lat: float, *, as_of: datetime | None = None
 ) -> list[territories.AtPoint]:
-    """Per exclusive layer, the territory at a point at a moment (default now), the primary layer first."""
+    """Per exclusive layer, the territory at a point at a moment (default now), the primary layer first.
+
+    Ids are bare numbers here, as in the database: `territory_id` 15 is the `ter_15` of frames and of the API."""
     _actor(session)
     return territories.at(session, lon, lat, as_of=as_of)
 
 
 def territories_of(session: Session, customer: str | int, *, as_of: datetime | None = None) -> list[territories.Held]:
-    """Per site and layer, whose territory a customer (`cus_42` or number) is in at a moment, and why.
+    """Per site and layer, whose territory a customer (`cus_42` or number) is in at a moment, and why. Ids are bare
+    numbers here, as in the database.
 
     Raises `errors.NotFound` for a customer who is not there, or not seen."""
     _actor(session)

@@ -179,3 +179,8 @@ def test_the_notebook_page_runs(world: World, monkeypatch: pytest.MonkeyPatch) -
     for block in blocks:
         exec(compile(block, "notebooks.md", "exec"), names)
     assert names["total"] == Decimal("6.3702")
+
+
+def test_a_database_out_of_reach_is_one_sentence_at_once() -> None:
+    with pytest.raises(errors.SetupError, match=r"^the database \(host 127\.0\.0\.1, database x\): nothing listens"):
+        geocrm.connect("postgresql://geocrm:secret@127.0.0.1:1/x")

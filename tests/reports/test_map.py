@@ -36,7 +36,7 @@ new MutationObserver(() => {
   if (window.sums.at(-1) !== entry) window.sums.push(entry);
 }).observe(document, { subtree: true, childList: true });
 """
-"""Notes every number of sites, in clusters and alone, that the page ever shows, and whether it says that it is drawing."""
+"""Notes every number of sites that the page ever shows, and whether it says that it is drawing."""
 
 MAP = "Object.values(window).find((value) => value instanceof L.Map)"
 
