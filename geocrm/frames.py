@@ -85,7 +85,8 @@ def connect(
     except BaseException as error:
         if database is None:
             opened.dispose()
-        if isinstance(error, OperationalError) or isinstance(getattr(error, "orig", None), UndefinedTable):
+        lost = isinstance(getattr(error, "orig", None), UndefinedTable)
+        if isinstance(error, OperationalError) or (lost and isinstance(error, Exception)):
             url = opened.api_url.render_as_string()
             raise errors.SetupError(reach.explain(error, f"the database ({reach.describe(url)})")) from None
         raise
