@@ -154,3 +154,16 @@ def test_between_the_names_of_towns_one_knows_where_one_is(open_screen: Opening,
     expect(page.locator(".whereabouts")).to_have_count(0)
     screen.menu("Territory")
     expect(page.get_by_text(f"{'Tap' if size == 'phone' else 'Click'} anywhere on the map")).to_be_visible()
+
+
+def test_fitting_shows_what_passes_the_filters(open_screen: Opening) -> None:
+    screen = open_screen()
+    page = screen.page
+    screen.sign_in(query="?at=-100,45,5")
+    territories = screen.ask("/tiles/customers.json")["keys"]["territory"]
+    fullest = max((key for key in territories if key), key=lambda key: territories[key])
+    screen.open(f"?at=-100,45,5&territory={fullest}")
+    screen.drawn()
+    page.get_by_role("button", name="Show all customers").click()
+    expect(page).to_have_url(re.compile(r"at=[-\d.]+,[-\d.]+,([789]|1\d)"))
+    assert screen.tally() == territories[fullest]

@@ -160,9 +160,12 @@ function Trouble() {
   );
 }
 
+/** Brings all customers into view, of filtered ones those that pass. */
 export function showAll(): void {
   const bounds = company.value.bounds;
-  if (bounds) map.value?.fit(bounds);
+  if (!bounds) return;
+  if (isFiltered(state.value.filters)) map.value?.narrow(bounds);
+  else map.value?.fit(bounds);
 }
 
 /** Opens a customer's card. `from` is the row of a list that opened it; null for a click on the map. */

@@ -34,7 +34,7 @@ import {
   type Scene,
   styleOf,
 } from './style';
-import { type Cell, count, distinct, isSite, type Tally } from './tally';
+import { boxOf, type Cell, count, distinct, isSite, type Tally } from './tally';
 
 export type { ExpressionSpecification, LayerSpecification, SourceSpecification, StyleSpecification };
 
@@ -86,6 +86,8 @@ export class CustomerMap {
   private gathered: Gathered = NOTHING;
   /** Tiles of customers failed since they were last asked for anew. */
   private failed = false;
+  /** Once the tiles of the view are there, it narrows to what they hold. */
+  private narrowing = false;
   private gathering: ReturnType<typeof setTimeout> | undefined;
   /** Pixels of the map that the search box and the sheet of a phone cover. */
   covered = { top: 0, bottom: 0 };
@@ -201,6 +203,13 @@ export class CustomerMap {
     });
   }
 
+  /** Shows what passes the filters: `bounds` hold it; their tiles tell where in them it is. */
+  narrow(bounds: Bounds): void {
+    this.fit(bounds, false);
+    this.narrowing = true;
+    this.map.triggerRepaint();
+  }
+
   zoomBy(steps: number): void {
     this.map.zoomTo(this.map.getZoom() + steps, { duration: 250 });
   }
@@ -262,7 +271,11 @@ export class CustomerMap {
       this.show(this.wanted);
       this.events.moved(this.view());
     });
-    map.on('movestart', () => setFlag('busy'));
+    map.on('movestart', (event) => {
+      // Whoever moves the map wants to see what is there.
+      if ('originalEvent' in event && event.originalEvent) this.narrowing = false;
+      setFlag('busy');
+    });
     map.on('moveend', () => this.events.moved(this.view()));
     map.on('sourcedataloading', (event) => {
       if (event.sourceId === CUSTOMERS) this.events.loading(true);
@@ -282,7 +295,10 @@ export class CustomerMap {
       if (map.isMoving() || !map.loaded()) return;
       this.tell(features);
       this.events.loading(false);
-      setFlag('ready');
+      const sought = this.narrowing && boxOf(features, this.cellSide() / 2);
+      this.narrowing = false;
+      if (sought) this.fit(sought);
+      else setFlag('ready');
     });
     map.on('click', (event) => this.clicked(event));
     map.on('contextmenu', (event) => {
@@ -312,6 +328,11 @@ export class CustomerMap {
       timer = setTimeout(() => this.events.point(point, true), LONG_PRESS_MS);
     });
     for (const name of ['touchend', 'touchcancel', 'touchmove', 'movestart'] as const) map.on(name, stop);
+  }
+
+  /** Degrees of longitude that a cell of the present tiles is wide. */
+  private cellSide(): number {
+    return 360 / 2 ** Math.floor(this.map.getZoom()) / CELLS;
   }
 
   private pointOf(event: MapMouseEvent): Point {
@@ -362,7 +383,7 @@ export class CustomerMap {
     else if (id) this.events.customer(id);
     else if (feature.layer.id === CUSTOMER_SINGLES) {
       const [lon = 0, lat = 0] = feature.geometry.coordinates;
-      this.events.single({ lon, lat }, 360 / 2 ** Math.floor(this.map.getZoom()) / CELLS);
+      this.events.single({ lon, lat }, this.cellSide());
     } else {
       const [lon = 0, lat = 0] = feature.geometry.coordinates;
       this.map.easeTo({ center: [lon, lat], zoom: Math.min(this.map.getZoom() + 2.5, 18), duration: 400 });

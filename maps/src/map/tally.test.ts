@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { count, countsIn, distinct } from './tally';
+import { boxOf, count, countsIn, distinct } from './tally';
 
 const site = (id: number, stage: string) => ({
   properties: { id: `cus_${id}`, site_id: `sit_${id}`, stage },
@@ -57,4 +57,9 @@ describe('the counts of a legend', () => {
     const seen = { total: 5, byKey: new Map([['usr_1', 5]]), exact: true };
     expect(countsIn(seen, { usr_1: 4, usr_2: 1 })).toEqual({ counts: { usr_1: 5 }, exact: true });
   });
+});
+
+it('knows the box around what it counts', () => {
+  expect(boxOf([site(1, 'lead'), site(3, 'lead'), cell(2, 9, null)], 0.5)).toEqual([0.5, -0.5, 3.5, 1.5]);
+  expect(boxOf([], 0.5)).toBeNull();
 });

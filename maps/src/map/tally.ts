@@ -1,6 +1,7 @@
 /** How many customer sites stand in the view, and of which key: from the features of the tiles. */
 
 import type { ColourKey } from '../state/model';
+import type { Bounds } from './map';
 
 export interface Tally {
   readonly total: number;
@@ -63,6 +64,17 @@ export function count(features: Iterable<Cell>, colour: ColourKey): Tally {
     if (told < n) exact = false;
   }
   return { total, byKey, exact };
+}
+
+/** [west, south, east, north] of features, and `margin` degrees around, as a cell is wider than its point; null of none. */
+export function boxOf(features: readonly Cell[], margin: number): Bounds | null {
+  if (features.length === 0) return null;
+  let [west, south, east, north] = [180, 90, -180, -90];
+  for (const { lon, lat } of features) {
+    [west, south] = [Math.min(west, lon), Math.min(south, lat)];
+    [east, north] = [Math.max(east, lon), Math.max(north, lat)];
+  }
+  return [west - margin, Math.max(south - margin, -90), east + margin, Math.min(north + margin, 90)];
 }
 
 export type Counts = Readonly<Record<string, number>>;
