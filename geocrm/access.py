@@ -37,6 +37,9 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
     "territories:draft": _STEERING,
     "territories:publish": _STEERING,
     "trading_areas:write": frozenset({"administrator", "marketer"}),
+    "segmentations:read": _ALL,
+    "segmentations:write": frozenset({"administrator", "marketer", "analyst"}),
+    "segmentations:publish": frozenset({"administrator", "marketer"}),
     "exports": frozenset({"administrator", "manager", "rep", "marketer"}),
     "exports:aggregated": frozenset({"administrator", "manager", "marketer", "analyst"}),
     "users:manage": frozenset({"administrator"}),
@@ -45,9 +48,10 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
 }
 
 # Scope of an API key → the permissions that it lets through. A key never does more than its user's role, and there is
-# no scope for drafting and publishing, for changing owners, for places, exports and settings: those are for people.
+# no scope for drafting and publishing, for changing owners, for segmentations, places, exports and settings: those are
+# for people.
 SCOPES: dict[str, frozenset[str]] = {
-    "customers:read": frozenset({"customers:read", "layers:read"}),
+    "customers:read": frozenset({"customers:read", "layers:read", "segmentations:read"}),
     "customers:write": frozenset({"customers:write"}),
     "imports": frozenset({"imports:customers", "imports:reference"}),
     "contacts": frozenset(),  # shows contact details

@@ -324,6 +324,70 @@ def report_map(
 
 # ---------------------------------------------------------------- layers
 
+segments_app = typer.Typer(help="Segments: divide customers, look at what is found, show it.", no_args_is_help=True)
+app.add_typer(segments_app, name="segments")
+_Key = Annotated[str, typer.Argument(help="The key of the segmentation.")]
+
+
+@segments_app.command("list")
+def segments_list(as_json: _Json = False) -> None:
+    """List segmentations, and what of each is published."""
+    from geocrm.segmentation import console
+
+    console.show_list(as_json=as_json, echo=typer.echo)
+
+
+@segments_app.command("create")
+def segments_create(
+    key: _Key,
+    method: Annotated[str, typer.Option(help="rfm, groups, value or rule.")],
+    name: Annotated[str | None, typer.Option(help="Default: the key.")] = None,
+    parameters: Annotated[Path | None, typer.Option(help="A JSON file with the method's parameters.")] = None,
+) -> None:
+    """Make a segmentation; nothing is computed yet."""
+    from geocrm.segmentation import console
+
+    console.create(key, name, method, parameters, echo=typer.echo)
+
+
+@segments_app.command("run")
+def segments_run(
+    key: _Key,
+    cutoff: Annotated[str | None, typer.Option(help="What happened before it counts; default today.")] = None,
+    seed: Annotated[int, typer.Option(help="The same data and seed make the same segments.", min=0)] = 1,
+    then_publish: Annotated[bool, typer.Option("--publish", help="Publish the run when it is done.")] = False,
+) -> None:
+    """Compute a segmentation and print its segments."""
+    from geocrm import texts
+    from geocrm.segmentation import console
+
+    console.run(key, texts.read_moment(cutoff), seed, then_publish=then_publish, echo=typer.echo)
+
+
+@segments_app.command("publish")
+def segments_publish(key: _Key, number: Annotated[int, typer.Argument(help="Number of the run.", min=1)]) -> None:
+    """Let a run be the one that filters, cards and maps show."""
+    from geocrm.segmentation import console
+
+    console.publish(key, number, echo=typer.echo)
+
+
+@segments_app.command("revert")
+def segments_revert(key: _Key) -> None:
+    """Publish the run again that was published before."""
+    from geocrm.segmentation import console
+
+    console.revert(key, echo=typer.echo)
+
+
+@segments_app.command("activate")
+def segments_activate(key: _Key) -> None:
+    """Let lookups and the map carry the segments of this segmentation."""
+    from geocrm.segmentation import console
+
+    console.activate(key, echo=typer.echo)
+
+
 layers_app = typer.Typer(help="Layers of areas: see what a draft changes, publish it, go back.", no_args_is_help=True)
 app.add_typer(layers_app, name="layers")
 _Version = Annotated[int | None, typer.Option(help="Which version; default the only draft.")]

@@ -12,6 +12,7 @@ from sqlalchemy import TextClause, text
 
 from geocrm.filter_tree import (
     FIELDS,
+    NAMED_BY_KEY,
     Consent,
     Group,
     Leaf,
@@ -164,7 +165,7 @@ class Writer:
         )
 
     def leaf(self, leaf: Leaf, tables: Mapping[str, bool]) -> str:
-        found = FIELDS.get(leaf.field)
+        found = FIELDS.get(leaf.field) or NAMED_BY_KEY.get(leaf.field)
         if found is None:
             return self.attribute(leaf)
         customer = "l.customer_id" if tables["l"] else "c.id"
@@ -185,6 +186,11 @@ class Writer:
             column = found.columns["lookup"]
         else:
             column = found.columns.get("site") or found.columns["customer"]
+        if leaf.field in NAMED_BY_KEY:
+            key, _, score = str(leaf.key).partition(".")
+            column = column.replace("{published}", self.bind(key, "text"))
+            if score:
+                column = column.replace("{score}", self.bind(score, "text"))
         column = column.replace("{customer_id}", customer).replace("{schema}", self.schema)
         return self.compare(column, leaf.op, leaf.value, found.sql_type)
 

@@ -77,7 +77,8 @@ FIELDS: Final[dict[str, Field]] = {
               "the territory of the site in the primary sales layer, ter_…", level="site", prefix=("ter", "are"),
               indexed=True),
         Field("segment", "id", "bigint",
-              {"customer": "(SELECT max(m.segment_id) FROM site_lookup m WHERE m.customer_id = c.id)",
+              {"customer": "(SELECT m.segment_id FROM {schema}.segment_members m WHERE m.customer_id = {customer_id}"
+                           " AND m.run_id = (SELECT g.current_run_id FROM segmentations g WHERE g.is_active))",
                "lookup": "l.segment_id"}, "in segment",
               "the group in the active segmentation, seg_…", prefix=("seg",), indexed=True),
         Field("is_primary", "boolean", "boolean", {"site": "s.is_primary", "lookup": "l.is_primary"},
@@ -124,13 +125,37 @@ SHORT_FORMS: Final = (
 )  # fmt: skip
 """Fields that may be a query parameter, ``stage=active&owner=usr_7``; several values with commas or repeated."""
 
+_PUBLISHED: Final = "(SELECT geocrm_published_run({published}))"
+_SEGMENT: Final = re.compile(r"^segments\.([A-Za-z0-9_-]{1,60})$")
+_SCORE: Final = re.compile(r"^scores\.([A-Za-z0-9_-]{1,60})\.([a-z][a-z0-9_]{0,59})$")
+SEGMENTS: Final = Field(
+    "segments.*", "id", "bigint",
+    {"customer": "(SELECT m.segment_id FROM {schema}.segment_members m WHERE m.customer_id = {customer_id}"
+                 f" AND m.run_id = {_PUBLISHED})"},
+    "in segment", "the group in the published run of a segmentation, seg_…", prefix=("seg",),
+)  # fmt: skip
+SCORES: Final = Field(
+    "scores.*", "number", "real",
+    {"customer": "(SELECT nullif(x.numbers[(SELECT geocrm_score_place({published}, {score}))], 'NaN')"
+                 f" FROM {{schema}}.scores x WHERE x.customer_id = {{customer_id}} AND x.run_id = {_PUBLISHED})"},
+    None, "a score in the published run of a segmentation; missing where there is none",
+)  # fmt: skip
+NAMED_BY_KEY: Final = {field.name: field for field in (SEGMENTS, SCORES)}
+"""Fields whose name holds the key of a segmentation: `segments.rfm`, `scores.value.worth`."""
+STARRED: Final = ("attributes.*", *NAMED_BY_KEY)
+
 _ATTRIBUTE: Final = re.compile(r"^attributes\.(.{1,100})$", re.DOTALL)
 
 
 def find_field(name: str) -> tuple[Field | None, str | None]:
-    """The field of that name and, for ``attributes.plan``, the attribute's name."""
+    """The field of that name and, for ``attributes.plan``, ``segments.rfm``, ``scores.value.worth``, what follows the
+    first point."""
     if name in FIELDS:
         return FIELDS[name], None
+    if _SEGMENT.match(name):
+        return SEGMENTS, name.partition(".")[2]
+    if _SCORE.match(name):
+        return SCORES, name.partition(".")[2]
     if match := _ATTRIBUTE.match(name):
         return Field(
             "attributes.*", "json", "jsonb", {"customer": "c.attributes"}, None, "an own attribute", rule=True
@@ -158,7 +183,8 @@ class Not:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A field compared with a value; ``key`` is the attribute's name for ``attributes.*``."""
+    """A field compared with a value; ``key`` is what stands for the star in ``attributes.*``, ``segments.*`` and
+    ``scores.*``."""
 
     field: str
     op: str
@@ -219,7 +245,7 @@ def field_names(node: Node) -> Iterable[str]:
     """Names of the fields used."""
     for leaf in leaves_of(node):
         if isinstance(leaf, Leaf):
-            yield leaf.field if leaf.key is None else f"attributes.{leaf.key}"
+            yield leaf.field if leaf.key is None else leaf.field.replace("*", leaf.key)
         else:
             yield type(leaf).__name__.lower()
 

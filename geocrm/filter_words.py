@@ -7,7 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
-from geocrm.filter_tree import FIELDS, Consent, Group, Leaf, Near, Node, Not, Within
+from geocrm.filter_tree import FIELDS, NAMED_BY_KEY, Consent, Group, Leaf, Near, Node, Not, Within
 
 Names = Callable[[str], str]
 """Gives the words for a prefixed id, as in ``{"ter_12": "Northwest"}.get``."""
@@ -54,7 +54,7 @@ def sentence(node: Node, names: Names, inside: str = "") -> str:
 
 
 def _leaf_sentence(leaf: Leaf, names: Names) -> str:
-    found = FIELDS.get(leaf.field)
+    found = FIELDS.get(leaf.field) or NAMED_BY_KEY.get(leaf.field)
 
     def say(value: Any) -> str:
         if found is not None and found.type == "id":
@@ -69,16 +69,20 @@ def _leaf_sentence(leaf: Leaf, names: Names) -> str:
     one = say(leaf.value) if leaf.op not in ("in", "not_in", "between") else ""
     if found is not None and found.name == "is_primary":
         return f"{'' if leaf.value == (leaf.op != '!=') else 'not '}{found.words}"
-    if found is not None and found.words is None:
+    if found is not None and found.words is None and found.type == "choice":
         if leaf.op == "exists":
             return f"with a {found.name}" if leaf.value else f"without a {found.name}"
         return ("not " if leaf.op in ("!=", "not_in") else "") + (values or one)
     if found is not None and found.type == "id":
         if leaf.op == "exists":
-            noun = {"owner": "an owner", "territory": "a territory", "segment": "a segment"}[found.name]
+            nouns = {"owner": "an owner", "territory": "a territory", "segment": "a segment"}
+            noun = nouns.get(found.name) or f"a segment of {leaf.key}"
             return f"with {noun}" if leaf.value else f"without {noun}"
         return ("not " if leaf.op in ("!=", "not_in") else "") + f"{found.words} {values or one}"
     noun = (found.words if found is not None else None) or str(leaf.key)
+    if leaf.field == "scores.*":
+        segmentation, _, score = noun.partition(".")
+        noun = f"{score.replace('_', ' ')} ({segmentation})"
     window = ""
     if leaf.window_days is not None:
         window = " " + _WINDOWS.get(leaf.window_days, f"in the last {leaf.window_days:,} days")
@@ -134,7 +138,7 @@ def to_json(node: Node) -> dict[str, Any]:
         case Consent(purpose, channel):
             return {"consent": {"purpose": purpose} | ({"channel": channel} if channel is not None else {})}
         case Leaf(name, op, value, window_days, key):
-            found = FIELDS.get(name)
+            found = FIELDS.get(name) or NAMED_BY_KEY.get(name)
 
             def plain(v: Any) -> Any:
                 if isinstance(v, tuple):
@@ -145,6 +149,6 @@ def to_json(node: Node) -> dict[str, Any]:
                     return int(v) if v == v.to_integral_value() else float(v)
                 return f"{found.prefix[0]}_{v}" if found is not None and found.type == "id" and op != "exists" else v
 
-            made = {"field": name if key is None else f"attributes.{key}", "op": op, "value": plain(value)}
+            made = {"field": name if key is None else name.replace("*", key), "op": op, "value": plain(value)}
             return made | ({"window_days": window_days} if window_days is not None else {})
     raise AssertionError(node)

@@ -31,6 +31,7 @@ from geocrm.filter_tree import (
     ORDER_OPS,
     PLACE_KINDS,
     SHORT_FORMS,
+    STARRED,
     Consent,
     Field,
     Group,
@@ -138,7 +139,7 @@ class _Parser:
             raise invalid(here, "expected the name of a field")
         found, key = find_field(name)
         if found is None:
-            raise invalid(here, f"unknown field {_short(name)}; known are {', '.join(FIELDS)} and attributes.*")
+            raise invalid(here, f"unknown field {_short(name)}; known are {', '.join([*FIELDS, *STARRED])}")
         if key is not None and "\x00" in key:
             raise invalid(here, "the name of an attribute cannot hold a NUL character")
         if self.use == "rule" and not found.rule:

@@ -21,6 +21,7 @@ PREFIXES = {
     "key": "API key",
     "job": "job",
     "seg": "segment",
+    "sgm": "segmentation",
 }
 _SHAPE = re.compile(r"^([a-z]{3})_([1-9][0-9]{0,18})$")
 _LARGEST = 2**63 - 1

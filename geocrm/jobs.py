@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -28,9 +28,9 @@ from geocrm import access, ids, logs
 from geocrm.access import SYSTEM, Actor
 from geocrm.db import audit
 from geocrm.db.engine import Database, command_database
-from geocrm.db.models import Job
+from geocrm.db.models import Job, SegmentationRun
 from geocrm.db.queue import QUEUE
-from geocrm.errors import Conflict, GeocrmError
+from geocrm.errors import Conflict, GeocrmError, TryAgain
 from geocrm.settings import get_settings
 from geocrm.spatial import geocoding, lookup, preview, territories
 
@@ -250,6 +250,54 @@ def _published(done: territories.Published) -> dict[str, Any]:
 def make_due_current(session: Session, args: Mapping[str, Any]) -> Any:
     """Make layer versions current whose time has come."""
     return {"layers": territories.make_due_current(session)}
+
+
+@long_handler("segmentation.run")
+def run_segmentation(database: Database, args: Mapping[str, Any]) -> Any:
+    """Do a run of a segmentation, and publish it where that was asked for."""
+    from geocrm.segmentation import publishing, runs
+
+    run_id = int(args["run_id"])
+    try:
+        done = runs.execute(database, run_id)
+    except TryAgain as error:
+        raise Again(error.detail) from error
+    with database.writing() as session:
+        run = session.get_one(SegmentationRun, run_id)
+        if run.status == "done" and run.then_publish and run.published_at is None:
+            actor = SYSTEM if run.actor_id is None else access.load_actor(session, run.actor_id)
+            published = publishing.publish(session, run.segmentation_id, run.number, actor=actor)
+            done |= {"published": published.run, "lookup_rows": published.lookup_rows}
+    return done
+
+
+@handler("segmentation.publish")
+def publish_segmentation(session: Session, args: Mapping[str, Any]) -> Any:
+    """Publish a run of a segmentation, or the one published before (`number` null)."""
+    from geocrm.segmentation import publishing
+
+    segmentation_id, number, actor = int(args["segmentation_id"]), args.get("number"), _actor(session, args)
+    if number is None:
+        return asdict(publishing.revert(session, segmentation_id, actor=actor))
+    return asdict(publishing.publish(session, segmentation_id, int(number), actor=actor))
+
+
+@handler("segmentation.activate")
+def activate_segmentation(session: Session, args: Mapping[str, Any]) -> Any:
+    """Let lookups and tiles carry the segments of a segmentation, or of none."""
+    from geocrm.segmentation import publishing
+
+    segmentation_id = args.get("segmentation_id")
+    chosen = None if segmentation_id is None else int(segmentation_id)
+    return asdict(publishing.activate(session, chosen, actor=_actor(session, args)))
+
+
+@handler("segmentation.refresh", cron="23 * * * *")
+def refresh_segmentations(session: Session, args: Mapping[str, Any]) -> Any:
+    """Start the runs of segmentations that refresh themselves and are due."""
+    from geocrm.segmentation import runs
+
+    return {"runs": runs.start_due(session, actor=SYSTEM)}
 
 
 @handler("placing.pending", cron="*/10 * * * *")

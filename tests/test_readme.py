@@ -103,7 +103,8 @@ PAGES = {
     "notebooks": ("distance_m",),
     "report": ("accounts.html",),
 }
-NOT_RUN = {"running"}  # starts and stops services, on other databases and in containers; see tests/faults/test_up.py
+# starts and stops services, see tests/faults/test_up.py; computes for long, see tests/segmentation/test_runs.py
+NOT_RUN = {"running", "segments"}
 # Around the blocks of Python of a page: what the page says is there, and that something came out.
 AROUND = {
     "report": (

@@ -100,6 +100,17 @@ class CustomerCore(Shown):
     updated_at: datetime
 
 
+class ShownMembership(Shown):
+    """The segment of a customer in the published run of a segmentation."""
+
+    segmentation: Named
+    key: str = Field(examples=["rfm"])
+    segment: Named
+    is_active: bool = Field(description="Lookups and tiles carry it.")
+    run: int = Field(examples=[3])
+    cutoff: datetime = Field(description="What happened before it is what the run knows.")
+
+
 class CustomerInList(CustomerCore):
     """A customer with its first visible site."""
 
@@ -114,6 +125,10 @@ class ShownCustomer(CustomerCore):
     sites: list[ShownSiteWithReason]
     contacts: list[ShownContact]
     consents: list[ShownConsent]
+    segments: list[ShownMembership]
+    scores: dict[str, dict[str, float | None]] = Field(
+        description="By the key of the segmentation and the score's name.", examples=[{"rfm": {"r": 5, "f": 4, "m": 5}}]
+    )
     sources: list[ShownSource]
 
 

@@ -117,6 +117,9 @@ def translate(error: sqlalchemy.exc.SQLAlchemyError | psycopg.Error) -> errors.G
         return errors.Unavailable("Too many requests at once; try again in a moment.")
     origin = getattr(error, "orig", error)
     state = sqlstate(error)
+    if state == "GC422":  # a filter names a segmentation or score that there is not
+        said = str(getattr(getattr(origin, "diag", None), "message_primary", None) or "the filter is not valid")
+        return errors.InvalidFilter(f"Filter: {said}", errors=[{"pointer": "/filter", "detail": said}])
     if state == "57014":
         return errors.Unavailable("This took too long and was stopped: narrow the filter or the area.")
     if state in LOST:

@@ -96,6 +96,8 @@ UserId = _reader("usr")
 TeamId = _reader("tea")
 KeyId = _reader("key")
 JobId = _reader("job")
+SegmentId = _reader("seg")
+SegmentationId = _reader("sgm")
 
 
 def _storable_text(value: str) -> str:

@@ -11,6 +11,7 @@ from geocrm.access import Actor
 from geocrm.db.queries import named
 from geocrm.errors import NotFound
 from geocrm.filters import Filter
+from geocrm.segmentation import published
 
 LIKENESS = 0.4  # of 1: how much of a searched text must be found in a name
 
@@ -75,6 +76,7 @@ def get(session: Session, customer_id: int) -> dict[str, Any]:
     found["sites"] = [_site(part) | _why(part) for part in _rows(session, "sites", customer_id)]
     found["contacts"] = [_contact(part) for part in _rows(session, "contacts", customer_id)]
     found["consents"] = [dict(part._mapping) for part in _rows(session, "consents", customer_id)]
+    found["segments"], found["scores"] = published.of_customer(session, customer_id)
     found["sources"] = [dict(part._mapping) for part in _rows(session, "sources", customer_id)]
     return found
 

@@ -148,7 +148,7 @@ def follow(
     index = stability_index(
         old_identities, np.array([named.get(int(label), NOBODY) for label in new_labels], dtype=np.int64)
     )
-    return Drift(tuple(lineages), gone, fresh, moves, moved, index, _verdict(index))
+    return Drift(tuple(lineages), gone, fresh, moves, moved, index, verdict(index))
 
 
 def stability_index(old: Integers, new: Integers) -> float:
@@ -254,7 +254,8 @@ def _moves(
     return table.reindex(index=rows, columns=columns, fill_value=0)
 
 
-def _verdict(index: float) -> str:
+def verdict(index: float) -> str:
+    """What a population stability index says, in a sentence (Siddiqi 2006)."""
     if index < STEADY:
         return "The shares of the groups are steady."
     if index < SHIFTED:

@@ -314,6 +314,7 @@ def read_features(
     names: Sequence[str],
     *,
     customer_id: int | None = None,
+    between: tuple[int, int] | None = None,
     as_reader: bool = False,
     costs: ServingCosts | None = None,
     chunk_rows: int = 100_000,
@@ -322,9 +323,10 @@ def read_features(
     """Features of customers in frames of at most `chunk_rows`, by id: index customer_id (int64), columns in the order
     of `names`, float64 (NaN: not known) or categorical. Erased customers are left out. Memory is that of one chunk.
 
-    `customer_id`: of one customer alone. `as_reader`: through row security, what the user sees in whose context the
-    session stands; without it the session is the worker's, and all are read. `place` answers, for the customers of a
-    chunk, a frame of the features of kind place among the names. The session may be used between two chunks.
+    `customer_id`: of one customer alone; `between`: of those with ids from … to. `as_reader`: through row security,
+    what the user sees in whose context the session stands; without it the session is the worker's, and all are read.
+    `place` answers, for the customers of a chunk, a frame of the features of kind place among the names. The session
+    may be used between two chunks.
 
     Raises NotFound where there are no statistics at the cutoff, `errors.Invalid` for an unknown feature, and
     `errors.TryAgain` where the statistics are refreshed while they are read.
@@ -337,7 +339,8 @@ def read_features(
     if placed and place is None:
         raise Invalid(f"Features of place are given beside the others: {', '.join(placed)}.")
     reading = _Reading(session, present, [f for f in features if f.kind != "place"], costs or ServingCosts())
-    after, last = (-1, 2**62) if customer_id is None else (customer_id - 1, customer_id)
+    first, last = between or ((0, 2**62) if customer_id is None else (customer_id, customer_id))
+    after = first - 1
     while (upto := _next(session, after, last, chunk_rows)) is not None:
         frame = reading.read(after, upto)
         if session.scalar(text(named(SQL, "version")), {"cutoff_id": present.id}) != present.version:

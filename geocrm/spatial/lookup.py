@@ -71,10 +71,7 @@ def rebuild(session: Session) -> int:
     session.flush()
     lock_generations(session)
     session.execute(text("SELECT geocrm_generation_new('site_lookup'), geocrm_generation_new('site_cells')"))
-    segment = "CAST(NULL AS bigint)"
-    if session.scalar(text("SELECT EXISTS (SELECT FROM site_lookup WHERE segment_id IS NOT NULL)")):
-        segment = "(SELECT max(l.segment_id) FROM site_lookup l WHERE l.customer_id = c.id)"
-    made = session.execute(text(named("lookup", "fill_next").replace("{segment}", segment)))
+    made = session.execute(text(named("lookup", "fill_next")))
     for name in FILL_CELLS:
         session.execute(text(named("lookup", name)))
     flip(session)

@@ -17,6 +17,7 @@ from sqlalchemy import text
 from geocrm import access, jobs
 from geocrm.api.app import create_app
 from geocrm.db import models
+from geocrm.segmentation import runs, segmentations
 from tests.api.conftest import ROLES, World, open_session
 from tests.makers import make_customer, make_place, make_sale, make_site, make_user
 
@@ -34,6 +35,8 @@ PLACES = {A, K}
 IMPORT = {A, M, K}
 EXPORT = {A, M, R, K}
 ADMIN = {A}
+DIVIDE = {A, K, N}
+SHOW_SEGMENTS = {A, K}
 
 MAY: dict[str, set[str | None]] = {
     "get_health": OPEN, "get_ready": OPEN, "sign_in": OPEN,
@@ -45,7 +48,9 @@ MAY: dict[str, set[str | None]] = {
         "list_named_accounts", "find_territories_at_points", "get_territories_at", "get_customer_territories",
         "list_contradictions", "count_contradictions", "get_coverage", "list_colleagues",
         "list_teams", "list_waiting_sites", "count_waiting_sites", "find_customers_nearby", "get_customer_tilejson",
-        "get_customer_tile", "get_area_tilejson", "get_area_tile",
+        "get_customer_tile", "get_area_tilejson", "get_area_tile", "list_segmentations", "get_segmentation",
+        "list_segmentation_runs", "get_segmentation_run", "compare_segmentation_runs", "get_segment",
+        "list_segment_members",
     ], READ),
     **dict.fromkeys([
         "create_customer", "edit_customer", "add_site", "edit_site", "delete_site", "add_contact", "edit_contact",
@@ -59,6 +64,13 @@ MAY: dict[str, set[str | None]] = {
         "change_named_accounts", "preview_draft", "publish_draft", "undo_layer", "move_customers",
         "resolve_contradictions", "hand_over", "set_area_owner",
     ], STEER),
+    **dict.fromkeys([
+        "create_segmentation", "edit_segmentation", "preview_segmentation", "run_segmentation",
+        "cancel_segmentation_run", "rename_segment",
+    ], DIVIDE),
+    **dict.fromkeys(
+        ["publish_segmentation_run", "revert_segmentation", "activate_segmentation"], SHOW_SEGMENTS
+    ),
     **dict.fromkeys([
         "list_imports", "create_import", "get_import", "preview_import", "change_import_recipe", "run_import",
         "undo_import", "get_import_rejected", "follow_import",
@@ -139,6 +151,34 @@ class Maker:
         answer = self.admin.post("/v1/layers/lay_service/drafts", json={})
         assert answer.status_code == 201, answer.text
         return int(answer.json()["version"])
+
+    def segmentation(self) -> int:
+        """A segmentation of sales, run twice and published."""
+        if "sgm" not in self.world.ids:
+            with self.world.database.writing() as session:
+                self.world.ids["sgm"] = segmentations.create_segmentation(
+                    session, actor=access.SYSTEM, key="rfm", name="RFM", method="rfm"
+                ).id
+                for _ in range(2):
+                    runs.start(session, self.world.ids["sgm"], actor=access.SYSTEM, then_publish=True)
+            jobs.run_queued(self.world.database)
+        return self.world.ids["sgm"]
+
+    def waiting_run(self) -> str:
+        """A run that waits."""
+        with self.world.database.writing() as session:
+            made = segmentations.create_segmentation(
+                session, actor=access.SYSTEM, key=f"w{next(_NUMBER)}", name="Waiting", method="rfm"
+            )
+            number = runs.start(session, made.id, actor=access.SYSTEM).number
+            return f"/v1/segmentations/sgm_{made.id}/runs/{number}"
+
+    def segment(self) -> str:
+        """A segment with a member."""
+        which = self.segmentation()
+        with self.world.database.writing() as session:
+            run = session.get_one(models.SegmentationRun, segmentations.get_segmentation(session, which).current_run_id)
+            return f"/v1/segments/seg_{segmentations.segments_of(session, run)[0][0].id}"
 
     def job(self, who: str | None) -> int:
         """A job of that user."""
@@ -228,7 +268,11 @@ def _calls() -> dict[str, Callable[[Maker, str | None], Call]]:
     ) -> Callable[[Maker, str | None], Call]:
         return lambda make, who: (method, make.imported(who, status) + suffix, more)
 
+    def of_segmentation(method: str, suffix: str, **more: Any) -> Callable[[Maker, str | None], Call]:
+        return lambda make, who: (method, f"/v1/segmentations/sgm_{make.segmentation()}{suffix}", more)
+
     number = "/v1/layers/lay_service"
+    rule = {"field": "stage", "op": "=", "value": "active"}
     point = {"lon": -104.99, "lat": 39.74}
     return {
         "get_health": get("/health"),
@@ -325,6 +369,26 @@ def _calls() -> dict[str, Callable[[Maker, str | None], Call]]:
         ),
         "revoke_key": lambda make, who: ("DELETE", f"/v1/keys/key_{make.key()}", {}),
         "list_audit_log": get("/v1/audit"),
+        "list_segmentations": get("/v1/segmentations"),
+        "create_segmentation": lambda make, who: (
+            "POST", "/v1/segmentations", {"json": {"key": f"s{next(_NUMBER)}", "name": "New", "method": "rfm"}},
+        ),
+        "preview_segmentation": lambda make, who: (
+            "POST", "/v1/segmentations/preview", {"json": {"method": "rule", "filter": rule}},
+        ),
+        "get_segmentation": of_segmentation("GET", ""),
+        "edit_segmentation": of_segmentation("PATCH", "", json={"name": "RFM"}, headers=ANY),
+        "run_segmentation": of_segmentation("POST", "/runs", json={}),
+        "list_segmentation_runs": of_segmentation("GET", "/runs"),
+        "get_segmentation_run": of_segmentation("GET", "/runs/1"),
+        "cancel_segmentation_run": lambda make, who: ("POST", f"{make.waiting_run()}/cancel", {}),
+        "publish_segmentation_run": of_segmentation("POST", "/runs/1/publish"),
+        "revert_segmentation": of_segmentation("POST", "/revert"),
+        "activate_segmentation": of_segmentation("POST", "/activate"),
+        "compare_segmentation_runs": of_segmentation("GET", "/moves?from_run=1&to_run=2"),
+        "get_segment": lambda make, who: ("GET", make.segment(), {}),
+        "rename_segment": lambda make, who: ("PATCH", make.segment(), {"json": {"name": "Best"}, "headers": ANY}),
+        "list_segment_members": lambda make, who: ("GET", f"{make.segment()}/members", {}),
         "list_imports": get("/v1/imports"),
         "create_import": lambda make, who: ("POST", "/v1/imports", make.upload(who)),
         "get_import": of_import("GET", ""),
@@ -451,7 +515,7 @@ def test_in_order_401_403_404_422_valid(name: str, client: Clients, world: World
         assert answer.headers["content-type"] == "application/problem+json", who
     allowed = A if A in may else None
     if "_id}" in path or "{layer}" in path:
-        gone = re.sub(r"(cus|sit|con|sal|int|pla|ter|usr|tea|key|imp|job)_\d+", r"\1_999999999", call[1])
+        gone = re.sub(r"(cus|sit|con|sal|int|pla|ter|usr|tea|key|imp|job|sgm|seg)_\d+", r"\1_999999999", call[1])
         gone = gone.replace("lay_service", "lay_nowhere")
         answer = send(client(allowed), (call[0], gone, call[2]))
         assert answer.status_code == 404, (answer.status_code, answer.text)
@@ -531,7 +595,7 @@ def test_a_key_with_every_scope_still_steers_nothing(world: World, maker: Maker)
     program = world.new_client()
     program.headers["Authorization"] = f"Bearer {token}"
     for name, may in MAY.items():
-        if may in (STEER, PLACES, ADMIN, EXPORT) or name == "export_totals":
+        if may in (STEER, PLACES, ADMIN, EXPORT, DIVIDE, SHOW_SEGMENTS) or name == "export_totals":
             answer = send(program, CALLS[name](maker, A))
             assert answer.status_code == 403, (name, answer.status_code, answer.text)
     program.close()
@@ -555,6 +619,6 @@ def _wrong(call: Call, path: str, operation: dict[str, Any]) -> Iterator[Call]:
     if ("query", "filter") in parameters:
         wrong = json.dumps({"field": "nothing", "op": "=", "value": 1})
         yield method, f"{address}{joint}filter={wrong}", more
-    malformed = re.sub(r"(cus|sit|con|sal|int|pla|ter|usr|tea|key|imp|job)_\d+$", r"\1_x", address)
+    malformed = re.sub(r"(cus|sit|con|sal|int|pla|ter|usr|tea|key|imp|job|sgm|seg)_\d+$", r"\1_x", address)
     if malformed != address:
         yield method, malformed, more

@@ -31,10 +31,11 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi import checks
 from sqlalchemy import text
 
-from geocrm import access
+from geocrm import access, jobs
 from geocrm.api.app import create_app
 from geocrm.db import models
 from geocrm.db.engine import Database
+from geocrm.segmentation import runs, segmentations
 from geocrm.settings import Settings
 from geocrm.spatial.layers import create_draft
 from tests.api.conftest import World, open_session
@@ -46,6 +47,7 @@ ALWAYS_FIT = {"get_health", "get_ready"}  # take nothing that could be wrong
 THERE = {  # what the company of this test has
     "customer_id": "cus_1", "site_id": "sit_1", "contact_id": "con_1", "sale_id": "sal_1", "interaction_id": "int_1",
     "place_id": "pla_1", "layer": "lay_sales", "version": 1, "area_id": "ter_1", "user_id": "usr_1", "team_id": "tea_1",
+    "segmentation_id": "sgm_1", "segment_id": "seg_1", "number": 1,
 }  # fmt: skip
 CHECKS = [
     schemathesis.checks.not_a_server_error,
@@ -94,6 +96,9 @@ def live(new_database: Callable[[], Database]) -> Iterator[Live]:
             session.add(models.Interaction(customer_id=customer.id, kind="note", occurred_at=customer.created_at))
             make_place(session, -105, 39.7)
             session.add(models.Product(name=f"Product {number}"))
+        divided = segmentations.create_segmentation(session, actor=access.SYSTEM, key="rfm", name="RFM", method="rfm")
+        runs.start(session, divided.id, actor=access.SYSTEM, then_publish=True)
+    jobs.run_queued(database)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

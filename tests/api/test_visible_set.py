@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from geocrm import jobs
 from geocrm.access import SYSTEM
 from geocrm.api.app import create_app
 from geocrm.db import models
 from geocrm.db.engine import Database
+from geocrm.segmentation import publishing, runs, segmentations
 from geocrm.spatial import lookup
 from tests.api.conftest import World, open_session
 from tests.makers import make_customer, make_site, make_team, make_user
@@ -131,6 +133,17 @@ def company(new_database: Callable[[], Database]) -> Iterator[tuple[World, Known
             customer.territory_ids = sorted(held)
         session.flush()
         lookup.refresh(session, [customer.id for customer in made])
+        rule = {"rules": [{"name": "Odd", "filter": {"field": "name", "op": "contains", "value": "1"}},
+                          {"name": "Others", "filter": {"field": "stage", "value": "active"}}]}  # fmt: skip
+        divided = segmentations.create_segmentation(
+            session, actor=SYSTEM, key="odd", name="Odd", method="rule", parameters=rule
+        )
+        for _ in range(2):
+            runs.start(session, divided.id, actor=SYSTEM, then_publish=True)
+    jobs.run_queued(database)
+    with database.writing() as session:
+        publishing.activate(session, divided.id, actor=SYSTEM)
+    world.ids["sgm"] = divided.id
     with TestClient(world.app, raise_server_exceptions=False) as started:
         world.started = started
         yield world, known
@@ -189,12 +202,31 @@ def test_one_visible_set_everywhere(company: tuple[World, Known]) -> None:
         tile = client.get("/tiles/customers.json").json()
         assert tile["sites"] == len(placed), where
 
+        divided = client.get(f"/v1/segmentations/sgm_{world.ids['sgm']}").json()
+        assert sum(row["customers"] for row in divided["segments"]) == len(customers), where
+        members: list[int] = []
+        for segment in divided["segments"]:
+            inside = [number(row["id"]) for row in pages(client, f"/v1/segments/{segment['id']}/members?limit=7")]
+            assert len(inside) == segment["customers"], where
+            members += inside
+            for wanted in (f"segment={segment['id']}", f'filter={{"field":"segments.odd","value":"{segment["id"]}"}}'):
+                listed = pages(client, f"/v1/customers?{wanted}&limit=50")
+                assert [number(row["id"]) for row in listed] == inside, (where, wanted)
+                near = pages(client, f"/v1/customers/nearby?lon=-104.5&lat=39.5&limit=50&{wanted}")
+                assert {number(row["site_id"]) for row in near} == {
+                    site for site in placed if known.sites[site][0] in inside
+                }, (where, wanted)
+        assert sorted(members) == sorted(customers), where
+        moves = client.get(f"/v1/segmentations/sgm_{world.ids['sgm']}/moves?from_run=1&to_run=2").json()["data"]
+        assert sum(row["customers"] for row in moves) == len(customers), where
+
         shown_sites: set[int] = set()
         for customer in known.customers:
             answer = client.get(f"/v1/customers/cus_{customer}")
             assert answer.status_code == (200 if customer in customers else 404), (where, customer)
             if customer in customers:
                 shown_sites |= {number(site["id"]) for site in answer.json()["sites"]}
+                assert [row["key"] for row in answer.json()["segments"]] == ["odd"], where
         assert shown_sites == sites, where
 
         if known.users[user][0] in ("administrator", "manager", "rep"):

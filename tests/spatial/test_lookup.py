@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from geocrm import access
+from geocrm.db import models
 from geocrm.db.engine import Database
 from geocrm.spatial import lookup, nearby
 from tests.makers import make_customer, make_site
@@ -133,15 +134,21 @@ def test_the_version_changes_with_the_rows_only(session: Session) -> None:
 
 
 def test_segments_stay(session: Session) -> None:
-    """A refresh keeps a customer's segment and gives it to a new site."""
+    """A customer's segment of the active segmentation stands on all its sites, and on a new one."""
     customer = make_customer(session, 7.0, 46.0)
     lookup.refresh(session, [customer.id])
-    session.execute(text("UPDATE site_lookup SET segment_id = 5"))
+    active = models.Segmentation(key="rfm", name="RFM", method="rfm", is_active=True, current_run_id=3)
+    session.add(active)
+    for run, segment in ((2, 4), (3, 5)):
+        session.add(models.SegmentMember(customer_id=customer.id, run_id=run, segment_id=segment))
     make_site(session, customer, 8.0, 46.0)
     lookup.refresh(session, [customer.id])
     assert session.scalars(text("SELECT segment_id FROM site_lookup")).all() == [5, 5]
     lookup.rebuild(session)
     assert session.scalars(text("SELECT segment_id FROM site_lookup")).all() == [5, 5]
+    active.is_active = False
+    lookup.refresh(session, [customer.id])
+    assert session.scalars(text("SELECT segment_id FROM site_lookup")).all() == [None, None]
 
 
 def test_a_new_generation_is_like_the_old_one(new_database: Callable[[], Database]) -> None:

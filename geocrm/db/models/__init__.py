@@ -21,6 +21,7 @@ from geocrm.db.models.jobs import Job
 from geocrm.db.models.people import ApiKey, IdempotencyKey, LoginAttempt, Role, Team, User, UserSession
 from geocrm.db.models.places import Place, PlaceSource
 from geocrm.db.models.sales import Product, ProductSource, Sale, SaleLine, SaleSource
+from geocrm.db.models.segmentation import Score, Segment, Segmentation, SegmentationRun, SegmentMember
 from geocrm.db.models.territories import (
     Area,
     AreaOwner,
@@ -84,6 +85,11 @@ __all__ = [
     "SaleChange",
     "SaleLine",
     "SaleSource",
+    "Score",
+    "Segment",
+    "SegmentMember",
+    "Segmentation",
+    "SegmentationRun",
     "Site",
     "SiteCell",
     "SiteCellDelta",

@@ -15,19 +15,20 @@ present AS (
 ),
 wanted AS (
   SELECT s.customer_id, s.id AS site_id, s.location, c.stage, c.kind, c.owner_id, s.territory_id,
-         s.is_primary, s.location_precision, s.precision_m
+         m.segment_id, s.is_primary, s.location_precision, s.precision_m
   FROM changed
   JOIN customers c ON c.id = changed.customer_id
   JOIN sites s ON s.customer_id = c.id
+  LEFT JOIN segment_members m
+    ON m.customer_id = c.id AND m.run_id = (SELECT current_run_id FROM segmentations WHERE is_active)
   WHERE s.placement = 'placed' AND c.erased_at IS NULL
 ),
 -- A full join, so that no estimate can turn the comparison into a nested loop.
 compared AS (
   SELECT coalesce(w.customer_id, p.customer_id) AS customer_id, coalesce(w.site_id, p.site_id) AS site_id,
          p.site_id IS NULL AS is_new, w.site_id IS NULL AS is_gone,
-         w.location, w.stage, w.kind, w.owner_id, w.territory_id, w.is_primary, w.location_precision, w.precision_m,
-         coalesce(p.segment_id, max(p.segment_id) OVER (PARTITION BY coalesce(w.customer_id, p.customer_id)))
-           AS segment_id,
+         w.location, w.stage, w.kind, w.owner_id, w.territory_id, w.segment_id, w.is_primary, w.location_precision,
+         w.precision_m,
          p.location AS old_location, p.stage AS old_stage, p.kind AS old_kind, p.owner_id AS old_owner_id,
          p.territory_id AS old_territory_id, p.segment_id AS old_segment_id, p.is_primary AS old_is_primary,
          p.location_precision AS old_location_precision, p.precision_m AS old_precision_m
@@ -91,9 +92,11 @@ FROM different
 -- Every placed site into the new generation, in an order along a space-filling curve.
 INSERT INTO site_lookup_next (customer_id, site_id, location, stage, kind, owner_id, territory_id, segment_id,
                               is_primary, location_precision, precision_m)
-SELECT s.customer_id, s.id, s.location, c.stage, c.kind, c.owner_id, s.territory_id, {segment},
+SELECT s.customer_id, s.id, s.location, c.stage, c.kind, c.owner_id, s.territory_id, m.segment_id,
        s.is_primary, s.location_precision, s.precision_m
 FROM sites s JOIN customers c ON c.id = s.customer_id
+LEFT JOIN segment_members m
+  ON m.customer_id = c.id AND m.run_id = (SELECT current_run_id FROM segmentations WHERE is_active)
 WHERE s.placement = 'placed' AND c.erased_at IS NULL
 ORDER BY s.location
 

@@ -86,6 +86,13 @@ SELECT s.* FROM public.customer_statistics s JOIN public.customers c ON c.id = s
 CREATE VIEW visible.customer_statistics_added WITH (security_barrier = true) AS
 SELECT s.* FROM public.customer_statistics_added s JOIN public.customers c ON c.id = s.customer_id;
 
+-- Who is in which segment, and scores, run by run.
+CREATE VIEW visible.segment_members WITH (security_barrier = true) AS
+SELECT m.* FROM public.segment_members m JOIN public.customers c ON c.id = m.customer_id;
+
+CREATE VIEW visible.scores WITH (security_barrier = true) AS
+SELECT s.* FROM public.scores s JOIN public.customers c ON c.id = s.customer_id;
+
 CREATE VIEW visible.interactions WITH (security_barrier = true) AS
 SELECT i.customer_id, i.id, i.kind, i.channel, i.direction, i.department, i.user_id, i.occurred_at, i.subject, i.body,
        i.outcome, i.score, CASE WHEN geocrm_exact() THEN i.location ELSE geocrm_snap(i.location) END AS location,
@@ -150,13 +157,13 @@ $$;
 
 GRANT USAGE ON SCHEMA public TO geocrm_views, geocrm_api, geocrm_worker;
 GRANT SELECT ON customers, sites, contacts, consents, sales, sale_lines, interactions, assignments, contradictions,
-  named_accounts, customer_sources, former_primary_sites, customer_statistics, customer_statistics_added, jobs,
-  import_batches TO geocrm_views;
+  named_accounts, customer_sources, former_primary_sites, customer_statistics, customer_statistics_added,
+  segment_members, scores, jobs, import_batches TO geocrm_views;
 GRANT SELECT (id, role) ON users TO geocrm_views;
 GRANT SELECT ON ALL TABLES IN SCHEMA visible TO geocrm_api, geocrm_worker;
 GRANT SELECT ON customers, site_lookup, site_cells, site_cell_deltas, lookup_changes, lookup_counts TO geocrm_api;
 GRANT SELECT ON roles, teams, products, places, layers, layer_versions, areas, area_versions, layer_areas, area_owners,
-  layer_periods, area_periods, area_pieces TO geocrm_api;
+  layer_periods, area_periods, area_pieces, segmentations, segmentation_runs, segments TO geocrm_api;
 GRANT SELECT (id, cutoff, currency, channels, categories, version, created_at, refreshed_at) ON feature_cutoffs TO geocrm_api;
 GRANT SELECT (id, name, role, team_id, active) ON users TO geocrm_api;
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO geocrm_worker;

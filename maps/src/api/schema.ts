@@ -1031,6 +1031,266 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/segmentations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List segmentations
+         * @description All of them, the active one first, with the segments of their published runs and how many members you see.
+         */
+        get: operations["list_segmentations"];
+        put?: never;
+        /**
+         * Create a segmentation
+         * @description Nothing is computed yet: run it next, look at the results, and publish them.
+         */
+        post: operations["create_segmentation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/segmentations/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Preview a rule or groups
+         * @description A rule's sentence and live count; groups of a sample at a position of the dial, with its customers for the map.
+         *
+         *     Nothing is stored. Groups need the statistics of a former run.
+         */
+        post: operations["preview_segmentation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/segmentations/{segmentation_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One segmentation
+         * @description A segmentation with the segments of its published run, largest first, and how many members you see.
+         */
+        get: operations["get_segmentation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Edit a segmentation
+         * @description Name, parameters of the next run, how often it refreshes itself, whether it is archived. Runs made before keep
+         *     what they were made with.
+         */
+        patch: operations["edit_segmentation"];
+        trace?: never;
+    };
+    "/v1/segmentations/{segmentation_id}/activate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Show it on map and lookups
+         * @description A job, in one transaction: lookups and tiles carry the segments of this segmentation instead of another's.
+         */
+        post: operations["activate_segmentation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/segmentations/{segmentation_id}/revert": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Go back to the former run
+         * @description A job that publishes the run again that was published before the present one.
+         */
+        post: operations["revert_segmentation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/segmentations/{segmentation_id}/runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List runs
+         * @description The newest first, with progress, and why one failed.
+         */
+        get: operations["list_segmentation_runs"];
+        put?: never;
+        /**
+         * Run a segmentation
+         * @description A job beside what is published; nothing is shown of it before it is published.
+         */
+        post: operations["run_segmentation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/segmentations/{segmentation_id}/runs/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One run with its results
+         * @description What it was made from and what it found. Who does not see every customer is not told of groups under 10.
+         */
+        get: operations["get_segmentation_run"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/segmentations/{segmentation_id}/runs/{number}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a run
+         * @description One that waits or is going on; it leaves nothing behind.
+         */
+        post: operations["cancel_segmentation_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/segmentations/{segmentation_id}/runs/{number}/publish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Publish a run
+         * @description A job, in one transaction: filters, cards and, where the segmentation is active, lookups and tiles show this run
+         *     from then on. A former run may be published again.
+         */
+        post: operations["publish_segmentation_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/segmentations/{segmentation_id}/moves": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who moved where
+         * @description Customers that you see by their segments in two runs.
+         */
+        get: operations["compare_segmentation_runs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/segments/{segment_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One segment
+         * @description A segment: the same from run to run, for as long as most of its members stay together.
+         */
+        get: operations["get_segment"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Name a segment
+         * @description The name stays, whatever later runs would call it. A rule's segment is named in its rule.
+         */
+        patch: operations["rename_segment"];
+        trace?: never;
+    };
+    "/v1/segments/{segment_id}/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Members of a segment
+         * @description The customers that you see in the segment by the published run, by id, with their scores.
+         */
+        get: operations["list_segment_members"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/colleagues": {
         parameters: {
             query?: never;
@@ -2039,6 +2299,32 @@ export interface components {
             score: number | null;
         };
         /**
+         * GroupsPreview
+         * @description Groups as they would be, on a sample.
+         */
+        GroupsPreview: {
+            /**
+             * Sample
+             * @description Customers in the sample.
+             * @example 1000
+             */
+            sample: number;
+            /**
+             * Verdict
+             * @example A tree of three questions puts 91 % of customers it has not seen into their group.
+             */
+            verdict: string;
+            /**
+             * Notes
+             * @example []
+             */
+            notes: string[];
+            /** Groups */
+            groups: components["schemas"]["PreviewedGroup"][];
+            /** Customers */
+            customers: components["schemas"]["PreviewedCustomer"][];
+        };
+        /**
          * HandOver
          * @description From a leaver to another, and why.
          */
@@ -2330,6 +2616,38 @@ export interface components {
             settings: components["schemas"]["WebSettings"];
         };
         /**
+         * Member
+         * @description A member of a segment.
+         */
+        Member: {
+            /**
+             * Id
+             * @example cus_1042
+             */
+            id: string;
+            /** Name */
+            name: string;
+            /** Kind */
+            kind: string;
+            /**
+             * Stage
+             * @example active
+             */
+            stage: string;
+            owner: components["schemas"]["Named"] | null;
+            /**
+             * Scores
+             * @example {
+             *       "f": 4,
+             *       "m": 5,
+             *       "r": 5
+             *     }
+             */
+            scores: {
+                [key: string]: number | null;
+            };
+        };
+        /**
          * Month
          * @description Sales of one month.
          */
@@ -2361,7 +2679,7 @@ export interface components {
          * Move
          * @description A customer and the territory it is to belong to.
          */
-        Move: {
+        "Move-Input": {
             /**
              * Customer Id
              * @example cus_7
@@ -2372,6 +2690,19 @@ export interface components {
              * @example ter_7
              */
             area_id: string;
+        };
+        /**
+         * Move
+         * @description Customers by their segments in two runs; null: in none.
+         */
+        "Move-Output": {
+            from_segment: components["schemas"]["Named"] | null;
+            to_segment: components["schemas"]["Named"] | null;
+            /**
+             * Customers
+             * @example 37
+             */
+            customers: number;
         };
         /**
          * Moved
@@ -2405,9 +2736,9 @@ export interface components {
          * Moves
          * @description Who moves where, from when, and why.
          */
-        Moves: {
+        "Moves-Input": {
             /** Moves */
-            moves: components["schemas"]["Move"][];
+            moves: components["schemas"]["Move-Input"][];
             /**
              * Reason
              * @example Asked for by the customer
@@ -2415,6 +2746,24 @@ export interface components {
             reason: string;
             /** Effective From */
             effective_from?: string | null;
+        };
+        /**
+         * Moves
+         * @description Who moved where between two runs, of the customers that you see.
+         */
+        "Moves-Output": {
+            /**
+             * From Run
+             * @example 2
+             */
+            from_run: number;
+            /**
+             * To Run
+             * @example 3
+             */
+            to_run: number;
+            /** Data */
+            data: components["schemas"]["Move-Output"][];
         };
         /**
          * Named
@@ -2925,6 +3274,28 @@ export interface components {
             };
         };
         /**
+         * NewRun
+         * @description By what was when, and with which chance.
+         */
+        NewRun: {
+            /**
+             * Cutoff
+             * @description Default: the beginning of today, UTC. Rules take none.
+             */
+            cutoff?: string | null;
+            /**
+             * Seed
+             * @default 1
+             */
+            seed: number;
+            /**
+             * Then Publish
+             * @description Publish it when it is done.
+             * @default false
+             */
+            then_publish: boolean;
+        };
+        /**
          * NewSale
          * @description An order; a return is `returned` with a negative amount.
          */
@@ -3001,6 +3372,49 @@ export interface components {
             discount: number | string;
             /** Cost */
             cost?: number | string | null;
+        };
+        /**
+         * NewSegmentation
+         * @description A segmentation without runs yet.
+         */
+        NewSegmentation: {
+            /**
+             * Key
+             * @example spenders
+             */
+            key: string;
+            /**
+             * Name
+             * @example Spenders
+             */
+            name: string;
+            /**
+             * Method
+             * @example rule
+             * @enum {string}
+             */
+            method: "rfm" | "groups" | "value" | "rule";
+            /**
+             * Parameters
+             * @description By method.
+             * @example {
+             *       "rules": [
+             *         {
+             *           "filter": {
+             *             "field": "scores.rfm.m",
+             *             "op": ">=",
+             *             "value": 4
+             *           },
+             *           "name": "Big spenders"
+             *         }
+             *       ]
+             *     }
+             */
+            parameters?: {
+                [key: string]: unknown;
+            };
+            /** Refresh Days */
+            refresh_days?: number | null;
         };
         /**
          * NewSite
@@ -3087,6 +3501,37 @@ export interface components {
             password?: string | null;
         };
         /**
+         * OneSegment
+         * @description A segment by itself.
+         */
+        OneSegment: {
+            /**
+             * Id
+             * @example seg_4
+             */
+            id: string;
+            /**
+             * Name
+             * @example Champions
+             */
+            name: string;
+            /** Named By Hand */
+            named_by_hand: boolean;
+            /** Sentence */
+            sentence: string;
+            /**
+             * Rule
+             * @example
+             */
+            rule: string;
+            segmentation: components["schemas"]["Named"];
+            /**
+             * Version
+             * @description Its ETag.
+             */
+            version: number;
+        };
+        /**
          * OwnedArea
          * @description A territory and who owns it.
          */
@@ -3137,6 +3582,15 @@ export interface components {
         Page_HistoryEntry_: {
             /** Data */
             data: components["schemas"]["HistoryEntry"][];
+            /** Has More */
+            has_more: boolean;
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** Page[Member] */
+        Page_Member_: {
+            /** Data */
+            data: components["schemas"]["Member"][];
             /** Has More */
             has_more: boolean;
             /** Next Cursor */
@@ -3218,6 +3672,15 @@ export interface components {
         Page_ShownProduct_: {
             /** Data */
             data: components["schemas"]["ShownProduct"][];
+            /** Has More */
+            has_more: boolean;
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** Page[ShownRun] */
+        Page_ShownRun_: {
+            /** Data */
+            data: components["schemas"]["ShownRun"][];
             /** Has More */
             has_more: boolean;
             /** Next Cursor */
@@ -3325,9 +3788,107 @@ export interface components {
          * Preview
          * @description From when the draft would be in force.
          */
-        Preview: {
+        "Preview-Input": {
             /** Effective From */
             effective_from?: string | null;
+        };
+        /**
+         * Preview
+         * @description Of a rule or of groups, as was asked.
+         */
+        "Preview-Output": {
+            rule: components["schemas"]["RulePreview"] | null;
+            /** @example null */
+            groups: components["schemas"]["GroupsPreview"] | null;
+        };
+        /**
+         * PreviewOf
+         * @description What to preview: a rule, or groups.
+         */
+        PreviewOf: {
+            /**
+             * Method
+             * @example rule
+             * @enum {string}
+             */
+            method: "rule" | "groups";
+            /**
+             * Filter
+             * @description Of a rule: the filter.
+             * @example {
+             *       "field": "scores.rfm.m",
+             *       "op": ">=",
+             *       "value": 4
+             *     }
+             */
+            filter?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Parameters
+             * @description Of groups: as in a segmentation.
+             * @example null
+             */
+            parameters?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Seed
+             * @default 1
+             */
+            seed: number;
+        };
+        /**
+         * PreviewedCustomer
+         * @description A customer of the sample.
+         */
+        PreviewedCustomer: {
+            /**
+             * Id
+             * @example cus_1042
+             */
+            id: string;
+            /**
+             * Group
+             * @example 0
+             */
+            group: number;
+            /** Lon */
+            lon: number | null;
+            /** Lat */
+            lat: number | null;
+        };
+        /**
+         * PreviewedGroup
+         * @description A group of the sample.
+         */
+        PreviewedGroup: {
+            /**
+             * Group
+             * @example 0
+             */
+            group: number;
+            /**
+             * Name
+             * @example Frequent buyers, close to a shop
+             */
+            name: string;
+            /**
+             * Sentence
+             * @example within 2.1 km of a shop, buys every 3 weeks
+             */
+            sentence: string;
+            /**
+             * Customers
+             * @description In the sample.
+             * @example 418
+             */
+            customers: number;
+            /**
+             * Share
+             * @example 0.41
+             */
+            share: number;
         };
         /**
          * Publish
@@ -3423,6 +3984,33 @@ export interface components {
             resolved: number;
         };
         /**
+         * RulePreview
+         * @description A rule in words, and how many pass it.
+         */
+        RulePreview: {
+            /**
+             * Sentence
+             * @example m (rfm) at least 4
+             */
+            sentence: string;
+            /**
+             * Customers
+             * @example 418
+             */
+            customers: number;
+            /**
+             * Exact
+             * @description Counted; else told from a sample, because counting takes long.
+             */
+            exact: boolean;
+            /**
+             * Looked At
+             * @description Customers counted, or looked at in the sample.
+             * @example 418
+             */
+            looked_at: number;
+        };
+        /**
          * Run
          * @description How to run it.
          */
@@ -3446,6 +4034,58 @@ export interface components {
             basis: string;
             /** Data */
             data: components["schemas"]["ShownTerritorySales"][];
+        };
+        /**
+         * SegmentName
+         * @description Another name.
+         */
+        SegmentName: {
+            /**
+             * Name
+             * @example Regulars near a shop
+             */
+            name: string;
+        };
+        /**
+         * SegmentationEdit
+         * @description What is to be different.
+         */
+        SegmentationEdit: {
+            /** Name */
+            name?: string | null;
+            /**
+             * Parameters
+             * @example {
+             *       "rules": [
+             *         {
+             *           "filter": {
+             *             "field": "scores.rfm.m",
+             *             "op": ">=",
+             *             "value": 4
+             *           },
+             *           "name": "Big spenders"
+             *         }
+             *       ]
+             *     }
+             */
+            parameters?: {
+                [key: string]: unknown;
+            } | null;
+            /** Refresh Days */
+            refresh_days?: number | null;
+            /**
+             * Archived
+             * @example false
+             */
+            archived?: boolean | null;
+        };
+        /**
+         * SegmentationList
+         * @description All segmentations, the active one first.
+         */
+        SegmentationList: {
+            /** Data */
+            data: components["schemas"]["ShownSegmentation"][];
         };
         /**
          * ShownArea
@@ -3665,6 +4305,24 @@ export interface components {
             contacts: components["schemas"]["ShownContact"][];
             /** Consents */
             consents: components["schemas"]["ShownConsent"][];
+            /** Segments */
+            segments: components["schemas"]["ShownMembership"][];
+            /**
+             * Scores
+             * @description By the key of the segmentation and the score's name.
+             * @example {
+             *       "rfm": {
+             *         "f": 4,
+             *         "m": 5,
+             *         "r": 5
+             *       }
+             *     }
+             */
+            scores: {
+                [key: string]: {
+                    [key: string]: number | null;
+                };
+            };
             /** Sources */
             sources: components["schemas"]["ShownSource"][];
         };
@@ -3962,6 +4620,35 @@ export interface components {
             areas: number;
         };
         /**
+         * ShownMembership
+         * @description The segment of a customer in the published run of a segmentation.
+         */
+        ShownMembership: {
+            segmentation: components["schemas"]["Named"];
+            /**
+             * Key
+             * @example rfm
+             */
+            key: string;
+            segment: components["schemas"]["Named"];
+            /**
+             * Is Active
+             * @description Lookups and tiles carry it.
+             */
+            is_active: boolean;
+            /**
+             * Run
+             * @example 3
+             */
+            run: number;
+            /**
+             * Cutoff
+             * Format: date-time
+             * @description What happened before it is what the run knows.
+             */
+            cutoff: string;
+        };
+        /**
          * ShownNamedAccount
          * @description A customer that belongs to an area by name.
          */
@@ -4097,6 +4784,276 @@ export interface components {
             unit_cost: string | null;
             /** Currency */
             currency: string | null;
+        };
+        /**
+         * ShownRun
+         * @description A run.
+         */
+        ShownRun: {
+            /**
+             * Segmentation Id
+             * @example sgm_2
+             */
+            segmentation_id: string;
+            /**
+             * Number
+             * @example 3
+             */
+            number: number;
+            /**
+             * Status
+             * @description queued, running, done, failed or cancelled.
+             * @example done
+             */
+            status: string;
+            /**
+             * Is Current
+             * @description It is the published one.
+             */
+            is_current: boolean;
+            /**
+             * Cutoff
+             * Format: date-time
+             */
+            cutoff: string;
+            /** Seed */
+            seed: number;
+            /**
+             * Parameters
+             * @example {
+             *       "rules": [
+             *         {
+             *           "filter": {
+             *             "field": "scores.rfm.m",
+             *             "op": ">=",
+             *             "value": 4
+             *           },
+             *           "name": "Big spenders"
+             *         }
+             *       ]
+             *     }
+             */
+            parameters: {
+                [key: string]: unknown;
+            };
+            /**
+             * Code Version
+             * @example 0.1.0+3f2a9c0b1d4e
+             */
+            code_version: string | null;
+            /**
+             * Data Version
+             * @description SHA-256 of all that was read.
+             * @example 9f86d081884c7d65
+             */
+            data_version: string | null;
+            /**
+             * Result Version
+             * @description SHA-256 of members and scores.
+             * @example 60303ae22b998861
+             */
+            result_version: string | null;
+            /**
+             * Score Names
+             * @example [
+             *       "r",
+             *       "f",
+             *       "m"
+             *     ]
+             */
+            score_names: string[];
+            /**
+             * Customers
+             * @description In a segment.
+             * @example 4180
+             */
+            customers: number | null;
+            /**
+             * Progress
+             * @example {
+             *       "done": 4180,
+             *       "phase": "done"
+             *     }
+             */
+            progress: {
+                [key: string]: unknown;
+            };
+            /**
+             * Error
+             * @example null
+             */
+            error: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Kept
+             * @description Members and scores are still there.
+             */
+            kept: boolean;
+            /**
+             * Job Id
+             * @example job_12
+             */
+            job_id: string | null;
+            /**
+             * By
+             * @example usr_7
+             */
+            by: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Started At */
+            started_at: string | null;
+            /** Finished At */
+            finished_at: string | null;
+            /** Published At */
+            published_at: string | null;
+        };
+        /**
+         * ShownRunWithResults
+         * @description A run with what it found: segments, profiles, the choice of the number of groups, drift …, by method.
+         */
+        ShownRunWithResults: {
+            /**
+             * Segmentation Id
+             * @example sgm_2
+             */
+            segmentation_id: string;
+            /**
+             * Number
+             * @example 3
+             */
+            number: number;
+            /**
+             * Status
+             * @description queued, running, done, failed or cancelled.
+             * @example done
+             */
+            status: string;
+            /**
+             * Is Current
+             * @description It is the published one.
+             */
+            is_current: boolean;
+            /**
+             * Cutoff
+             * Format: date-time
+             */
+            cutoff: string;
+            /** Seed */
+            seed: number;
+            /**
+             * Parameters
+             * @example {
+             *       "rules": [
+             *         {
+             *           "filter": {
+             *             "field": "scores.rfm.m",
+             *             "op": ">=",
+             *             "value": 4
+             *           },
+             *           "name": "Big spenders"
+             *         }
+             *       ]
+             *     }
+             */
+            parameters: {
+                [key: string]: unknown;
+            };
+            /**
+             * Code Version
+             * @example 0.1.0+3f2a9c0b1d4e
+             */
+            code_version: string | null;
+            /**
+             * Data Version
+             * @description SHA-256 of all that was read.
+             * @example 9f86d081884c7d65
+             */
+            data_version: string | null;
+            /**
+             * Result Version
+             * @description SHA-256 of members and scores.
+             * @example 60303ae22b998861
+             */
+            result_version: string | null;
+            /**
+             * Score Names
+             * @example [
+             *       "r",
+             *       "f",
+             *       "m"
+             *     ]
+             */
+            score_names: string[];
+            /**
+             * Customers
+             * @description In a segment.
+             * @example 4180
+             */
+            customers: number | null;
+            /**
+             * Progress
+             * @example {
+             *       "done": 4180,
+             *       "phase": "done"
+             *     }
+             */
+            progress: {
+                [key: string]: unknown;
+            };
+            /**
+             * Error
+             * @example null
+             */
+            error: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Kept
+             * @description Members and scores are still there.
+             */
+            kept: boolean;
+            /**
+             * Job Id
+             * @example job_12
+             */
+            job_id: string | null;
+            /**
+             * By
+             * @example usr_7
+             */
+            by: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Started At */
+            started_at: string | null;
+            /** Finished At */
+            finished_at: string | null;
+            /** Published At */
+            published_at: string | null;
+            /**
+             * Results
+             * @example {
+             *       "segments": [
+             *         {
+             *           "id": "seg_4",
+             *           "name": "Champions",
+             *           "share": 0.1,
+             *           "size": 418
+             *         }
+             *       ]
+             *     }
+             */
+            results: {
+                [key: string]: unknown;
+            };
         };
         /**
          * ShownSale
@@ -4288,6 +5245,144 @@ export interface components {
              * @example gk_Zk3mP0a…
              */
             secret: string;
+        };
+        /**
+         * ShownSegment
+         * @description A segment of the published run, the largest first.
+         */
+        ShownSegment: {
+            /**
+             * Id
+             * @example seg_4
+             */
+            id: string;
+            /**
+             * Name
+             * @example Champions
+             */
+            name: string;
+            /**
+             * Sentence
+             * @example recency 4 or 5, frequency and money 4 or 5, of 5
+             */
+            sentence: string;
+            /**
+             * Rule
+             * @description In words, what tells a member; empty where nothing simple does.
+             * @example
+             */
+            rule: string;
+            /**
+             * Customers
+             * @description Members that you see; null where there are fewer than 10 and you may not see each.
+             * @example 418
+             */
+            customers: number | null;
+            /**
+             * Share
+             * @description Of all in a segment.
+             * @example 0.17
+             */
+            share: number | null;
+            /**
+             * Version
+             * @description Its ETag.
+             */
+            version: number;
+        };
+        /**
+         * ShownSegmentation
+         * @description A way to divide customers, with the segments of its published run.
+         */
+        ShownSegmentation: {
+            /**
+             * Id
+             * @example sgm_2
+             */
+            id: string;
+            /**
+             * Key
+             * @example rfm
+             */
+            key: string;
+            /**
+             * Name
+             * @example Recency, frequency, money
+             */
+            name: string;
+            /**
+             * Method
+             * @example rule
+             */
+            method: string;
+            /**
+             * Parameters
+             * @example {
+             *       "rules": [
+             *         {
+             *           "filter": {
+             *             "field": "scores.rfm.m",
+             *             "op": ">=",
+             *             "value": 4
+             *           },
+             *           "name": "Big spenders"
+             *         }
+             *       ]
+             *     }
+             */
+            parameters: {
+                [key: string]: unknown;
+            };
+            /**
+             * Refresh Days
+             * @example 7
+             */
+            refresh_days: number | null;
+            /**
+             * Current Run
+             * @description Number of the published run.
+             * @example 3
+             */
+            current_run: number | null;
+            /**
+             * Cutoff
+             * @description What happened before it is what the published run knows.
+             */
+            cutoff: string | null;
+            /**
+             * Score Names
+             * @description For filters on scores.KEY.NAME.
+             * @example [
+             *       "r",
+             *       "f",
+             *       "m"
+             *     ]
+             */
+            score_names: string[];
+            /**
+             * Is Active
+             * @description Lookups and tiles carry its segments.
+             */
+            is_active: boolean;
+            /** Archived At */
+            archived_at: string | null;
+            /**
+             * Version
+             * @description Its ETag.
+             */
+            version: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /** Segments */
+            segments: components["schemas"]["ShownSegment"][];
         };
         /**
          * ShownSite
@@ -4614,6 +5709,22 @@ export interface components {
              * @example job_12
              */
             job_id: string;
+        };
+        /**
+         * StartedRun
+         * @description A run in the queue: look at its job, or at itself.
+         */
+        StartedRun: {
+            /**
+             * Job Id
+             * @example job_12
+             */
+            job_id: string;
+            /**
+             * Number
+             * @example 3
+             */
+            number: number;
         };
         /**
          * TeamChanges
@@ -5777,6 +6888,29 @@ export interface operations {
                      *           "source": "shop"
                      *         }
                      *       ],
+                     *       "segments": [
+                     *         {
+                     *           "segmentation": {
+                     *             "id": "sgm_2",
+                     *             "name": "Recency, frequency, money"
+                     *           },
+                     *           "key": "rfm",
+                     *           "segment": {
+                     *             "id": "seg_4",
+                     *             "name": "Champions"
+                     *           },
+                     *           "is_active": true,
+                     *           "run": 3,
+                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "scores": {
+                     *         "rfm": {
+                     *           "f": 4,
+                     *           "m": 5,
+                     *           "r": 5
+                     *         }
+                     *       },
                      *       "sources": [
                      *         {
                      *           "source": "shop",
@@ -6188,6 +7322,29 @@ export interface operations {
                      *           "source": "shop"
                      *         }
                      *       ],
+                     *       "segments": [
+                     *         {
+                     *           "segmentation": {
+                     *             "id": "sgm_2",
+                     *             "name": "Recency, frequency, money"
+                     *           },
+                     *           "key": "rfm",
+                     *           "segment": {
+                     *             "id": "seg_4",
+                     *             "name": "Champions"
+                     *           },
+                     *           "is_active": true,
+                     *           "run": 3,
+                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "scores": {
+                     *         "rfm": {
+                     *           "f": 4,
+                     *           "m": 5,
+                     *           "r": 5
+                     *         }
+                     *       },
                      *       "sources": [
                      *         {
                      *           "source": "shop",
@@ -6435,6 +7592,29 @@ export interface operations {
                      *           "source": "shop"
                      *         }
                      *       ],
+                     *       "segments": [
+                     *         {
+                     *           "segmentation": {
+                     *             "id": "sgm_2",
+                     *             "name": "Recency, frequency, money"
+                     *           },
+                     *           "key": "rfm",
+                     *           "segment": {
+                     *             "id": "seg_4",
+                     *             "name": "Champions"
+                     *           },
+                     *           "is_active": true,
+                     *           "run": 3,
+                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "scores": {
+                     *         "rfm": {
+                     *           "f": 4,
+                     *           "m": 5,
+                     *           "r": 5
+                     *         }
+                     *       },
                      *       "sources": [
                      *         {
                      *           "source": "shop",
@@ -6759,6 +7939,29 @@ export interface operations {
                      *           "source": "shop"
                      *         }
                      *       ],
+                     *       "segments": [
+                     *         {
+                     *           "segmentation": {
+                     *             "id": "sgm_2",
+                     *             "name": "Recency, frequency, money"
+                     *           },
+                     *           "key": "rfm",
+                     *           "segment": {
+                     *             "id": "seg_4",
+                     *             "name": "Champions"
+                     *           },
+                     *           "is_active": true,
+                     *           "run": 3,
+                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "scores": {
+                     *         "rfm": {
+                     *           "f": 4,
+                     *           "m": 5,
+                     *           "r": 5
+                     *         }
+                     *       },
                      *       "sources": [
                      *         {
                      *           "source": "shop",
@@ -7022,6 +8225,29 @@ export interface operations {
                      *           "source": "shop"
                      *         }
                      *       ],
+                     *       "segments": [
+                     *         {
+                     *           "segmentation": {
+                     *             "id": "sgm_2",
+                     *             "name": "Recency, frequency, money"
+                     *           },
+                     *           "key": "rfm",
+                     *           "segment": {
+                     *             "id": "seg_4",
+                     *             "name": "Champions"
+                     *           },
+                     *           "is_active": true,
+                     *           "run": 3,
+                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "scores": {
+                     *         "rfm": {
+                     *           "f": 4,
+                     *           "m": 5,
+                     *           "r": 5
+                     *         }
+                     *       },
                      *       "sources": [
                      *         {
                      *           "source": "shop",
@@ -7331,6 +8557,29 @@ export interface operations {
                      *           "source": "shop"
                      *         }
                      *       ],
+                     *       "segments": [
+                     *         {
+                     *           "segmentation": {
+                     *             "id": "sgm_2",
+                     *             "name": "Recency, frequency, money"
+                     *           },
+                     *           "key": "rfm",
+                     *           "segment": {
+                     *             "id": "seg_4",
+                     *             "name": "Champions"
+                     *           },
+                     *           "is_active": true,
+                     *           "run": 3,
+                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "scores": {
+                     *         "rfm": {
+                     *           "f": 4,
+                     *           "m": 5,
+                     *           "r": 5
+                     *         }
+                     *       },
                      *       "sources": [
                      *         {
                      *           "source": "shop",
@@ -7646,6 +8895,29 @@ export interface operations {
                      *           "source": "shop"
                      *         }
                      *       ],
+                     *       "segments": [
+                     *         {
+                     *           "segmentation": {
+                     *             "id": "sgm_2",
+                     *             "name": "Recency, frequency, money"
+                     *           },
+                     *           "key": "rfm",
+                     *           "segment": {
+                     *             "id": "seg_4",
+                     *             "name": "Champions"
+                     *           },
+                     *           "is_active": true,
+                     *           "run": 3,
+                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "scores": {
+                     *         "rfm": {
+                     *           "f": 4,
+                     *           "m": 5,
+                     *           "r": 5
+                     *         }
+                     *       },
                      *       "sources": [
                      *         {
                      *           "source": "shop",
@@ -7908,6 +9180,29 @@ export interface operations {
                      *           "source": "shop"
                      *         }
                      *       ],
+                     *       "segments": [
+                     *         {
+                     *           "segmentation": {
+                     *             "id": "sgm_2",
+                     *             "name": "Recency, frequency, money"
+                     *           },
+                     *           "key": "rfm",
+                     *           "segment": {
+                     *             "id": "seg_4",
+                     *             "name": "Champions"
+                     *           },
+                     *           "is_active": true,
+                     *           "run": 3,
+                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "scores": {
+                     *         "rfm": {
+                     *           "f": 4,
+                     *           "m": 5,
+                     *           "r": 5
+                     *         }
+                     *       },
                      *       "sources": [
                      *         {
                      *           "source": "shop",
@@ -8200,6 +9495,29 @@ export interface operations {
                      *           "source": "shop"
                      *         }
                      *       ],
+                     *       "segments": [
+                     *         {
+                     *           "segmentation": {
+                     *             "id": "sgm_2",
+                     *             "name": "Recency, frequency, money"
+                     *           },
+                     *           "key": "rfm",
+                     *           "segment": {
+                     *             "id": "seg_4",
+                     *             "name": "Champions"
+                     *           },
+                     *           "is_active": true,
+                     *           "run": 3,
+                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "scores": {
+                     *         "rfm": {
+                     *           "f": 4,
+                     *           "m": 5,
+                     *           "r": 5
+                     *         }
+                     *       },
                      *       "sources": [
                      *         {
                      *           "source": "shop",
@@ -8507,6 +9825,29 @@ export interface operations {
                      *           "source": "shop"
                      *         }
                      *       ],
+                     *       "segments": [
+                     *         {
+                     *           "segmentation": {
+                     *             "id": "sgm_2",
+                     *             "name": "Recency, frequency, money"
+                     *           },
+                     *           "key": "rfm",
+                     *           "segment": {
+                     *             "id": "seg_4",
+                     *             "name": "Champions"
+                     *           },
+                     *           "is_active": true,
+                     *           "run": 3,
+                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "scores": {
+                     *         "rfm": {
+                     *           "f": 4,
+                     *           "m": 5,
+                     *           "r": 5
+                     *         }
+                     *       },
                      *       "sources": [
                      *         {
                      *           "source": "shop",
@@ -8775,6 +10116,29 @@ export interface operations {
                      *           "source": "shop"
                      *         }
                      *       ],
+                     *       "segments": [
+                     *         {
+                     *           "segmentation": {
+                     *             "id": "sgm_2",
+                     *             "name": "Recency, frequency, money"
+                     *           },
+                     *           "key": "rfm",
+                     *           "segment": {
+                     *             "id": "seg_4",
+                     *             "name": "Champions"
+                     *           },
+                     *           "is_active": true,
+                     *           "run": 3,
+                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "scores": {
+                     *         "rfm": {
+                     *           "f": 4,
+                     *           "m": 5,
+                     *           "r": 5
+                     *         }
+                     *       },
                      *       "sources": [
                      *         {
                      *           "source": "shop",
@@ -14119,7 +15483,7 @@ export interface operations {
                  *       "effective_from": "2026-01-31T09:00:00Z"
                  *     }
                  */
-                "application/json": components["schemas"]["Preview"];
+                "application/json": components["schemas"]["Preview-Input"];
             };
         };
         responses: {
@@ -15218,7 +16582,7 @@ export interface operations {
                  *       "effective_from": "2026-01-31T09:00:00Z"
                  *     }
                  */
-                "application/json": components["schemas"]["Moves"];
+                "application/json": components["schemas"]["Moves-Input"];
             };
         };
         responses: {
@@ -16481,6 +17845,2945 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["SalesReport"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_segmentations: {
+        parameters: {
+            query?: {
+                /** @description Archived ones too. */
+                archived?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "sgm_2",
+                     *           "key": "rfm",
+                     *           "name": "Recency, frequency, money",
+                     *           "method": "rule",
+                     *           "parameters": {
+                     *             "rules": [
+                     *               {
+                     *                 "filter": {
+                     *                   "field": "scores.rfm.m",
+                     *                   "op": ">=",
+                     *                   "value": 4
+                     *                 },
+                     *                 "name": "Big spenders"
+                     *               }
+                     *             ]
+                     *           },
+                     *           "refresh_days": 7,
+                     *           "current_run": 3,
+                     *           "cutoff": "2026-01-31T09:00:00Z",
+                     *           "score_names": [
+                     *             "r",
+                     *             "f",
+                     *             "m"
+                     *           ],
+                     *           "is_active": true,
+                     *           "archived_at": null,
+                     *           "version": 3,
+                     *           "created_at": "2026-01-31T09:00:00Z",
+                     *           "updated_at": "2026-01-31T09:00:00Z",
+                     *           "segments": [
+                     *             {
+                     *               "id": "seg_4",
+                     *               "name": "Champions",
+                     *               "sentence": "recency 4 or 5, frequency and money 4 or 5, of 5",
+                     *               "rule": "",
+                     *               "customers": 418,
+                     *               "share": 0.17,
+                     *               "version": 3
+                     *             }
+                     *           ]
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["SegmentationList"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_segmentation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A value of your own, such as a UUID: the request sent again with it has one effect. */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "key": "spenders",
+                 *       "name": "Spenders",
+                 *       "method": "rule",
+                 *       "parameters": {
+                 *         "rules": [
+                 *           {
+                 *             "filter": {
+                 *               "field": "scores.rfm.m",
+                 *               "op": ">=",
+                 *               "value": 4
+                 *             },
+                 *             "name": "Big spenders"
+                 *           }
+                 *         ]
+                 *       },
+                 *       "refresh_days": 1
+                 *     }
+                 */
+                "application/json": components["schemas"]["NewSegmentation"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "sgm_2",
+                     *       "key": "rfm",
+                     *       "name": "Recency, frequency, money",
+                     *       "method": "rule",
+                     *       "parameters": {
+                     *         "rules": [
+                     *           {
+                     *             "filter": {
+                     *               "field": "scores.rfm.m",
+                     *               "op": ">=",
+                     *               "value": 4
+                     *             },
+                     *             "name": "Big spenders"
+                     *           }
+                     *         ]
+                     *       },
+                     *       "refresh_days": 7,
+                     *       "current_run": 3,
+                     *       "cutoff": "2026-01-31T09:00:00Z",
+                     *       "score_names": [
+                     *         "r",
+                     *         "f",
+                     *         "m"
+                     *       ],
+                     *       "is_active": true,
+                     *       "archived_at": null,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "segments": [
+                     *         {
+                     *           "id": "seg_4",
+                     *           "name": "Champions",
+                     *           "sentence": "recency 4 or 5, frequency and money 4 or 5, of 5",
+                     *           "rule": "",
+                     *           "customers": 418,
+                     *           "share": 0.17,
+                     *           "version": 3
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownSegmentation"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    preview_segmentation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "method": "rule",
+                 *       "filter": {
+                 *         "field": "scores.rfm.m",
+                 *         "op": ">=",
+                 *         "value": 4
+                 *       },
+                 *       "parameters": null,
+                 *       "seed": 1
+                 *     }
+                 */
+                "application/json": components["schemas"]["PreviewOf"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "rule": {
+                     *         "sentence": "m (rfm) at least 4",
+                     *         "customers": 418,
+                     *         "exact": true,
+                     *         "looked_at": 418
+                     *       },
+                     *       "groups": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Preview-Output"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_segmentation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                segmentation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "sgm_2",
+                     *       "key": "rfm",
+                     *       "name": "Recency, frequency, money",
+                     *       "method": "rule",
+                     *       "parameters": {
+                     *         "rules": [
+                     *           {
+                     *             "filter": {
+                     *               "field": "scores.rfm.m",
+                     *               "op": ">=",
+                     *               "value": 4
+                     *             },
+                     *             "name": "Big spenders"
+                     *           }
+                     *         ]
+                     *       },
+                     *       "refresh_days": 7,
+                     *       "current_run": 3,
+                     *       "cutoff": "2026-01-31T09:00:00Z",
+                     *       "score_names": [
+                     *         "r",
+                     *         "f",
+                     *         "m"
+                     *       ],
+                     *       "is_active": true,
+                     *       "archived_at": null,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "segments": [
+                     *         {
+                     *           "id": "seg_4",
+                     *           "name": "Champions",
+                     *           "sentence": "recency 4 or 5, frequency and money 4 or 5, of 5",
+                     *           "rule": "",
+                     *           "customers": 418,
+                     *           "share": 0.17,
+                     *           "version": 3
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownSegmentation"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    edit_segmentation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag that you read, so that nobody's change is lost. */
+                "if-match"?: string | null;
+            };
+            path: {
+                segmentation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "Big spenders",
+                 *       "parameters": {
+                 *         "rules": [
+                 *           {
+                 *             "filter": {
+                 *               "field": "scores.rfm.m",
+                 *               "op": ">=",
+                 *               "value": 4
+                 *             },
+                 *             "name": "Big spenders"
+                 *           }
+                 *         ]
+                 *       },
+                 *       "refresh_days": 1,
+                 *       "archived": false
+                 *     }
+                 */
+                "application/json": components["schemas"]["SegmentationEdit"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "sgm_2",
+                     *       "key": "rfm",
+                     *       "name": "Recency, frequency, money",
+                     *       "method": "rule",
+                     *       "parameters": {
+                     *         "rules": [
+                     *           {
+                     *             "filter": {
+                     *               "field": "scores.rfm.m",
+                     *               "op": ">=",
+                     *               "value": 4
+                     *             },
+                     *             "name": "Big spenders"
+                     *           }
+                     *         ]
+                     *       },
+                     *       "refresh_days": 7,
+                     *       "current_run": 3,
+                     *       "cutoff": "2026-01-31T09:00:00Z",
+                     *       "score_names": [
+                     *         "r",
+                     *         "f",
+                     *         "m"
+                     *       ],
+                     *       "is_active": true,
+                     *       "archived_at": null,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "segments": [
+                     *         {
+                     *           "id": "seg_4",
+                     *           "name": "Champions",
+                     *           "sentence": "recency 4 or 5, frequency and money 4 or 5, of 5",
+                     *           "rule": "",
+                     *           "customers": 418,
+                     *           "share": 0.17,
+                     *           "version": 3
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownSegmentation"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Changed since you read it */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description If-Match is missing */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    activate_segmentation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                segmentation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "job_id": "job_12"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["StartedJob"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revert_segmentation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                segmentation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "job_id": "job_12"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["StartedJob"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_segmentation_runs: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description Where to go on: `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                segmentation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "segmentation_id": "sgm_2",
+                     *           "number": 3,
+                     *           "status": "done",
+                     *           "is_current": true,
+                     *           "cutoff": "2026-01-31T09:00:00Z",
+                     *           "seed": 1,
+                     *           "parameters": {
+                     *             "rules": [
+                     *               {
+                     *                 "filter": {
+                     *                   "field": "scores.rfm.m",
+                     *                   "op": ">=",
+                     *                   "value": 4
+                     *                 },
+                     *                 "name": "Big spenders"
+                     *               }
+                     *             ]
+                     *           },
+                     *           "code_version": "0.1.0+3f2a9c0b1d4e",
+                     *           "data_version": "9f86d081884c7d65",
+                     *           "result_version": "60303ae22b998861",
+                     *           "score_names": [
+                     *             "r",
+                     *             "f",
+                     *             "m"
+                     *           ],
+                     *           "customers": 4180,
+                     *           "progress": {
+                     *             "done": 4180,
+                     *             "phase": "done"
+                     *           },
+                     *           "error": null,
+                     *           "kept": true,
+                     *           "job_id": "job_12",
+                     *           "by": "usr_7",
+                     *           "created_at": "2026-01-31T09:00:00Z",
+                     *           "started_at": "2026-01-31T09:00:02Z",
+                     *           "finished_at": "2026-01-31T09:00:14Z",
+                     *           "published_at": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Page_ShownRun_"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    run_segmentation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A value of your own, such as a UUID: the request sent again with it has one effect. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                segmentation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "cutoff": "2026-01-31T09:00:00Z",
+                 *       "seed": 1,
+                 *       "then_publish": false
+                 *     }
+                 */
+                "application/json": components["schemas"]["NewRun"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "job_id": "job_12",
+                     *       "number": 3
+                     *     }
+                     */
+                    "application/json": components["schemas"]["StartedRun"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_segmentation_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                segmentation_id: string;
+                /** @description Number of the run. */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "segmentation_id": "sgm_2",
+                     *       "number": 3,
+                     *       "status": "done",
+                     *       "is_current": true,
+                     *       "cutoff": "2026-01-31T09:00:00Z",
+                     *       "seed": 1,
+                     *       "parameters": {
+                     *         "rules": [
+                     *           {
+                     *             "filter": {
+                     *               "field": "scores.rfm.m",
+                     *               "op": ">=",
+                     *               "value": 4
+                     *             },
+                     *             "name": "Big spenders"
+                     *           }
+                     *         ]
+                     *       },
+                     *       "code_version": "0.1.0+3f2a9c0b1d4e",
+                     *       "data_version": "9f86d081884c7d65",
+                     *       "result_version": "60303ae22b998861",
+                     *       "score_names": [
+                     *         "r",
+                     *         "f",
+                     *         "m"
+                     *       ],
+                     *       "customers": 4180,
+                     *       "progress": {
+                     *         "done": 4180,
+                     *         "phase": "done"
+                     *       },
+                     *       "error": null,
+                     *       "kept": true,
+                     *       "job_id": "job_12",
+                     *       "by": "usr_7",
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "started_at": "2026-01-31T09:00:02Z",
+                     *       "finished_at": "2026-01-31T09:00:14Z",
+                     *       "published_at": "2026-01-31T09:00:00Z",
+                     *       "results": {
+                     *         "segments": [
+                     *           {
+                     *             "id": "seg_4",
+                     *             "name": "Champions",
+                     *             "share": 0.1,
+                     *             "size": 418
+                     *           }
+                     *         ]
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownRunWithResults"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_segmentation_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                segmentation_id: string;
+                /** @description Number of the run. */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "segmentation_id": "sgm_2",
+                     *       "number": 3,
+                     *       "status": "done",
+                     *       "is_current": true,
+                     *       "cutoff": "2026-01-31T09:00:00Z",
+                     *       "seed": 1,
+                     *       "parameters": {
+                     *         "rules": [
+                     *           {
+                     *             "filter": {
+                     *               "field": "scores.rfm.m",
+                     *               "op": ">=",
+                     *               "value": 4
+                     *             },
+                     *             "name": "Big spenders"
+                     *           }
+                     *         ]
+                     *       },
+                     *       "code_version": "0.1.0+3f2a9c0b1d4e",
+                     *       "data_version": "9f86d081884c7d65",
+                     *       "result_version": "60303ae22b998861",
+                     *       "score_names": [
+                     *         "r",
+                     *         "f",
+                     *         "m"
+                     *       ],
+                     *       "customers": 4180,
+                     *       "progress": {
+                     *         "done": 4180,
+                     *         "phase": "done"
+                     *       },
+                     *       "error": null,
+                     *       "kept": true,
+                     *       "job_id": "job_12",
+                     *       "by": "usr_7",
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "started_at": "2026-01-31T09:00:02Z",
+                     *       "finished_at": "2026-01-31T09:00:14Z",
+                     *       "published_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownRun"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    publish_segmentation_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                segmentation_id: string;
+                /** @description Number of the run. */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "job_id": "job_12"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["StartedJob"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    compare_segmentation_runs: {
+        parameters: {
+            query: {
+                from_run: number;
+                to_run: number;
+            };
+            header?: never;
+            path: {
+                segmentation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "from_run": 2,
+                     *       "to_run": 3,
+                     *       "data": [
+                     *         {
+                     *           "from_segment": {
+                     *             "id": "seg_4",
+                     *             "name": "Champions"
+                     *           },
+                     *           "to_segment": {
+                     *             "id": "seg_5",
+                     *             "name": "Loyal"
+                     *           },
+                     *           "customers": 37
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Moves-Output"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_segment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                segment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "seg_4",
+                     *       "name": "Champions",
+                     *       "named_by_hand": true,
+                     *       "sentence": "text",
+                     *       "rule": "",
+                     *       "segmentation": {
+                     *         "id": "sgm_2",
+                     *         "name": "Recency, frequency, money"
+                     *       },
+                     *       "version": 3
+                     *     }
+                     */
+                    "application/json": components["schemas"]["OneSegment"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rename_segment: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag that you read, so that nobody's change is lost. */
+                "if-match"?: string | null;
+            };
+            path: {
+                segment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "Regulars near a shop"
+                 *     }
+                 */
+                "application/json": components["schemas"]["SegmentName"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "seg_4",
+                     *       "name": "Champions",
+                     *       "named_by_hand": true,
+                     *       "sentence": "text",
+                     *       "rule": "",
+                     *       "segmentation": {
+                     *         "id": "sgm_2",
+                     *         "name": "Recency, frequency, money"
+                     *       },
+                     *       "version": 3
+                     *     }
+                     */
+                    "application/json": components["schemas"]["OneSegment"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Changed since you read it */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description If-Match is missing */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_segment_members: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description Where to go on: `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                segment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "cus_1042",
+                     *           "name": "Alpine Outfitters",
+                     *           "kind": "organisation",
+                     *           "stage": "active",
+                     *           "owner": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "scores": {
+                     *             "f": 4,
+                     *             "m": 5,
+                     *             "r": 5
+                     *           }
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Page_Member_"];
                 };
             };
             400: components["responses"]["Unreadable"];
@@ -20471,6 +24774,29 @@ export interface operations {
                      *           "source": "shop"
                      *         }
                      *       ],
+                     *       "segments": [
+                     *         {
+                     *           "segmentation": {
+                     *             "id": "sgm_2",
+                     *             "name": "Recency, frequency, money"
+                     *           },
+                     *           "key": "rfm",
+                     *           "segment": {
+                     *             "id": "seg_4",
+                     *             "name": "Champions"
+                     *           },
+                     *           "is_active": true,
+                     *           "run": 3,
+                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "scores": {
+                     *         "rfm": {
+                     *           "f": 4,
+                     *           "m": 5,
+                     *           "r": 5
+                     *         }
+                     *       },
                      *       "sources": [
                      *         {
                      *           "source": "shop",
@@ -20774,6 +25100,29 @@ export interface operations {
                      *           "source": "shop"
                      *         }
                      *       ],
+                     *       "segments": [
+                     *         {
+                     *           "segmentation": {
+                     *             "id": "sgm_2",
+                     *             "name": "Recency, frequency, money"
+                     *           },
+                     *           "key": "rfm",
+                     *           "segment": {
+                     *             "id": "seg_4",
+                     *             "name": "Champions"
+                     *           },
+                     *           "is_active": true,
+                     *           "run": 3,
+                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "scores": {
+                     *         "rfm": {
+                     *           "f": 4,
+                     *           "m": 5,
+                     *           "r": 5
+                     *         }
+                     *       },
                      *       "sources": [
                      *         {
                      *           "source": "shop",

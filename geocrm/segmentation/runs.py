@@ -1,0 +1,506 @@
+"""Runs of segmentations: computed beside what is published, reproducible, with progress, to be cancelled at any time.
+
+A run writes members, scores and results in one transaction, in which it is also done: a worker that is killed leaves
+nothing but a run to be done again. Memory is that of a chunk of customers, of the method's sample, and of 12 bytes a
+customer for its id and label (value: 20), whatever their number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+from numpy.typing import NDArray
+from sqlalchemy import select, text
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session
+
+from geocrm import ids
+from geocrm.access import Actor, require
+from geocrm.db import audit
+from geocrm.db.copying import copy_encoded, driver, encode, read_binary
+from geocrm.db.engine import Database
+from geocrm.db.models import Segment, Segmentation, SegmentationRun
+from geocrm.db.queries import named
+from geocrm.db.queue import enqueue
+from geocrm.errors import Conflict, GeocrmError, Invalid, NotFound, TryAgain
+from geocrm.segmentation import drift, statistics
+from geocrm.segmentation.methods import NONE, Group, Outcome, Reader
+from geocrm.segmentation.segmentations import METHODS, get_segmentation
+
+SQL: Final = "segmentation"
+KEEP: Final = 5
+"""So many newest runs keep their members and scores, and the published one."""
+FOLLOWED: Final = 2_000_000
+"""Groups are followed from run to run by at most so many customers of each."""
+DEFAULT_SEED: Final = 1
+_LOCK: Final = 730_541_720
+_WRITE_ROWS: Final = 200_000
+_MEMBER: Final = np.dtype([("fields", ">i2"), ("size0", ">i4"), ("id", ">i8"), ("size1", ">i4"), ("segment", ">i8")])
+
+
+class Cancelled(Exception):
+    """The run was cancelled."""
+
+
+# ---------------------------------------------------------------- asking for runs
+
+
+def start(
+    session: Session,
+    segmentation_id: int,
+    *,
+    actor: Actor,
+    cutoff: datetime | None = None,
+    seed: int = DEFAULT_SEED,
+    then_publish: bool = False,
+    queued: bool = True,
+) -> SegmentationRun:
+    """Queue a run (or not: who asks does it then, by `execute`) by what was before `cutoff`, default the beginning of
+    today in UTC, with the parameters of now.
+
+    The same data, parameters, seed and code give the same members bit for bit. Raises NotFound, Forbidden, Invalid for
+    a cutoff without time zone or to come, Conflict for an archived segmentation."""
+    require(actor, "segmentations:write")
+    if then_publish:
+        require(actor, "segmentations:publish")
+    held = get_segmentation(session, segmentation_id, lock=True)
+    if held.archived_at is not None:
+        raise Conflict("This segmentation is archived; take it back first.")
+    now = datetime.now(UTC)
+    moment = now.replace(hour=0, minute=0, second=0, microsecond=0) if cutoff is None else cutoff
+    if METHODS[held.method].at_cutoff:
+        moment = statistics.cutoff_moment(moment)
+        if moment > now:
+            fault = "a cutoff to come would call customers gone who had no chance to buy yet"
+            raise Invalid(f"cutoff: {fault}", errors=[{"pointer": "/cutoff", "detail": fault}])
+    elif cutoff is not None:
+        fault = "rules are asked of what is known now; leave it out"
+        raise Invalid(f"cutoff: {fault}", errors=[{"pointer": "/cutoff", "detail": fault}])
+    else:
+        moment = now
+    run = SegmentationRun(
+        segmentation_id=held.id,
+        number=session.scalar(text(named(SQL, "next_number")), {"segmentation_id": held.id}),
+        cutoff=moment,
+        seed=seed,
+        parameters=held.parameters,
+        then_publish=then_publish,
+        actor_id=actor.user_id,
+    )
+    session.add(run)
+    session.flush()
+    if queued:
+        run.job_id = enqueue(
+            session, "segmentation.run", {"run_id": run.id}, user_id=actor.user_id, key_id=actor.key_id,
+            subject=ids.show("sgm", held.id), lock=f"segmentation:{held.id}",
+        )  # fmt: skip
+    session.flush()
+    session.refresh(run)
+    audit.record(
+        session, "segmentation.run", actor_id=actor.user_id, key_id=actor.key_id, object_id=ids.show("sgm", held.id),
+        after={"run": run.number, "cutoff": moment.isoformat(), "seed": seed},
+    )  # fmt: skip
+    return run
+
+
+def start_due(session: Session, *, actor: Actor) -> list[int]:
+    """Start runs of segmentations that refresh themselves and are due; their ids. Meant to run now and then."""
+    due = session.scalars(text(named(SQL, "due"))).all()
+    return [start(session, segmentation_id, actor=actor, then_publish=True).id for segmentation_id in due]
+
+
+def cancel(session: Session, segmentation_id: int, number: int, *, actor: Actor) -> SegmentationRun:
+    """Cancel a run that waits or is going on: it leaves nothing. Raises NotFound, Forbidden, and Conflict
+    where it ended."""
+    require(actor, "segmentations:write")
+    run = get_run(session, segmentation_id, number, lock=True)
+    if run.status not in ("queued", "running"):
+        raise Conflict(f"Run {number} is {run.status}; there is nothing to cancel.")
+    run.status = "cancelled"
+    run.finished_at = datetime.now(UTC)
+    session.flush()
+    audit.record(
+        session, "segmentation.cancel", actor_id=actor.user_id, key_id=actor.key_id,
+        object_id=ids.show("sgm", segmentation_id), after={"run": number},
+    )  # fmt: skip
+    return run
+
+
+def find_runs(
+    session: Session, segmentation_id: int, *, before: int | None = None, limit: int = 50
+) -> Sequence[SegmentationRun]:
+    """Runs of a segmentation, the newest first."""
+    query = select(SegmentationRun).where(SegmentationRun.segmentation_id == segmentation_id)
+    if before is not None:
+        query = query.where(SegmentationRun.number < before)
+    return session.scalars(query.order_by(SegmentationRun.number.desc()).limit(limit)).all()
+
+
+def get_run(session: Session, segmentation_id: int, number: int, *, lock: bool = False) -> SegmentationRun:
+    """A run by its number; raises NotFound."""
+    query = (
+        select(SegmentationRun)
+        .where(SegmentationRun.segmentation_id == segmentation_id, SegmentationRun.number == number)
+        .execution_options(populate_existing=True)
+    )
+    run = session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
+    if run is None:
+        raise NotFound()
+    return run
+
+
+def compare(session: Session, old: SegmentationRun, new: SegmentationRun) -> list[tuple[int | None, int | None, int]]:
+    """Customers that the reader sees by their segments in two runs, as (old, new, how many); None: in none.
+
+    Raises Conflict where members of one of them were deleted to make room."""
+    for run in (old, new):
+        if run.status != "done" or not run.kept:
+            raise Conflict(f"Run {run.number} has no members (any more); run the segmentation again.")
+    rows = session.execute(text(named(SQL, "moves")), {"from_run": old.id, "to_run": new.id})
+    return [(row.from_id, row.to_id, row.customers) for row in rows]
+
+
+@cache
+def code_version() -> str:
+    """The version of geocrm and a digest of the methods' source."""
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    for path in sorted(here.rglob("*.py")):
+        digest.update(str(path.relative_to(here)).encode() + b"\0" + path.read_bytes())
+    return f"{version('geocrm')}+{digest.hexdigest()[:12]}"
+
+
+# ---------------------------------------------------------------- doing them
+
+
+class Progress:
+    """Tells how far a run is, over a connection of its own, at most twice a second, and learns whether it was
+    cancelled."""
+
+    def __init__(self, database: Database, run_id: int) -> None:
+        self._connection = psycopg.connect(database.conninfo("worker"), autocommit=True)
+        self._run_id = run_id
+        self._last = 0.0
+        self._phase = ""
+        self.state: dict[str, Any] = {}
+
+    def begin(self) -> bool:
+        """The run is going on; False where it was cancelled or has ended. Raises TryAgain where another is at it."""
+        alone = self._connection.execute("SELECT pg_try_advisory_lock(%s, CAST(%s AS integer))", (_LOCK, self._run_id))
+        if alone.fetchone() != (True,):
+            raise TryAgain("This run is being done by another worker.")
+        return self._connection.execute(named(SQL, "begin_run"), (self._run_id,)).fetchone() is not None
+
+    def __call__(self, phase: str, done: int, total: int | None) -> None:
+        """`done` of `total` customers in a phase. Raises Cancelled."""
+        if phase == self._phase and time.monotonic() - self._last < 0.5:
+            return
+        self._phase, self._last = phase, time.monotonic()
+        self.state = {"phase": phase, "done": done, "total": total}
+        row = self._connection.execute(named(SQL, "tell_run"), (json.dumps(self.state), self._run_id)).fetchone()
+        if row is None:
+            raise Cancelled
+
+    def fail(self, error: GeocrmError) -> None:
+        """The run failed, for this reason."""
+        problem = {"title": error.title, "detail": error.detail, "errors": list(error.errors)}
+        self._connection.execute(named(SQL, "fail_run"), (json.dumps(problem), self._run_id))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def execute(database: Database, run_id: int, *, chunk_rows: int = 100_000) -> dict[str, Any]:
+    """Do a run, in transactions of its own; to do it again after it was killed does no harm. What came of it: `status`
+    done or cancelled, `customers` in a segment, `segments`.
+
+    Raises what the method raises (TooLittleData, NotConverged, Invalid …), noted in the run; and TryAgain where the
+    statistics were refreshed by somebody else meanwhile: do it again."""
+    progress = Progress(database, run_id)
+    try:
+        if not progress.begin():
+            return {"status": "cancelled"}
+        with database.writing() as session:
+            run = session.get_one(SegmentationRun, run_id)
+            held = session.get_one(Segmentation, run.segmentation_id)
+        if METHODS[held.method].at_cutoff:
+            progress("statistics of sales", 0, None)
+            with database.writing() as session:
+                statistics.refresh(session, run.cutoff)
+        with database.writing() as session:
+            done = _compute(session, held, run, progress, chunk_rows)
+        return {"status": "done", "run": run.number} | done
+    except Cancelled:
+        return {"status": "cancelled"}
+    except (TryAgain, OperationalError, InterfaceError, psycopg.OperationalError):
+        raise  # done again
+    except GeocrmError as error:
+        progress.fail(error)
+        raise
+    except Exception:
+        progress.fail(GeocrmError("Something went wrong here; it has been logged."))
+        raise
+    finally:
+        progress.close()
+
+
+def _compute(
+    session: Session, held: Segmentation, run: SegmentationRun, progress: Progress, chunk_rows: int
+) -> dict[str, Any]:
+    session.execute(text(named(SQL, "empty_run")), {"run_id": run.id})
+    kind = METHODS[held.method]
+    kind.check(run.parameters)
+    reader = Reader(session, run.cutoff, tell=progress, chunk_rows=chunk_rows)
+    method = kind(reader, run.parameters, run.seed)
+    digest = hashlib.sha256()
+    all_ids: list[NDArray[np.int64]] = []
+    all_labels: list[NDArray[np.int32]] = []
+    for part in method.parts():
+        if part.scores.shape[1]:
+            digest.update(np.ascontiguousarray(part.scores).tobytes())
+            _write_scores(session, run.id, part.ids, part.scores)
+        grouped = part.labels != NONE
+        all_ids.append(part.ids[grouped])
+        all_labels.append(part.labels[grouped])
+    outcome = method.outcome()
+    customers = np.concatenate(all_ids) if all_ids else np.zeros(0, dtype=np.int64)
+    labels = np.concatenate(all_labels) if all_labels else np.zeros(0, dtype=np.int32)
+    del all_ids, all_labels
+    if outcome.labels is not None:
+        labels = outcome.labels
+    digest.update(customers.tobytes() + labels.tobytes())
+    progress("writing members", 0, len(customers))
+    former = _members(session, held.current_run_id)
+    segments, lineages = _segments(
+        session, held, outcome, customers, labels, digest.hexdigest(), named_by_label=kind.named
+    )
+    of_label = np.zeros(max(segments, default=-1) + 1, dtype=np.int64)
+    for label, segment in segments.items():
+        of_label[label] = segment.id
+    of_customer = of_label[labels] if len(labels) else np.zeros(0, dtype=np.int64)
+    for first in range(0, len(customers), _WRITE_ROWS):
+        part_ids = customers[first : first + _WRITE_ROWS]
+        rows = pa.table(
+            {
+                "customer_id": part_ids,
+                "run_id": np.full(len(part_ids), run.id, dtype=np.int64),
+                "segment_id": of_customer[first : first + _WRITE_ROWS],
+            }
+        )
+        copy_encoded(driver(session), encode("segment_members", rows))
+        progress("writing members", first + len(part_ids), len(customers))
+    sizes = np.bincount(labels, minlength=len(of_label)) if len(labels) else np.zeros(len(of_label), dtype=np.int64)
+    words = {group.label: group for group in outcome.groups}
+    results = outcome.results | {
+        "segments": [
+            {
+                "label": label, "segment": segment.id, "name": words[label].name, "sentence": words[label].sentence,
+                "rule": words[label].rule, "size": int(sizes[label]),
+                "share": float(sizes[label] / len(labels)) if len(labels) else 0.0,
+            }
+            for label, segment in segments.items()
+        ],
+        "drift": _drift(session, held.current_run_id, former, customers, of_customer, lineages),
+        "profiles": {str(segments[label].identity): row for label, row in outcome.profiles.items()},
+    }  # fmt: skip
+    finished = session.execute(
+        text(named(SQL, "finish_run")),
+        {
+            "run_id": run.id, "code_version": code_version(), "data_version": reader.digest(),
+            "result_version": digest.hexdigest(), "score_names": list(kind.scores), "customers": len(customers),
+            "results": json.dumps(results), "progress": json.dumps({"phase": "done", "done": len(customers)}),
+        },
+    ).scalar()  # fmt: skip
+    if finished is None:
+        raise Cancelled
+    _make_room(session, held.id)
+    return {"customers": len(customers), "segments": sum(1 for size in sizes if size)}
+
+
+def _write_scores(session: Session, run_id: int, part_ids: NDArray[np.int64], scores: NDArray[np.float32]) -> None:
+    known = ~np.isnan(scores).all(axis=1)
+    rows, width = int(known.sum()), scores.shape[1]
+    if not rows:
+        return
+    flat = pa.array(np.ascontiguousarray(scores[known]).ravel(), pa.float32())
+    numbers = pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32) * width), flat)
+    table = pa.table(
+        {"customer_id": part_ids[known], "run_id": np.full(rows, run_id, dtype=np.int64), "numbers": numbers}
+    )
+    copy_encoded(driver(session), encode("scores", table))
+
+
+def _members(session: Session, run_id: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Customers of a run, ascending, and their segments."""
+    if run_id is None:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    rows = read_binary(driver(session), named(SQL, "copy_members"), {"run_id": run_id}, _MEMBER)
+    return rows["id"].astype(np.int64), rows["segment"].astype(np.int64)
+
+
+def _segments(
+    session: Session,
+    held: Segmentation,
+    outcome: Outcome,
+    customers: NDArray[np.int64],
+    labels: NDArray[np.int32],
+    result_version: str,
+    *,
+    named_by_label: bool,
+) -> tuple[dict[int, Segment], list[dict[str, Any]]]:
+    """The segment of each label, made where it is new, and where groups come from."""
+    known = session.scalars(select(Segment).where(Segment.segmentation_id == held.id)).all()
+    by_identity = {segment.identity: segment for segment in known}
+    fresh = max(by_identity, default=-1) + 1
+    lineages: list[dict[str, Any]] = []
+    if held.method == "rule":  # a rule is known again by its name
+        by_name = {segment.name: segment.identity for segment in known}
+        identity_of: dict[int, int] = {}
+        for group in outcome.groups:
+            identity_of[group.label] = by_name.get(group.name, fresh)
+            fresh += group.name not in by_name
+    elif named_by_label:
+        identity_of = {group.label: group.label for group in outcome.groups}
+    else:
+        followed = _followed_run(session, held, result_version)
+        identity_of, lineages = _follow(session, followed, by_identity, fresh, outcome, customers, labels)
+    made = {}
+    for group in outcome.groups:
+        identity = identity_of[group.label]
+        segment = by_identity.get(identity)
+        if segment is None:
+            segment = Segment(
+                segmentation_id=held.id, identity=identity, name=_free_name(group, by_identity.values()),
+                sentence=group.sentence, rule=group.rule,
+            )  # fmt: skip
+            session.add(segment)
+            by_identity[identity] = segment
+        made[group.label] = segment
+    session.flush()
+    return made, lineages
+
+
+def _free_name(group: Group, taken: Any) -> str:
+    """The name of a new segment: not one that another segment of the segmentation goes by."""
+    names = {segment.name for segment in taken}
+    number = 2
+    name = group.name
+    while name in names:
+        name, number = f"{group.name} ({number})", number + 1
+    return name
+
+
+def _followed_run(session: Session, held: Segmentation, result_version: str) -> SegmentationRun | None:
+    """The run whose groups are taken up: one that found the very same, else the published one, else the newest."""
+    done = select(SegmentationRun).where(
+        SegmentationRun.segmentation_id == held.id, SegmentationRun.status == "done", SegmentationRun.kept
+    )
+    newest = done.order_by(SegmentationRun.number.desc()).limit(1)
+    for query in (newest.where(SegmentationRun.result_version == result_version),
+                  newest.where(SegmentationRun.id == held.current_run_id), newest):  # fmt: skip
+        if (found := session.scalars(query).one_or_none()) is not None:
+            return found
+    return None
+
+
+def _follow(
+    session: Session,
+    followed_run: SegmentationRun | None,
+    by_identity: dict[int, Segment],
+    fresh: int,
+    outcome: Outcome,
+    customers: NDArray[np.int64],
+    labels: NDArray[np.int32],
+) -> tuple[dict[int, int], list[dict[str, Any]]]:
+    old_ids, old_segments = _members(session, None if followed_run is None else followed_run.id)
+    if followed_run is None or not len(old_ids) or not len(customers):
+        return {group.label: fresh + number for number, group in enumerate(outcome.groups)}, []
+    step = max(1, -(-max(len(old_ids), len(customers)) // FOLLOWED))
+    old_kept, new_kept = old_ids % step == 0, customers % step == 0
+    identity_of_segment = {segment.id: identity for identity, segment in by_identity.items()}
+    found, place = np.unique(old_segments[old_kept], return_inverse=True)
+    old_identities = np.array([identity_of_segment[int(one)] for one in found], dtype=np.int64)[place]
+    stored = followed_run.results
+    old_profiles = {int(identity): row for identity, row in stored.get("profiles", {}).items()}
+    comparable = stored.get("columns") == outcome.results.get("columns") and old_profiles
+    followed = drift.follow(
+        old_ids[old_kept],
+        old_identities,
+        customers[new_kept],
+        labels[new_kept],
+        next_identity=fresh,
+        old_profiles=old_profiles if comparable else None,
+        new_profiles=outcome.profiles if comparable else None,
+    )
+    identity_of = {lineage.label: lineage.identity for lineage in followed.lineages}
+    next_identity = followed.next_identity
+    for group in outcome.groups:  # groups without customers in what was followed
+        if group.label not in identity_of:
+            identity_of[group.label] = next_identity
+            next_identity += 1
+    segment_of = {identity: segment.id for identity, segment in by_identity.items()}
+    return identity_of, [
+        {
+            "label": lineage.label,
+            "kind": lineage.kind,
+            "from": [segment_of[identity] for identity in lineage.from_identities],
+            "overlap": lineage.overlap,
+            "by_profile": lineage.by_profile,
+        }
+        for lineage in followed.lineages
+    ]
+
+
+def _drift(
+    session: Session,
+    former_run: int | None,
+    former: tuple[NDArray[np.int64], NDArray[np.int64]],
+    customers: NDArray[np.int64],
+    segments: NDArray[np.int64],
+    lineages: list[dict[str, Any]],
+) -> dict[str, Any] | None:
+    """Who moved where since the run that was published when this one was made; None where there was none."""
+    if former_run is None:
+        return None
+    old_ids, old_segments = former
+    both = np.union1d(old_ids, customers)
+    before, after = np.zeros(len(both), dtype=np.int64), np.zeros(len(both), dtype=np.int64)
+    before[np.searchsorted(both, old_ids)] = old_segments
+    after[np.searchsorted(both, customers)] = segments
+    pairs, often = np.unique(np.stack((before, after)), axis=1, return_counts=True)
+    stayed = (before > 0) & (after > 0)
+    index = drift.stability_index(old_segments, segments)
+    number = session.scalar(select(SegmentationRun.number).where(SegmentationRun.id == former_run))
+    return {
+        "against_run": number,
+        "moves": [
+            {"from": int(one) or None, "to": int(other) or None, "customers": int(n)}
+            for one, other, n in zip(*pairs, often, strict=True)
+        ],
+        "moved": float((before[stayed] != after[stayed]).mean()) if stayed.any() else 0.0,
+        "stability_index": index,
+        "verdict": drift.verdict(index),
+        "lineages": lineages,
+    }
+
+
+def _make_room(session: Session, segmentation_id: int) -> None:
+    """Delete members and scores of old runs, and statistics at cutoffs that no run needs any more."""
+    gone = session.scalars(text(named(SQL, "forget_runs")), {"segmentation_id": segmentation_id, "keep": KEEP}).all()
+    for run_id in gone:
+        session.execute(text(named(SQL, "empty_run")), {"run_id": run_id})
+    for cutoff in session.scalars(text(named(SQL, "forgettable_cutoffs"))).all() if gone else ():
+        if cutoff < datetime.now(UTC) - timedelta(days=2):  # others may be reading it
+            statistics.forget(session, cutoff)

@@ -1,0 +1,59 @@
+"""What a run found, for readers who do not see every customer: nothing about groups of a few."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from geocrm import ids
+from geocrm.access import Actor
+
+LEAST: Final = 10
+"""Customers behind a published number."""
+_TABLES: Final = (("profile", "label"), ("distinct", "group"), ("worth_by_segment", "label"), ("words", "label"))
+
+
+def results_for(actor: Actor, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Results of a run as the actor may read them, segments by their outer ids.
+
+    Who sees every customer gets all. For others, sizes of segments under 10 are null, and where that is one alone, the
+    next smallest too, so that nobody subtracts it from the total; profiles hold no figure made of fewer than 10, nor of
+    a segment whose size is not told; who moved where is left to `runs.compare`, which counts the customers they see."""
+    shown = {name: value for name, value in results.items() if name not in ("profiles", "drift")}
+    shown["drift"] = results.get("drift")
+    segments = [dict(row) | {"id": ids.show("seg", row["segment"])} for row in results.get("segments", [])]
+    for row in segments:
+        del row["segment"]
+    shown["segments"] = segments
+    if shown["drift"] is not None:
+        shown["drift"] = _outer(shown["drift"])
+    if actor.sees_all:
+        return shown
+    hidden = _hidden({row["label"]: row["size"] for row in segments})
+    shown["segments"] = [row | ({"size": None, "share": None} if row["label"] in hidden else {}) for row in segments]
+    for table, label in (
+        ("profile", "label"),
+        ("distinct", "group"),
+        ("worth_by_segment", "label"),
+        ("words", "label"),
+    ):
+        if table in shown:
+            shown[table] = [row for row in shown[table] if row[label] not in hidden and row.get("n", LEAST) >= LEAST]
+    shown["drift"] = None
+    if hidden and "total" in shown:  # less the worths that are told, it would tell the hidden one
+        del shown["total"]
+    return shown
+
+
+def _hidden(sizes: Mapping[int, int]) -> set[int]:
+    small = {label for label, size in sizes.items() if 0 < size < LEAST}
+    if len(small) == 1:
+        others = sorted((size, label) for label, size in sizes.items() if size >= LEAST)
+        small |= {label for _, label in others[:1]}
+    return small
+
+
+def _outer(drift: Mapping[str, Any]) -> dict[str, Any]:
+    moves = [row | {"from": ids.show("seg", row["from"]), "to": ids.show("seg", row["to"])} for row in drift["moves"]]
+    lineages = [row | {"from": [ids.show("seg", number) for number in row["from"]]} for row in drift["lineages"]]
+    return dict(drift) | {"moves": moves, "lineages": lineages}
