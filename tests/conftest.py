@@ -75,12 +75,23 @@ def template(cluster: local.Cluster, tmp_path_factory: pytest.TempPathFactory) -
     return name
 
 
+_MADE: list[Database] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _idle_connections_end() -> Iterator[None]:
+    """What a module's databases keep in their pools ends with it: the server has a hundred connections for all."""
+    yield
+    for database in _MADE:
+        database.dispose()
+
+
 @pytest.fixture(scope="session")
 def new_database(
     cluster: local.Cluster, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], Database]]:
     """Makes an empty, migrated database of one's own, for tests where commits matter."""
-    made: list[Database] = []
+    made = _MADE
     engine = create_engine(cluster.admin_url("postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool)
 
     def make() -> Database:

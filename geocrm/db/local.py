@@ -509,14 +509,15 @@ def _configured(cluster: Cluster, name: str) -> str:
 
 
 def _wait_until_answering(cluster: Cluster) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
+    started = time.monotonic()
     while True:
+        gone = cluster.pid() is None  # asked first: it may come between two questions; and its file is written anew
         done = cluster.owner.run(
             [cluster.programs / "pg_isready", "-q", "-h", cluster.socket_dir, "-p", str(cluster.port)]
         )
         if done.returncode == 0:
             return
-        if time.monotonic() > deadline or cluster.pid() is None:
+        if (gone and time.monotonic() > started + 5) or time.monotonic() > started + START_TIMEOUT_S:
             raise SetupError(_why(cluster, "PostgreSQL does not answer", cluster.log_tail()))
         time.sleep(0.1)
 

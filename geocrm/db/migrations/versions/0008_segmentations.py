@@ -83,7 +83,7 @@ def upgrade() -> None:
             ["segmentation_id"], ["segmentations.id"], name=op.f("fk_segmentation_runs_segmentation_id_segmentations")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_segmentation_runs")),
-        sa.UniqueConstraint("segmentation_id", "number", name=op.f("uq_segmentation_runs_segmentation_id")),
+        sa.UniqueConstraint("segmentation_id", "number", name=op.f("uq_segmentation_runs_segmentation_id_number")),
     )
     op.create_table(
         "segments",
@@ -101,7 +101,7 @@ def upgrade() -> None:
             ["segmentation_id"], ["segmentations.id"], name=op.f("fk_segments_segmentation_id_segmentations")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_segments")),
-        sa.UniqueConstraint("segmentation_id", "identity", name=op.f("uq_segments_segmentation_id")),
+        sa.UniqueConstraint("segmentation_id", "identity", name=op.f("uq_segments_segmentation_id_identity")),
     )
     op.create_table(
         "segment_members",
