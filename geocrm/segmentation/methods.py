@@ -7,6 +7,7 @@ Its memory is that of a chunk, of a sample, and of a few bytes a customer.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -103,11 +104,12 @@ class Reader:
         return self._digest.hexdigest()
 
 
-class Method:
-    """A method on one reading of the customers."""
+class Method(ABC):
+    """A method on one reading of the customers: what each kind brings."""
 
     name: ClassVar[str]
-    scores: ClassVar[tuple[str, ...]] = ()
+    scores: tuple[str, ...] = ()
+    """Names of the scores; a method that knows them only from the data sets its own before the first part."""
     named: ClassVar[bool] = True
     """A label means the same in every run; else groups are known again by who is in them."""
     at_cutoff: ClassVar[bool] = True
@@ -119,17 +121,22 @@ class Method:
         self.seed = seed
 
     @staticmethod
+    @abstractmethod
     def check(parameters: Mapping[str, Any]) -> None:
         """Raise Invalid, with a pointer, for parameters that the method does not take."""
-        raise NotImplementedError
 
+    @staticmethod
+    def cutoffs(cutoff: datetime, parameters: Mapping[str, Any]) -> tuple[datetime, ...]:
+        """The moments at which a run at this cutoff reads statistics of sales: earlier ones to learn from."""
+        return (cutoff,)
+
+    @abstractmethod
     def parts(self) -> Iterator[Part]:
         """Every customer, by id."""
-        raise NotImplementedError
 
+    @abstractmethod
     def outcome(self) -> Outcome:
         """What was found, after all parts."""
-        raise NotImplementedError
 
 
 def wrong(name: str, detail: str) -> Invalid:

@@ -235,10 +235,13 @@ def execute(database: Database, run_id: int, *, chunk_rows: int = 100_000) -> di
         with database.writing() as session:
             run = session.get_one(SegmentationRun, run_id)
             held = session.get_one(Segmentation, run.segmentation_id)
-        if METHODS[held.method].at_cutoff:
-            progress("statistics of sales", 0, None)
-            with database.writing() as session:
-                statistics.refresh(session, run.cutoff)
+        kind = METHODS[held.method]
+        kind.check(run.parameters)
+        if kind.at_cutoff:
+            for moment in kind.cutoffs(run.cutoff, run.parameters):
+                progress(f"statistics of sales before {moment:%Y-%m-%d}", 0, None)
+                with database.writing() as session:
+                    statistics.refresh(session, moment)
         with database.writing() as session:
             done = _compute(session, held, run, progress, chunk_rows)
         return {"status": "done", "run": run.number} | done
@@ -261,7 +264,6 @@ def _compute(
 ) -> dict[str, Any]:
     session.execute(text(named(SQL, "empty_run")), {"run_id": run.id})
     kind = METHODS[held.method]
-    kind.check(run.parameters)
     reader = Reader(session, run.cutoff, tell=progress, chunk_rows=chunk_rows)
     method = kind(reader, run.parameters, run.seed)
     digest = hashlib.sha256()
@@ -319,7 +321,7 @@ def _compute(
         text(named(SQL, "finish_run")),
         {
             "run_id": run.id, "code_version": code_version(), "data_version": reader.digest(),
-            "result_version": digest.hexdigest(), "score_names": list(kind.scores), "customers": len(customers),
+            "result_version": digest.hexdigest(), "score_names": list(method.scores), "customers": len(customers),
             "results": json.dumps(results), "progress": json.dumps({"phase": "done", "done": len(customers)}),
         },
     ).scalar()  # fmt: skip
