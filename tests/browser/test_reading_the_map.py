@@ -167,3 +167,31 @@ def test_fitting_shows_what_passes_the_filters(open_screen: Opening) -> None:
     page.get_by_role("button", name="Show all customers").click()
     expect(page).to_have_url(re.compile(r"at=[-\d.]+,[-\d.]+,([789]|1\d)"))
     assert screen.tally() == territories[fullest]
+
+
+def test_a_new_colour_has_no_rows_of_the_last_one(open_screen: Opening) -> None:
+    screen = open_screen()
+    page = screen.page
+    screen.sign_in(query="?panel=key")
+    page.evaluate(
+        "() => { window.said = new Set(); new MutationObserver(() => document.querySelectorAll('.legend-name')"
+        ".forEach((row) => document.querySelector('[aria-pressed=true].choice')?.textContent === 'Territory'"
+        " && window.said.add(row.textContent))).observe(document.body, {subtree: true, childList: true}); }"
+    )
+    page.get_by_role("button", name="Territory", exact=True).and_(page.locator(".choice")).click()
+    screen.drawn()
+    said = set(page.evaluate("() => [...window.said]"))
+    assert said
+    assert not {name.lower() for name in said} & {"active", "prospect", "lead", "lapsed"}
+
+
+def test_on_a_phone_trouble_covers_no_control(open_screen: Opening) -> None:
+    screen = open_screen("phone")
+    page = screen.page
+    screen.sign_in(query="?panel=key")
+    page.route("**/tiles/customers/**", lambda route: route.fulfill(status=503))
+    page.get_by_role("button", name="Owner", exact=True).and_(page.locator(".choice")).click()
+    expect(page.get_by_role("alert")).to_contain_text("cannot be drawn (the server answered 503)")
+    for name in ("Zoom in", "Zoom out", "Show all customers"):
+        page.get_by_role("button", name=name).click(trial=True)
+    screen.axe("trouble on a phone")

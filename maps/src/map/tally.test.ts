@@ -36,7 +36,7 @@ describe('the tally', () => {
 
   it('keeps those without a key', () => {
     expect(count([site(1, 'active')], 'owner').byKey.get('')).toBe(1);
-    expect(count([], 'owner')).toEqual({ total: 0, byKey: new Map(), exact: true });
+    expect(count([], 'owner')).toEqual({ total: 0, colour: 'owner', byKey: new Map(), exact: true });
   });
 });
 

@@ -5,7 +5,9 @@ import type { Bounds } from './map';
 
 export interface Tally {
   readonly total: number;
-  /** Sites by key of the present colour. */
+  /** The colour by whose keys it counts. */
+  readonly colour: ColourKey;
+  /** Sites by key of the colour. */
   readonly byKey: ReadonlyMap<string, number>;
   /** False where cells named only their most frequent keys, so that the counts by key are lower bounds. */
   readonly exact: boolean;
@@ -63,7 +65,7 @@ export function count(features: Iterable<Cell>, colour: ColourKey): Tally {
     }
     if (told < n) exact = false;
   }
-  return { total, byKey, exact };
+  return { total, colour, byKey, exact };
 }
 
 /** [west, south, east, north] of features, and `margin` degrees around, as a cell is wider than its point; null of none. */

@@ -102,7 +102,9 @@ export const legend = computed<readonly LegendRow[]>(() => {
   const known = open.value?.scope === scopeOf(state.value) ? open.value.tally : null;
   const among = known || chosen.length === 0 ? null : chosen;
   const whole = !among && !isFiltered({ ...filters.value, [key]: [] });
-  const seen = known ?? tally.value;
+  // After a change of colour the map may still show the last one, whose keys are none of this one's.
+  const last = tally.value?.colour === key ? tally.value : null;
+  const seen = known ?? last;
   const counts = seen && countsIn(seen, whole ? (company.value.keys?.[key] ?? null) : null);
   return rowsOf(key, keysOf(key), marks.value, counts, among);
 });
