@@ -21,7 +21,7 @@ from geocrm.db.models.jobs import Job
 from geocrm.db.models.people import ApiKey, IdempotencyKey, LoginAttempt, Role, Team, User, UserSession
 from geocrm.db.models.places import Place, PlaceSource
 from geocrm.db.models.sales import Product, ProductSource, Sale, SaleLine, SaleSource
-from geocrm.db.models.segmentation import Score, Segment, Segmentation, SegmentationRun, SegmentMember
+from geocrm.db.models.segmentation import Analysis, Score, Segment, Segmentation, SegmentationRun, SegmentMember
 from geocrm.db.models.territories import (
     Area,
     AreaOwner,
@@ -41,6 +41,7 @@ from geocrm.db.models.territories import (
 )
 
 __all__ = [
+    "Analysis",
     "ApiKey",
     "Area",
     "AreaOwner",

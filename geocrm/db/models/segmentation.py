@@ -1,4 +1,4 @@
-"""Segmentations, their runs and segments; who is in which, and scores."""
+"""Segmentations, their runs and segments; who is in which, and scores. Analyses, which divide nobody."""
 
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from geocrm.db.models.base import Base, Created, CustomerKey, Id, one_of
 
-SEGMENTATION_METHODS = ("rfm", "groups", "value", "rule")
+SEGMENTATION_METHODS = ("rfm", "groups", "value", "churn", "hotspots", "rule")
+ANALYSES = ("affinity", "forecast", "penetration", "churn_rate", "tracking")
 RUN_STATUSES = ("queued", "running", "done", "failed", "cancelled")
 
 
@@ -109,3 +110,31 @@ class Score(Base):
     customer_id: Mapped[CustomerKey]
     run_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     numbers: Mapped[list[float]] = mapped_column(ARRAY(REAL))
+
+
+class Analysis(Base):
+    """Figures of all customers at a cutoff: how they were made, how far it is, what came of it."""
+
+    __tablename__ = "analyses"
+    __table_args__ = (
+        CheckConstraint(one_of("kind", *ANALYSES), name="kind"),
+        CheckConstraint(one_of("status", *RUN_STATUSES), name="status"),
+    )
+
+    id: Mapped[Id]
+    kind: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default="queued")
+    cutoff: Mapped[datetime]
+    seed: Mapped[int]
+    parameters: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    code_version: Mapped[str | None]
+    data_version: Mapped[str | None]  # SHA-256 of all that was read
+    result_version: Mapped[str | None]  # SHA-256 of the results
+    results: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    progress: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    job_id: Mapped[int | None]
+    actor_id: Mapped[int | None]
+    created_at: Mapped[Created]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]

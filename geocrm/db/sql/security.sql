@@ -163,7 +163,7 @@ GRANT SELECT (id, role) ON users TO geocrm_views;
 GRANT SELECT ON ALL TABLES IN SCHEMA visible TO geocrm_api, geocrm_worker;
 GRANT SELECT ON customers, site_lookup, site_cells, site_cell_deltas, lookup_changes, lookup_counts TO geocrm_api;
 GRANT SELECT ON roles, teams, products, places, layers, layer_versions, areas, area_versions, layer_areas, area_owners,
-  layer_periods, area_periods, area_pieces, segmentations, segmentation_runs, segments TO geocrm_api;
+  layer_periods, area_periods, area_pieces, segmentations, segmentation_runs, segments, analyses TO geocrm_api;
 GRANT SELECT (id, cutoff, currency, channels, categories, version, created_at, refreshed_at) ON feature_cutoffs TO geocrm_api;
 GRANT SELECT (id, name, role, team_id, active) ON users TO geocrm_api;
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO geocrm_worker;
