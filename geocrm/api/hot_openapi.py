@@ -126,10 +126,10 @@ _CUSTOMER_TILEJSON_SCHEMA: Final[dict[str, Any]] = {
         "sites": {"type": "integer", "description": "Placed sites that you see."},
         "sites_beyond_85": {"type": "integer", "description": "Those beyond ±85.05°, which are in no tile."},
         "keys": {
-            "type": "object", "required": ["stage", "owner", "territory"],
-            "properties": {"stage": _COUNTS, "owner": _COUNTS, "territory": _COUNTS},
-            "description": "The sites in tiles by stage, owner and territory, an empty key for none; absent where you "
-                           "see snapped places only.",
+            "type": "object", "required": ["stage", "owner", "territory", "segment"],
+            "properties": {"stage": _COUNTS, "owner": _COUNTS, "territory": _COUNTS, "segment": _COUNTS},
+            "description": "The sites in tiles by stage, owner, territory and segment of the active segmentation, an "
+                           "empty key for none; absent where you see snapped places only.",
         },
     },
 }  # fmt: skip
@@ -143,7 +143,8 @@ def _tilejson_example(name: str, path: str) -> dict[str, Any]:
 _CUSTOMER_TILEJSON_EXAMPLE: Final = {
     **_tilejson_example("Customers", "customers"),
     "sites": 3, "sites_beyond_85": 0,
-    "keys": {"stage": {"active": 2, "lead": 1}, "owner": {"": 1, "usr_7": 2}, "territory": {"ter_3": 3}},
+    "keys": {"stage": {"active": 2, "lead": 1}, "owner": {"": 1, "usr_7": 2}, "territory": {"ter_3": 3},
+             "segment": {"": 1, "seg_4": 2}},
 }  # fmt: skip
 _NEAR_EXAMPLE: Final = {
     "data": [{

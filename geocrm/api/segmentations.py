@@ -78,6 +78,7 @@ class SegmentationList(Shown):
     """All segmentations, the active one first."""
 
     data: list[ShownSegmentation]
+    methods: list[str] = Field(description="What a segmentation can be made by.", examples=[["rfm", "rule"]])
 
 
 class NewSegmentation(Body):
@@ -350,7 +351,8 @@ def list_segmentations(
 ) -> object:
     """All of them, the active one first, with the segments of their published runs and how many members you see."""
     found = segmentations.find_segmentations(session, archived=archived)
-    return {"data": [_segmentation(session, actor, held) for held in found]}
+    shown = [_segmentation(session, actor, held) for held in found]
+    return {"data": shown, "methods": list(segmentations.METHODS)}
 
 
 @routes.post(

@@ -82,7 +82,7 @@ def customer_tilejson(
     keys: dict[str, dict[str, int] | None] | None,
 ) -> bytes:
     """TileJSON 3.0.0 of the customers a reader sees; `outside` of `sites` lie beyond ±85.05° and are in no tile. `keys`
-    counts the others by stage, owner and territory, '' for none; None for readers of snapped places."""
+    counts the others by stage, owner, territory and segment, '' for none; None for readers of snapped places."""
     fields = {
         "id": "cus_…, on points only",
         "site_id": "sit_…",

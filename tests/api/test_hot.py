@@ -164,7 +164,7 @@ def test_tilejson(client: Client, world: World) -> None:
     assert west <= -118.24 <= -74.0 <= east
     assert south <= 34.05 <= 45.0 <= north
     assert {key: sum(counts.values()) for key, counts in made["keys"].items()} == dict.fromkeys(
-        ("stage", "owner", "territory"), 5
+        ("stage", "owner", "territory", "segment"), 5
     )
     seen = client("rep").get("/tiles/customers.json").json()
     assert seen["sites"] == 2

@@ -67,6 +67,10 @@ def test_from_a_rule_to_the_map(world: World, client: Clients) -> None:
     tile = marketer.get("/tiles/customers/0/0/0.mvt", params={"colour": "segment"})
     cells = mvt.read(tile.content)["customers"]
     assert {feature["key"] for feature in cells} == {segment["id"]}
+    told = marketer.get("/tiles/customers.json").json()
+    assert set(told["keys"]["segment"]) == {segment["id"]}
+    assert sum(told["keys"]["segment"].values()) == told["sites"] - told["sites_beyond_85"]
+    assert "rule" in marketer.get("/v1/segmentations").json()["methods"]
     card = rep.get(f"/v1/customers/{members[0]['id']}").json()
     assert [row["segment"] for row in card["segments"]] == [{"id": segment["id"], "name": "Spenders"}]
 

@@ -4086,6 +4086,15 @@ export interface components {
         SegmentationList: {
             /** Data */
             data: components["schemas"]["ShownSegmentation"][];
+            /**
+             * Methods
+             * @description What a segmentation can be made by.
+             * @example [
+             *       "rfm",
+             *       "rule"
+             *     ]
+             */
+            methods: string[];
         };
         /**
          * ShownArea
@@ -18022,6 +18031,10 @@ export interface operations {
                      *             }
                      *           ]
                      *         }
+                     *       ],
+                     *       "methods": [
+                     *         "rfm",
+                     *         "rule"
                      *       ]
                      *     }
                      */
@@ -26106,6 +26119,10 @@ export interface operations {
                      *         },
                      *         "territory": {
                      *           "ter_3": 3
+                     *         },
+                     *         "segment": {
+                     *           "": 1,
+                     *           "seg_4": 2
                      *         }
                      *       }
                      *     }
@@ -26122,7 +26139,7 @@ export interface operations {
                         sites: number;
                         /** @description Those beyond ±85.05°, which are in no tile. */
                         sites_beyond_85?: number;
-                        /** @description The sites in tiles by stage, owner and territory, an empty key for none; absent where you see snapped places only. */
+                        /** @description The sites in tiles by stage, owner, territory and segment of the active segmentation, an empty key for none; absent where you see snapped places only. */
                         keys?: {
                             stage: {
                                 [key: string]: number;
@@ -26131,6 +26148,9 @@ export interface operations {
                                 [key: string]: number;
                             };
                             territory: {
+                                [key: string]: number;
+                            };
+                            segment: {
                                 [key: string]: number;
                             };
                         };

@@ -221,8 +221,8 @@ END
 $$;
 
 -- What the TileJSON of customers says of the reader's rows: bounds by the coarsest cells, how many there are, how many
--- lie beyond ±85.05° and are in no tile, and how many of each stage, owner and territory are in tiles (null for readers
--- of snapped places: the snapped points may lie in other territories).
+-- lie beyond ±85.05° and are in no tile, and how many of each stage, owner, territory and segment are in tiles (null for
+-- readers of snapped places: the snapped points may lie in other territories).
 DROP FUNCTION IF EXISTS geocrm_hot_customer_tilejson;
 CREATE FUNCTION geocrm_hot_customer_tilejson(
   p_digest bytea, OUT west double precision, OUT south double precision, OUT east double precision,
@@ -240,17 +240,19 @@ BEGIN
   INTO west, east, south, north, sites FROM cells;
   IF geocrm_exact() THEN
     WITH counted AS (
-      SELECT c.stage, c.owner_id, c.territory_id, sum(c.n) AS n FROM (
-        SELECT stage, owner_id, territory_id, n FROM site_cells WHERE level = 8 UNION ALL
-        SELECT stage, owner_id, territory_id, n FROM site_cell_deltas WHERE level = 8) AS c
-      GROUP BY 1, 2, 3)
+      SELECT c.stage, c.owner_id, c.territory_id, c.segment_id, sum(c.n) AS n FROM (
+        SELECT stage, owner_id, territory_id, segment_id, n FROM site_cells WHERE level = 8 UNION ALL
+        SELECT stage, owner_id, territory_id, segment_id, n FROM site_cell_deltas WHERE level = 8) AS c
+      GROUP BY 1, 2, 3, 4)
     SELECT json_build_object(
       'stage', (SELECT json_object_agg(k.key, k.n) FROM (
         SELECT stage AS key, CAST(sum(n) AS bigint) AS n FROM counted GROUP BY 1 HAVING sum(n) > 0 ORDER BY 1) AS k),
       'owner', (SELECT json_object_agg(k.key, k.n) FROM (
         SELECT coalesce('usr_' || owner_id, '') AS key, CAST(sum(n) AS bigint) AS n FROM counted GROUP BY 1 HAVING sum(n) > 0 ORDER BY 1) AS k),
       'territory', (SELECT json_object_agg(k.key, k.n) FROM (
-        SELECT coalesce('ter_' || territory_id, '') AS key, CAST(sum(n) AS bigint) AS n FROM counted GROUP BY 1 HAVING sum(n) > 0 ORDER BY 1) AS k))
+        SELECT coalesce('ter_' || territory_id, '') AS key, CAST(sum(n) AS bigint) AS n FROM counted GROUP BY 1 HAVING sum(n) > 0 ORDER BY 1) AS k),
+      'segment', (SELECT json_object_agg(k.key, k.n) FROM (
+        SELECT coalesce('seg_' || segment_id, '') AS key, CAST(sum(n) AS bigint) AS n FROM counted GROUP BY 1 HAVING sum(n) > 0 ORDER BY 1) AS k))
     INTO keys;
   END IF;
   SELECT count(*) INTO outside FROM site_lookup l
