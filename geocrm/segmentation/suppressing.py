@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from geocrm import ids
 from geocrm.access import Actor
+from geocrm.spatial.suppression import suppress
 
 LEAST: Final = 10
 """Customers behind a published number."""
@@ -42,6 +43,9 @@ def results_for(actor: Actor, results: Mapping[str, Any]) -> dict[str, Any]:
     shown["drift"] = None
     if hidden and "total" in shown:  # less the worths that are told, it would tell the hidden one
         del shown["total"]
+    if "cells" in shown:  # of hot spots: fixed cells or areas, beside the number of all
+        held = suppress([row["customers"] for row in shown["cells"]]).hidden
+        shown["cells"] = [row for row, hides in zip(shown["cells"], held, strict=True) if not hides]
     return shown
 
 

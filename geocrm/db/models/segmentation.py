@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from geocrm.db.models.base import Base, Created, CustomerKey, Id, one_of
 
 SEGMENTATION_METHODS = ("rfm", "groups", "value", "churn", "hotspots", "rule")
-ANALYSES = ("affinity", "forecast", "penetration", "churn_rate", "tracking")
+ANALYSES = ("affinity", "forecast", "penetration", "tracking")
 RUN_STATUSES = ("queued", "running", "done", "failed", "cancelled")
 
 

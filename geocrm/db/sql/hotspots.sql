@@ -68,3 +68,23 @@ FROM judged j LEFT JOIN LATERAL (
     AND x.occurred_at >= CAST(:since AS timestamptz) AND x.occurred_at < CAST(:until AS timestamptz)) b ON true
 GROUP BY 1, 2
 ORDER BY 1, 2
+
+-- name: places_of_chunk
+-- Primary sites of a chunk of customers, for the worker: point, its column and row at a zoom, how well it is known,
+-- whether {events} holds, and 1 for a centroid, 2 where there are no cells.
+SELECT c.id, ST_X(l.location), ST_Y(l.location), geocrm_column(ST_X(l.location), CAST(:zoom AS integer)),
+       geocrm_row(ST_Y(l.location), CAST(:zoom AS integer)), coalesce(l.precision_m, 0), CASE WHEN {events} THEN 1 ELSE 0 END,
+       CASE WHEN l.location_precision IN ('postcode', 'locality', 'region') THEN 1
+            WHEN abs(ST_Y(l.location)) > 85.0511287798066 THEN 2 ELSE 0 END
+FROM customers c JOIN site_lookup l ON l.customer_id = c.id AND l.is_primary
+WHERE c.id >= CAST(:first AS bigint) AND c.id <= CAST(:last AS bigint) AND c.erased_at IS NULL
+ORDER BY c.id
+
+-- name: areas_by_rank
+-- The areas of a layer as published now that have a polygon, the one first that holds a point which lies in several.
+SELECT v.area_id AS id, v.name, ST_AsBinary(v.geometry) AS geometry, ST_Area(geography(v.geometry)) AS area_m2
+FROM layers y
+JOIN layer_areas la ON la.layer_id = y.id AND la.layer_version = y.current_version
+JOIN area_versions v ON v.area_id = la.area_id AND v.version = la.area_version
+WHERE y.id = CAST(:layer AS bigint) AND v.geometry IS NOT NULL
+ORDER BY v.priority DESC, v.area_id

@@ -52,7 +52,7 @@ def upgrade() -> None:
         _moment("started_at"),
         _moment("finished_at"),
         sa.CheckConstraint(
-            "kind IN ('affinity', 'forecast', 'penetration', 'churn_rate', 'tracking')", name=op.f("ck_analyses_kind")
+            "kind IN ('affinity', 'forecast', 'penetration', 'tracking')", name=op.f("ck_analyses_kind")
         ),
         sa.CheckConstraint(
             "status IN ('queued', 'running', 'done', 'failed', 'cancelled')", name=op.f("ck_analyses_status")
