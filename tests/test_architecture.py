@@ -54,6 +54,7 @@ PURE = [
     "segmentation/lift.py",
     "segmentation/offers.py",
     "segmentation/place.py",
+    "segmentation/place_gain.py",
     "segmentation/regions.py",
     "segmentation/scaling.py",
     "segmentation/smoothing.py",

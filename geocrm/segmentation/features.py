@@ -133,6 +133,8 @@ FEATURES: Final[tuple[Feature, ...]] = (
     _behaviour("tenure_days", "days", "since the first day with an order", _days("s.first_day")),
     _behaviour("orders_90", "orders", "orders in the last 90 days", _count("s.orders_90")),
     _behaviour("orders_365", "orders", "orders in the last 365 days", _count("s.orders_365")),
+    _behaviour("orders_year_before", "orders", "orders in the 365 days before the last 365",
+               _count("s.orders_year_before")),
     _behaviour("sales_90", "money", "net sales of the last 90 days", _money("amount_90_e4")),
     _behaviour("sales_365", "money", "net sales of the last 365 days", _money("amount_365_e4")),
     _behaviour("sales_year_before", "money", "net sales of the 365 days before the last 365",

@@ -7,11 +7,13 @@ Its memory is that of a chunk, of a sample, and of a few bytes a customer.
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Final, cast
+from decimal import Decimal, InvalidOperation
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import pandas as pd
@@ -21,15 +23,14 @@ from sqlalchemy.orm import Session
 
 from geocrm import filters
 from geocrm.db.queries import named
-from geocrm.errors import Invalid, TooLittleData
+from geocrm.errors import Invalid
 from geocrm.segmentation import features, rfm
-from geocrm.segmentation.clv import bg_nbd, counts, gamma_gamma, value
-from geocrm.segmentation.clv.likelihood import Estimate
-from geocrm.segmentation.clv.purchases import PurchaseModel
+from geocrm.segmentation.surroundings import Surroundings
 
 NONE: Final = -1
 """The label of customers in no group."""
 
+_GAP: Final = 1_000
 Labels = NDArray[np.int32]
 Tell = Callable[[str, int, int | None], None]
 """Phase, customers done, of how many: told now and then; raises where the run was cancelled."""
@@ -76,16 +77,31 @@ class Reader:
         self.tell = tell
         self._digest = hashlib.sha256()
 
-    def chunks(self, names: list[str], *, phase: str) -> Iterator[pd.DataFrame]:
-        """Frames of these features, by customer id."""
+    def at(self, cutoff: datetime) -> Reader:
+        """The same customers at another cutoff; what is read goes into the same digest."""
+        other = Reader(self.session, cutoff, tell=self.tell, chunk_rows=self.chunk_rows)
+        other._digest = self._digest
+        return other
+
+    def chunks(self, names: list[str], *, phase: str, around: Surroundings | None = None) -> Iterator[pd.DataFrame]:
+        """Frames of these features, by customer id, with those that `around` gives of where they are."""
         total = self.session.scalar(text("SELECT count(*) FROM customers WHERE erased_at IS NULL")) or 0
         done = 0
         self.tell(phase, 0, total)
         for frame in features.read_features(self.session, self.cutoff, names, chunk_rows=self.chunk_rows):
-            self.saw(frame)
-            yield frame
+            whole = frame if around is None else frame.join(around.read(frame.index.to_numpy()))
+            self.saw(whole)
+            yield whole
             done += len(frame)
             self.tell(phase, done, total)
+
+    def places(self, around: Surroundings, ids: NDArray[np.int64]) -> pd.DataFrame:
+        """What `around` gives of some customers, ids ascending, without reading many of those between them."""
+        apart = (np.diff(ids) > _GAP) | (np.diff(ids // self.chunk_rows) > 0)
+        frames = [around.read(part) for part in np.split(ids, np.flatnonzero(apart) + 1)]
+        made = pd.concat(frames)
+        self.saw(made)
+        return made
 
     def saw(self, frame: pd.DataFrame) -> None:
         """Take a frame into the digest."""
@@ -159,6 +175,96 @@ def number_of(parameters: Mapping[str, Any], name: str, default: float, low: flo
     return float(given)
 
 
+MONEY: Final = frozenset({"currency", "rates"})
+"""Parameters of all methods that read sales: see `check_money`."""
+
+
+def check_money(parameters: Mapping[str, Any]) -> None:
+    """Raise Invalid unless `currency` and `rates` (what one unit of each other currency is worth in it) are right, or
+    both are absent."""
+    currency, rates = parameters.get("currency"), parameters.get("rates")
+    if currency is None and rates is None:
+        return
+    if not isinstance(currency, str) or not re.fullmatch("[A-Z]{3}", currency):
+        raise wrong("currency", "expected the three letters of the currency that amounts are to be in, such as EUR")
+    if not isinstance(rates, Mapping) or not rates:
+        raise wrong("rates", f'expected what one unit of each other currency is worth in {currency}: {{"USD": 0.9, …}}')
+    for name, rate in rates.items():
+        if not isinstance(name, str) or not re.fullmatch("[A-Z]{3}", name):
+            raise wrong("rates", f"{str(name)[:20]!r} is no currency: expected three letters")
+        if decimal_rate(rate) is None:
+            raise wrong(f"rates/{name}", "expected a number above 0")
+
+
+def decimal_rate(rate: Any) -> Decimal | None:
+    """A rate as it was written; None for what is no number above 0."""
+    if isinstance(rate, bool) or not isinstance(rate, int | float | str):
+        return None
+    try:
+        made = Decimal(str(rate))
+    except InvalidOperation:
+        return None
+    return made if made.is_finite() and 0 < made < Decimal(10) ** 9 else None
+
+
+def check_feature_names(parameters: Mapping[str, Any]) -> None:
+    """Raise Invalid unless `features` are names that the registry may know; `location` is one of them."""
+    names = parameters.get("features", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) and 0 < len(name) <= 200 for name in names):
+        raise wrong("features", "expected a list of names of features")
+    known = {feature.name for feature in (*features.FEATURES, *features.PLACE_FEATURES)} | {"location"}
+    families = ("channel_share", "category_share", "attributes", "area")
+    for name in names:
+        family, _, member = name.partition(".")
+        if name not in known and not (member and family in families):
+            raise wrong("features", f"there is no feature {name[:60]!r}")
+
+
+class Draw:
+    """A sample of at most `rows` customers who come chunk by chunk, each with the same chance, in their order."""
+
+    def __init__(self, rows: int, seed: int) -> None:
+        self.seen = 0
+        self._rows = rows
+        self._generator = np.random.default_rng(seed)
+        self._kept: list[pd.DataFrame] = []
+        self._keys: list[NDArray[np.float64]] = []
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """The next customers."""
+        self.seen += len(frame)
+        self._kept.append(frame)
+        self._keys.append(self._generator.random(len(frame)))
+        if sum(map(len, self._kept)) > 2 * self._rows:
+            self.frame()
+
+    def frame(self) -> pd.DataFrame:
+        """Those drawn so far."""
+        if not self._kept:
+            return pd.DataFrame()
+        whole, drawn = pd.concat(self._kept), np.concatenate(self._keys)
+        if len(whole) > self._rows:
+            rows = np.sort(np.argpartition(drawn, self._rows)[: self._rows])
+            whole, drawn = whole.iloc[rows], drawn[rows]
+        self._kept, self._keys = [whole], [drawn]
+        return whole
+
+
+def as_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table as JSON, what is not a number as null."""
+    return [{str(key): _plain(value) for key, value in row.items()} for row in table.to_dict(orient="records")]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.bool_ | bool):
+        return bool(value)
+    if isinstance(value, np.integer | int):
+        return int(value)
+    if isinstance(value, np.floating | float):
+        return float(value) if np.isfinite(value) else None
+    return None if value is None or value is pd.NA else str(value)
+
+
 class Means:
     """Means of numbers by label, gathered chunk by chunk."""
 
@@ -207,7 +313,8 @@ class Rfm(Method):
 
     @staticmethod
     def check(parameters: Mapping[str, Any]) -> None:
-        check_names(parameters, {"cuts"})
+        check_names(parameters, {"cuts", *MONEY})
+        check_money(parameters)
         given = parameters.get("cuts", {})
         if not isinstance(given, Mapping) or not set(given) <= set(Rfm._CUTS):
             raise wrong("cuts", f"expected cuts by feature: {', '.join(Rfm._CUTS)}")
@@ -267,140 +374,6 @@ def _rfm_words(name: str) -> str:
     for r in sorted(recency, reverse=True):
         by_recency.setdefault(said({fm for other, fm in pairs if other == r}), []).append(r)
     return "; ".join(f"recency {said(set(rs))}, frequency and money {fms}, of 5" for fms, rs in by_recency.items())
-
-
-# ---------------------------------------------------------------- value
-
-
-TIERS: Final = (
-    (0.5, "Half of the worth", "the most valuable customers, who together are half of the expected worth"),
-    (0.8, "Next 30 % of the worth", "the next ones, who together are 30 % of the expected worth"),
-    (1.0, "Last 20 % of the worth", "all others, who together are 20 % of the expected worth"),
-)
-
-
-class Value(Method):
-    """What customers are worth: BG/NBD and Gamma-Gamma; segments by their share of the expected worth.
-
-    Parameters: `horizon_weeks` (52), `discount_a_year` (0.1)."""
-
-    name = "value"
-    scores = ("p_alive", "purchases", "worth", "worth_low", "worth_high")
-    _COLUMNS: Final = ["repeat_frequency", "recency_weeks", "t_weeks", "mean_repeat_value"]
-    _SAMPLE: Final = 500_000
-
-    @staticmethod
-    def check(parameters: Mapping[str, Any]) -> None:
-        check_names(parameters, {"horizon_weeks", "discount_a_year"})
-        number_of(parameters, "horizon_weeks", 52, 1, 520)
-        number_of(parameters, "discount_a_year", 0.1, 0, 5)
-
-    def parts(self) -> Iterator[Part]:
-        horizon = number_of(self.parameters, "horizon_weeks", 52, 1, 520)
-        discount = number_of(self.parameters, "discount_a_year", 0.1, 0, 5)
-        self.reader.tell("fitting", 0, None)
-        histories = features.count_histories(self.reader.session, self.reader.cutoff)
-        if histories.empty:
-            raise TooLittleData("Customer value needs customers with an order before the cutoff; there are none.")
-        held = counts.collapse(
-            histories["repeat_frequency"],
-            histories["recency_days"] / 7,
-            histories["t_days"] / 7,
-            histories["customers"],
-        )
-        self._purchases = cast("Estimate[PurchaseModel]", bg_nbd.fit(held))
-        self._values = self._fit_values()
-        self._worth: list[NDArray[np.float64]] = []
-        self._slopes: NDArray[np.float64] | None = None
-        self._covariance: NDArray[np.float64] | None = None
-        self._without = 0
-        for frame in self.reader.chunks(list(self._COLUMNS), phase="valuing"):
-            yield self._part(frame, horizon, discount)
-
-    def _fit_values(self) -> gamma_gamma.ValueEstimate:
-        kept: list[pd.DataFrame] = []
-        seen = 0
-        generator = np.random.default_rng(self.seed)
-        for frame in self.reader.chunks(["repeat_frequency", "mean_repeat_value"], phase="fitting"):
-            again = frame[(frame["repeat_frequency"] > 0) & (frame["mean_repeat_value"] > 0)]
-            seen += len(again)
-            kept.append(again)
-            if sum(map(len, kept)) > 2 * self._SAMPLE:  # thin out, all with the same chance
-                held = pd.concat(kept)
-                kept = [held.iloc[np.sort(generator.choice(len(held), self._SAMPLE, replace=False))]]
-        sample = pd.concat(kept)
-        self._fitted_on = (len(sample), seen)
-        return gamma_gamma.fit(sample["repeat_frequency"], sample["mean_repeat_value"])
-
-    def _part(self, frame: pd.DataFrame, horizon: float, discount: float) -> Part:
-        ids = frame.index.to_numpy()
-        scores = np.full((len(frame), len(self.scores)), np.nan, dtype=np.float32)
-        labels = np.full(len(frame), NONE, dtype=np.int32)
-        x, mean = frame["repeat_frequency"].to_numpy(), frame["mean_repeat_value"].to_numpy()
-        bought = ~np.isnan(x)
-        usable = bought & ((x == 0) | (mean > 0))  # the model of amounts has no answer for a mean of 0 or less
-        self._without += int((bought & ~usable).sum())
-        rows = np.flatnonzero(usable)
-        if len(rows):
-            history = x[rows], frame["recency_weeks"].to_numpy()[rows], frame["t_weeks"].to_numpy()[rows]
-            coming = value.expected_purchases(self._purchases, *history, horizon_weeks=horizon)
-            worth = value.customer_value(
-                self._purchases, self._values, *history, mean[rows], horizon_weeks=horizon, discount_a_year=discount
-            )
-            low, high = worth.interval()
-            alive = self._purchases.model.probability_alive(*history)
-            scores[rows] = np.column_stack((alive, coming.value, worth.value, low, high))
-            self._worth.append(worth.value)
-            slopes = worth.slopes.sum(axis=0)
-            self._slopes = slopes if self._slopes is None else self._slopes + slopes
-            self._covariance = worth.log_covariance
-            labels[rows] = 0  # the tier is known when all are
-        return Part(ids, labels, scores)
-
-    def outcome(self) -> Outcome:
-        worth = np.concatenate(self._worth) if self._worth else np.zeros(0)
-        order = np.argsort(-worth, kind="stable")
-        total = float(worth.sum())
-        upto = np.cumsum(worth[order])
-        before = upto - worth[order]
-        tier = np.zeros(len(worth), dtype=np.int32)
-        shares = before / total if total > 0 else np.arange(len(worth)) / max(len(worth), 1)
-        tier[order] = np.searchsorted([bound for bound, _, _ in TIERS], shares, side="right").clip(0, len(TIERS) - 1)
-        groups = tuple(Group(label, name, words) for label, (_, name, words) in enumerate(TIERS))
-        results: dict[str, Any] = {
-            "currency": features.get_cutoff(self.reader.session, self.reader.cutoff).currency,
-            "purchases": _estimate(self._purchases),
-            "values": _estimate(self._values) | {"independence": self._values.independence},
-            "worth_by_segment": [
-                {"label": group.label, "worth": float(worth[tier == group.label].sum())} for group in groups
-            ],
-            "notes": [],
-        }
-        if self._slopes is not None and self._covariance is not None:
-            whole = value.Expectations(np.array([total]), self._slopes[None, :], self._covariance)
-            low, high = whole.interval()
-            results["total"] = {"worth": total, "low": float(low[0]), "high": float(high[0])}
-        if self._without:
-            results["notes"].append(
-                f"{self._without:,} customers whose repeat purchases came to nothing or less are in no segment."
-            )
-        if self._fitted_on[0] < self._fitted_on[1]:
-            results["notes"].append(
-                f"The model of amounts was fitted on {self._fitted_on[0]:,} of {self._fitted_on[1]:,} customers."
-            )
-        return Outcome(groups, results, labels=tier)
-
-
-def _estimate(fitted: Any) -> dict[str, Any]:
-    errors = fitted.standard_errors
-    return {
-        "parameters": [
-            {"name": name, "value": float(number), "standard_error": float(errors[name])}
-            for name, number in zip(fitted.names, fitted.model.values, strict=True)
-        ],
-        "log_likelihood": float(fitted.log_likelihood),
-        "customers": int(fitted.customers),
-    }
 
 
 # ---------------------------------------------------------------- rules

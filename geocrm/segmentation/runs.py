@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -35,7 +36,7 @@ from geocrm.db.queries import named
 from geocrm.db.queue import enqueue
 from geocrm.errors import Conflict, GeocrmError, Invalid, NotFound, TryAgain
 from geocrm.segmentation import drift, statistics
-from geocrm.segmentation.methods import NONE, Group, Outcome, Reader
+from geocrm.segmentation.methods import NONE, Group, Method, Outcome, Reader
 from geocrm.segmentation.segmentations import METHODS, get_segmentation
 
 SQL: Final = "segmentation"
@@ -241,7 +242,7 @@ def execute(database: Database, run_id: int, *, chunk_rows: int = 100_000) -> di
             for moment in kind.cutoffs(run.cutoff, run.parameters):
                 progress(f"statistics of sales before {moment:%Y-%m-%d}", 0, None)
                 with database.writing() as session:
-                    statistics.refresh(session, moment)
+                    statistics.refresh(session, moment, **_money(run.parameters))
         with database.writing() as session:
             done = _compute(session, held, run, progress, chunk_rows)
         return {"status": "done", "run": run.number} | done
@@ -251,12 +252,24 @@ def execute(database: Database, run_id: int, *, chunk_rows: int = 100_000) -> di
         raise  # done again
     except GeocrmError as error:
         progress.fail(error)
+        with database.writing() as session:
+            _forget_learnt(session, run, kind)
         raise
     except Exception:
         progress.fail(GeocrmError("Something went wrong here; it has been logged."))
         raise
     finally:
         progress.close()
+
+
+def _money(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The currency of a run and what others are worth in it, as `statistics.refresh` takes them."""
+    if "rates" not in parameters:
+        return {}
+    return {
+        "currency": parameters["currency"],
+        "rates": {name: Decimal(str(rate)) for name, rate in parameters["rates"].items()},
+    }
 
 
 def _compute(
@@ -328,6 +341,7 @@ def _compute(
     if finished is None:
         raise Cancelled
     _make_room(session, held.id)
+    _forget_learnt(session, run, kind)
     return {"customers": len(customers), "segments": sum(1 for size in sizes if size)}
 
 
@@ -506,3 +520,16 @@ def _make_room(session: Session, segmentation_id: int) -> None:
     for cutoff in session.scalars(text(named(SQL, "forgettable_cutoffs"))).all() if gone else ():
         if cutoff < datetime.now(UTC) - timedelta(days=2):  # others may be reading it
             statistics.forget(session, cutoff)
+
+
+def _forget_learnt(session: Session, run: SegmentationRun, kind: type[Method]) -> None:
+    """Delete the statistics at earlier cutoffs that a run has learnt from, unless others need them."""
+    learnt = {moment for moment in kind.cutoffs(run.cutoff, run.parameters) if moment != run.cutoff}
+    if not kind.at_cutoff or not learnt:
+        return
+    needed = set(session.scalars(text(named(SQL, "needed_cutoffs"))))
+    for other in session.execute(text(named(SQL, "going_on")), {"run_id": run.id}):
+        needed |= set(METHODS[other.method].cutoffs(other.cutoff, other.parameters))
+    for moment in learnt - needed:
+        if statistics.find_cutoff(session, moment) is not None:
+            statistics.forget(session, moment)

@@ -27,12 +27,14 @@ from geocrm.segmentation import features, place
 from geocrm.spatial.towns import towns_of
 
 SQL: Final = "features_place"
+POINT: Final = ("lon", "lat")
 Floats = NDArray[np.float64]
 
-_SITE: Final = ("lon", "lat", "precision_m", "is_centroid", "country")
+_SITE: Final = (*POINT, "precision_m", "is_centroid", "country")
 _BOUGHT: Final = ("spent", "spent_before", "has_left")
-_OF_NEIGHBOURS: Final = ("neighbours_sales_365", "neighbours_left", "neighbours_growth")
-_OF_BUYERS: Final = (*_OF_NEIGHBOURS, "local_penetration")
+OF_NEIGHBOURS: Final = ("neighbours_sales_365", "neighbours_left", "neighbours_growth")
+OF_BUYERS: Final = (*OF_NEIGHBOURS, "local_penetration")
+"""Features for which a pass over all buyers is made."""
 _OF_SHOPS: Final = {
     "own_shop_m": ("own",),
     "own_shops_near": ("own",),
@@ -79,8 +81,9 @@ class Surroundings:
 
     Only what the features of place among `names` need is read: shops; areas with their polygons; where neighbours or
     penetration are asked for, a pass over all buyers, of which some 120 bytes each stay in memory. `as_reader`: a user
-    sees the neighbours and the penetration of the customers that the user sees. `reasons` says for a feature that
-    nobody has why, `notes` what was left out. Raises NotFound where there are no statistics at the cutoff."""
+    sees the neighbours and the penetration of the customers that the user sees. `points`: `read` gives lon and lat as
+    well. `reasons` says for a feature that nobody has why, `notes` what was left out. Raises NotFound where there are
+    no statistics at the cutoff."""
 
     def __init__(
         self,
@@ -90,6 +93,7 @@ class Surroundings:
         *,
         as_reader: bool = False,
         measures: Measures | None = None,
+        points: bool = False,
     ) -> None:
         self.reasons: dict[str, str] = {}
         self.notes: list[str] = []
@@ -98,24 +102,26 @@ class Surroundings:
         self._measures = measures or Measures()
         self._cutoff = features.get_cutoff(session, cutoff, as_reader=as_reader)
         self._names = [f.name for f in features.find_features(session, self._cutoff, names) if f.kind == "place"]
+        self._columns = [*self._names, *(POINT if points else ())]
         attributes = {name.partition(".")[2] for name in self._names if name.startswith("area.")}
         if {"population_density", "local_penetration"} & set(self._names):
             attributes.add("population")
         self._shops = self._read_shops() if set(_OF_SHOPS) & set(self._names) else {}
         self._areas = _Areas(session, self._cutoff, attributes, self._measures.share)
         self._buyers: _Buyers | None = None
-        if set(_OF_BUYERS) & set(self._names):
+        if set(OF_BUYERS) & set(self._names):
             self._buyers = _Buyers(self, self._areas)
         self._say_why()
 
     def read(self, ids: NDArray[np.int64]) -> pd.DataFrame:
-        """Features of place of customers, ids ascending; NaN where they are not known."""
+        """Features of place of customers, ids ascending; NaN where they are not known. With `points` lon and lat in
+        degrees as well: of points that serve a distance to a shop and stand for no postal code, town or region."""
         if self._buyers is not None:
             version = self._session.scalar(text(named(features.SQL, "version")), {"cutoff_id": self._cutoff.id})
             if version != self._cutoff.version:
                 raise TryAgain("The statistics of customers were refreshed while they were read.")
-        made = pd.DataFrame(np.nan, index=pd.Index(ids, name="customer_id"), columns=self._names)
-        if len(ids) == 0:
+        made = pd.DataFrame(np.nan, index=pd.Index(ids, name="customer_id"), columns=self._columns)
+        if len(ids) == 0 or not self._columns:
             return made
         rows = self.rows("read_sites", int(ids[0]) - 1, int(ids[-1]))
         rows = rows[np.isin(rows["id"], ids)]
@@ -160,6 +166,7 @@ class Surroundings:
     def _values(self, sites: _Sites) -> dict[str, Floats]:
         m = self._measures
         made: dict[str, Floats] = {"location_precision_m": sites.precision_m}
+        made |= dict(zip(POINT, sites.points(m.share * m.near_m, centroids=False), strict=True))
         lon, lat = sites.points(m.share * m.near_m)
         for kind, distance, count in (
             ("own", "own_shop_m", "own_shops_near"),
@@ -187,7 +194,7 @@ class Surroundings:
                 made[name] = self._areas.look_up(attribute, area)
                 if name == "population_density":
                     made[name] = made[name] / self._areas.look_up_km2(area)
-        return {name: values for name, values in made.items() if name in self._names}
+        return {name: values for name, values in made.items() if name in self._columns}
 
     def _urbanity(self, sites: _Sites) -> Floats:
         lon, lat = sites.points(self._measures.share * self._measures.reach_m)
@@ -230,7 +237,7 @@ class Surroundings:
             if name in _OF_SHOPS and not any(len(self._shops[kind]) for kind in _OF_SHOPS[name]):
                 kinds = " or ".join(_SAID[kind] for kind in _OF_SHOPS[name])
                 self.reasons[name] = f"No {kinds} with a known place was open at the cutoff."
-            elif name in _OF_NEIGHBOURS and self._buyers is not None and self._buyers.few:
+            elif name in OF_NEIGHBOURS and self._buyers is not None and self._buyers.few:
                 self.reasons[name] = (
                     f"Neighbours need more than {self._measures.fewest} customers who bought before the cutoff and"
                     " whose point is known well enough."

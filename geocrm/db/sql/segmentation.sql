@@ -42,6 +42,16 @@ RETURNING r.id
 SELECT DISTINCT f.cutoff FROM feature_cutoffs f JOIN segmentation_runs r ON r.cutoff = f.cutoff
 WHERE NOT EXISTS (SELECT FROM segmentation_runs o WHERE o.cutoff = f.cutoff AND o.kept AND o.status NOT IN ('failed', 'cancelled'))
 
+-- name: needed_cutoffs
+-- Cutoffs at which runs stand that could still be compared or published, and analyses.
+SELECT cutoff FROM segmentation_runs WHERE kept AND status NOT IN ('failed', 'cancelled')
+UNION SELECT cutoff FROM analyses WHERE status NOT IN ('failed', 'cancelled')
+
+-- name: going_on
+-- Other runs that wait or are going on: what they read is needed.
+SELECT g.method, r.cutoff, r.parameters FROM segmentation_runs r JOIN segmentations g ON g.id = r.segmentation_id
+WHERE r.status IN ('queued', 'running') AND r.id <> CAST(:run_id AS bigint)
+
 -- name: copy_members
 COPY (SELECT customer_id, segment_id FROM segment_members WHERE run_id = %(run_id)s ORDER BY customer_id)
 TO STDOUT (FORMAT binary)
@@ -54,17 +64,16 @@ LEFT JOIN segment_members m
   ON m.customer_id = l.customer_id AND m.run_id = (SELECT current_run_id FROM segmentations WHERE is_active)
 WHERE l.segment_id IS DISTINCT FROM m.segment_id
 
--- name: sites
--- Primary sites whose point is better than that of a town.
-COPY (SELECT customer_id, ST_X(location), ST_Y(location) FROM sites
-      WHERE customer_id >= %(first)s AND customer_id <= %(last)s AND is_primary AND placement = 'placed'
-        AND location_precision IN ('given', 'rooftop', 'street', 'postcode') AND location IS NOT NULL
-      ORDER BY customer_id)
-TO STDOUT (FORMAT binary)
+-- name: contracts
+-- When contracts of customers began and ended, as their attributes say it.
+SELECT c.id, c.attributes ->> CAST(:since AS text) AS since, c.attributes ->> CAST(:ended AS text) AS ended FROM customers c
+WHERE c.id >= CAST(:first AS bigint) AND c.id <= CAST(:last AS bigint) AND c.erased_at IS NULL ORDER BY c.id
 
--- name: places
-SELECT kind, ST_X(location) AS lon, ST_Y(location) AS lat FROM places
-WHERE kind IN ('own', 'competitor') AND location IS NOT NULL ORDER BY id
+-- name: regions
+-- The region in the address of customers' primary sites, where there is one.
+SELECT s.customer_id, s.region FROM sites s
+WHERE s.customer_id >= CAST(:first AS bigint) AND s.customer_id <= CAST(:last AS bigint) AND s.is_primary AND s.region <> ''
+ORDER BY s.customer_id
 
 -- name: rule_chunk
 -- The segment of each customer of a chunk by the first rule that holds, from 0; -1 where none does.
@@ -105,7 +114,7 @@ GROUP BY 1, 2 ORDER BY 1, 2
 -- name: of_customer
 -- The published segments and scores of one customer.
 SELECT g.id AS segmentation_id, g.key, g.name AS segmentation, g.is_active, r.number, r.cutoff, r.score_names,
-       t.id AS segment_id, t.name AS segment, x.numbers
+       t.id AS segment_id, t.name AS segment, x.numbers, r.results -> 'drivers' AS drivers
 FROM segmentations g JOIN segmentation_runs r ON r.id = g.current_run_id
 LEFT JOIN visible.segment_members m ON m.run_id = r.id AND m.customer_id = CAST(:customer_id AS bigint)
 LEFT JOIN segments t ON t.id = m.segment_id
