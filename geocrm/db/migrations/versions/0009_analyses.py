@@ -17,8 +17,6 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-_METHOD = op.f("ck_segmentations_method")
-
 
 def _moment(name: str, *, now: bool = False) -> sa.Column[datetime]:
     default = sa.text("now()") if now else None
@@ -26,8 +24,9 @@ def _moment(name: str, *, now: bool = False) -> sa.Column[datetime]:
 
 
 def _methods(*names: str) -> None:
-    op.drop_constraint(_METHOD, "segmentations", type_="check")
-    op.create_check_constraint(_METHOD, "segmentations", f"method IN ({', '.join(map(repr, names))})")
+    constraint = op.f("ck_segmentations_method")  # there is no `op` before a migration runs
+    op.drop_constraint(constraint, "segmentations", type_="check")
+    op.create_check_constraint(constraint, "segmentations", f"method IN ({', '.join(map(repr, names))})")
 
 
 def upgrade() -> None:
