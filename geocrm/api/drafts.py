@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from geocrm import access, ids
 from geocrm.access import Actor
 from geocrm.api.customer_edits import Attributes
-from geocrm.api.dependencies import CanDraftAreas, CanPublishAreas, IfMatch, Writing, etag, router
+from geocrm.api.dependencies import CanDraftAreas, CanPublishAreas, Expected, IfMatch, Writing, etag, router
 from geocrm.api.idempotency import Idempotent
+from geocrm.api.jobs import StartedJob, started_job
 from geocrm.api.layers import (
     LayerName,
     ShownArea,
@@ -21,8 +22,7 @@ from geocrm.api.layers import (
     shown_areas,
     shown_version,
 )
-from geocrm.api.shapes import AreaId, Body, CustomerId, Flag, Name, Shown, TeamId, UserId, When
-from geocrm.db import queue
+from geocrm.api.shapes import AreaId, Body, CustomerId, Flag, Name, TeamId, UserId, When
 from geocrm.db.models import Layer
 from geocrm.errors import Invalid
 from geocrm.spatial import areas, layers
@@ -147,12 +147,6 @@ class UndoLayer(Body):
     )
 
 
-class StartedJob(Shown):
-    """The job that does it; ask for it until it is done."""
-
-    job_id: str = Field(examples=["job_12"])
-
-
 _DRAFT = {
     "id": "lay_1/4", "layer_id": "lay_1", "version": 4, "status": "draft", "based_on": 3, "effective_from": None,
     "published_at": None, "by": "usr_7", "reason": None, "areas": 12,
@@ -212,6 +206,14 @@ def add_area(
     return once.answer(session, actor, produce, shape=ChangedArea)
 
 
+def _draft_with(session: Session, actor: Actor, layer: str, version: int, area_id: int, expected: Expected) -> Layer:
+    """The layer of a draft that the actor may change, whose area still is as `If-Match` says."""
+    found = open_layer(session, layer)
+    layers.get_draft(session, found.id, version, actor=actor)
+    expected.check(areas.get_area(session, found.id, version, area_id)[1].version)
+    return found
+
+
 @routes.put(
     "/layers/{layer}/drafts/{version}/areas/{area_id}",
     operation_id="edit_area",
@@ -229,10 +231,7 @@ def edit_area(
     changed: AreaChanges,
 ) -> object:
     """Fields left out stay."""
-    found = open_layer(session, layer)
-    layers.get_draft(session, found.id, version, actor=actor)
-    _, held = areas.get_area(session, found.id, version, area_id)
-    expected.check(held.version)
+    found = _draft_with(session, actor, layer, version, area_id, expected)
     values = changed.model_dump(exclude_unset=True)
     put = areas.put_area(session, found.id, version, area_id, actor=actor, **values)
     response.headers["ETag"] = etag(put.version)
@@ -254,10 +253,7 @@ def delete_area(
     expected: IfMatch,
 ) -> None:
     """Its named accounts go with it."""
-    found = open_layer(session, layer)
-    layers.get_draft(session, found.id, version, actor=actor)
-    _, held = areas.get_area(session, found.id, version, area_id)
-    expected.check(held.version)
+    found = _draft_with(session, actor, layer, version, area_id, expected)
     areas.delete_area(session, found.id, version, area_id, actor=actor)
 
 
@@ -301,17 +297,9 @@ def _see_all(session: Session, actor: Actor, customer_ids: list[int]) -> None:
 # ---------------------------------------------------------------- preview, publish, undo
 
 
-def _enqueue(session: Session, actor: Actor, name: str, layer: Layer, args: dict[str, Any]) -> dict[str, str]:
-    job_id = queue.enqueue(
-        session,
-        name,
-        {"layer_id": layer.id, "user_id": actor.user_id, "key_id": actor.key_id} | args,
-        user_id=actor.user_id,
-        key_id=actor.key_id,
-        subject=ids.show("lay", layer.id),
-        lock=f"layer {layer.id}",
-    )
-    return {"job_id": f"job_{job_id}"}
+def _job_on_layer(session: Session, actor: Actor, name: str, layer: Layer, args: dict[str, Any]) -> dict[str, Any]:
+    held = {"layer_id": layer.id} | args
+    return started_job(session, actor, name, held, subject=ids.show("lay", layer.id), lock=f"layer {layer.id}")
 
 
 @routes.post(
@@ -328,7 +316,7 @@ def preview_draft(
     found = open_layer(session, layer)
     layers.get_draft(session, found.id, version, actor=actor)
     when = None if how.effective_from is None else how.effective_from.isoformat()
-    return _enqueue(session, actor, "layer.preview", found, {"version": version, "effective_from": when})
+    return _job_on_layer(session, actor, "layer.preview", found, {"version": version, "effective_from": when})
 
 
 @routes.post(
@@ -347,7 +335,7 @@ def publish_draft(
     layers.get_draft(session, found.id, version, actor=actor)
     when = None if how.effective_from is None else how.effective_from.isoformat()
     args = {"version": version, "reason": how.reason, "effective_from": when, "overwrite": how.overwrite}
-    return _enqueue(session, actor, "layer.publish", found, args)
+    return _job_on_layer(session, actor, "layer.publish", found, args)
 
 
 @routes.post(
@@ -363,4 +351,4 @@ def undo_layer(session: Writing, actor: CanPublishAreas, layer: LayerName, how: 
     layers.require_publishing(actor, found)
     if how.version is not None:
         layers.get_version(session, found.id, how.version)
-    return _enqueue(session, actor, "layer.undo", found, {"version": how.version, "reason": how.reason})
+    return _job_on_layer(session, actor, "layer.undo", found, {"version": how.version, "reason": how.reason})

@@ -25,8 +25,8 @@ from geocrm.api.dependencies import CanImport, Writing, as_actor, in_transaction
 from geocrm.api.downloads import attachment
 from geocrm.api.following import Stream, Streams
 from geocrm.api.idempotency import REPLAYED, Idempotent
+from geocrm.api.jobs import started_job
 from geocrm.api.shapes import Body, Flag, ImportId, Page, Shown, Text
-from geocrm.db import queue
 from geocrm.db.models import ImportBatch
 from geocrm.errors import Conflict, Invalid, NotFound
 from geocrm.ingest import batches, previews, recipes
@@ -310,16 +310,13 @@ def run_import(session: Writing, actor: CanImport, import_id: ImportId, how: Run
         raise Conflict(f"This import is {batch.status}.")
     batch.status = "queued"
     batch.error = None
-    job_id = queue.enqueue(
-        session,
-        "import.run",
-        {"batch_id": import_id, "dry_run": how.dry_run},
-        user_id=actor.user_id,
-        key_id=actor.key_id,
-        subject=ids.show("imp", import_id),
-        lock="imports",
-    )
-    return {"job_id": ids.show("job", job_id), "import": batches.summary(session, import_id)}
+    return _job_on_import(session, actor, "import.run", import_id, {"dry_run": how.dry_run})
+
+
+def _job_on_import(session: Session, actor: Actor, name: str, import_id: int, args: dict[str, Any]) -> dict[str, Any]:
+    held = {"batch_id": import_id} | args
+    job = started_job(session, actor, name, held, subject=ids.show("imp", import_id), lock="imports")
+    return job | {"import": batches.summary(session, import_id)}
 
 
 @routes.post(
@@ -344,16 +341,7 @@ def undo_import(session: Writing, actor: CanImport, import_id: ImportId, how: Un
     if not how.skip_conflicts:
         undo.check(session, import_id)
     batch.status = "undoing"
-    job_id = queue.enqueue(
-        session,
-        "import.undo",
-        {"batch_id": import_id, "skip_conflicts": how.skip_conflicts, "user_id": actor.user_id, "key_id": actor.key_id},
-        user_id=actor.user_id,
-        key_id=actor.key_id,
-        subject=ids.show("imp", import_id),
-        lock="imports",
-    )
-    return {"job_id": ids.show("job", job_id), "import": batches.summary(session, import_id)}
+    return _job_on_import(session, actor, "import.undo", import_id, {"skip_conflicts": how.skip_conflicts})
 
 
 @routes.get(

@@ -1,16 +1,20 @@
-"""Background jobs, as their user sees them."""
+"""Background jobs, as their user sees them, and how routes start one."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from fastapi import Request, Response
 from pydantic import Field
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from geocrm import ids
+from geocrm.access import Actor
 from geocrm.api import pages
 from geocrm.api.dependencies import Reading, SignedIn, router
 from geocrm.api.shapes import JobId, Page, Shown
+from geocrm.db import queue
 from geocrm.errors import NotFound
 
 routes = router("Jobs")
@@ -28,6 +32,28 @@ class ShownJob(Shown):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+class StartedJob(Shown):
+    """The job that does it; ask for it until it is done."""
+
+    job_id: str = Field(examples=["job_12"])
+
+
+def started_job(
+    session: Session, actor: Actor, name: str, args: Mapping[str, Any], *, subject: str | None, lock: str
+) -> dict[str, Any]:
+    """Queue the actor's work on `subject`, an outer id, after that of the same lock; the answer of `StartedJob`."""
+    job_id = queue.enqueue(
+        session,
+        name,
+        {"user_id": actor.user_id, "key_id": actor.key_id} | dict(args),
+        user_id=actor.user_id,
+        key_id=actor.key_id,
+        subject=subject,
+        lock=lock,
+    )
+    return {"job_id": ids.show("job", job_id)}
 
 
 _COLUMNS = (

@@ -1,15 +1,14 @@
-"""Segmentations: how customers are divided, runs, publishing, members, previews while one is made."""
+"""Segmentations: how customers are divided, what is shown, previews while one is made."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import Path, Query, Request, Response
+from fastapi import Query, Response
 from pydantic import Field
 from sqlalchemy.orm import Session
 
 from geocrm import access, ids
 from geocrm.access import Actor
-from geocrm.api import pages
 from geocrm.api.customer_edits import Attributes
 from geocrm.api.dependencies import (
     CanEditSegments,
@@ -21,19 +20,17 @@ from geocrm.api.dependencies import (
     etag,
     router,
 )
-from geocrm.api.drafts import StartedJob
 from geocrm.api.idempotency import Idempotent
-from geocrm.api.shapes import Body, Flag, Name, Named, Page, SegmentationId, SegmentId, Shown, When
-from geocrm.db import queue
-from geocrm.db.models import Segment, Segmentation, SegmentationRun
+from geocrm.api.jobs import StartedJob, started_job
+from geocrm.api.shapes import Body, Flag, Name, SegmentationId, Shown
+from geocrm.db.models import Segmentation, SegmentationRun
 from geocrm.errors import Conflict, Invalid
-from geocrm.segmentation import groups, rules, runs, segmentations, suppressing
+from geocrm.segmentation import groups, rules, runs, segmentations
 
 routes = router("Segmentations")
 
-RunNumber = Annotated[int, Path(ge=1, le=2_000_000_000, description="Number of the run.", examples=[3])]
 _RULE = {"field": "scores.rfm.m", "op": ">=", "value": 4}
-_PARAMETERS = {"rules": [{"name": "Big spenders", "filter": _RULE}]}
+EXAMPLE_PARAMETERS = {"rules": [{"name": "Big spenders", "filter": _RULE}]}
 MethodName = Literal["rfm", "groups", "value", "rule"]
 RefreshDays = Annotated[
     int, Field(ge=1, le=366, strict=True, description="Run and publish by itself so often, in days.")
@@ -61,7 +58,7 @@ class ShownSegmentation(Shown):
     key: str = Field(examples=["rfm"])
     name: str = Field(examples=["Recency, frequency, money"])
     method: str = Field(examples=["rule"])
-    parameters: dict[str, Any] = Field(examples=[_PARAMETERS])
+    parameters: dict[str, Any] = Field(examples=[EXAMPLE_PARAMETERS])
     refresh_days: int | None = Field(examples=[7])
     current_run: int | None = Field(description="Number of the published run.", examples=[3])
     cutoff: datetime | None = Field(description="What happened before it is what the published run knows.")
@@ -87,7 +84,7 @@ class NewSegmentation(Body):
     key: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,60}$", examples=["spenders"])]
     name: Annotated[Name, Field(max_length=200, examples=["Spenders"])]
     method: MethodName = Field(examples=["rule"])
-    parameters: Attributes = Field(default_factory=dict, description="By method.", examples=[_PARAMETERS])
+    parameters: Attributes = Field(default_factory=dict, description="By method.", examples=[EXAMPLE_PARAMETERS])
     refresh_days: RefreshDays | None = None
 
 
@@ -95,103 +92,9 @@ class SegmentationEdit(Body):
     """What is to be different."""
 
     name: Annotated[Name, Field(max_length=200, examples=["Big spenders"])] | None = None
-    parameters: Attributes | None = Field(None, examples=[_PARAMETERS])
+    parameters: Attributes | None = Field(None, examples=[EXAMPLE_PARAMETERS])
     refresh_days: RefreshDays | None = None
     archived: Flag | None = Field(None, examples=[False])
-
-
-class NewRun(Body):
-    """By what was when, and with which chance."""
-
-    cutoff: When | None = Field(None, description="Default: the beginning of today, UTC. Rules take none.")
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] = runs.DEFAULT_SEED
-    then_publish: Flag = Field(False, description="Publish it when it is done.")
-
-
-class ShownRun(Shown):
-    """A run."""
-
-    segmentation_id: str = Field(examples=["sgm_2"])
-    number: int = Field(examples=[3])
-    status: str = Field(description="queued, running, done, failed or cancelled.", examples=["done"])
-    is_current: bool = Field(description="It is the published one.")
-    cutoff: datetime
-    seed: int
-    parameters: dict[str, Any] = Field(examples=[_PARAMETERS])
-    code_version: str | None = Field(examples=["0.1.0+3f2a9c0b1d4e"])
-    data_version: str | None = Field(description="SHA-256 of all that was read.", examples=["9f86d081884c7d65"])
-    result_version: str | None = Field(description="SHA-256 of members and scores.", examples=["60303ae22b998861"])
-    score_names: list[str] = Field(examples=[["r", "f", "m"]])
-    customers: int | None = Field(description="In a segment.", examples=[4180])
-    progress: dict[str, Any] = Field(examples=[{"phase": "done", "done": 4180}])
-    error: dict[str, Any] | None = Field(examples=[None])
-    kept: bool = Field(description="Members and scores are still there.")
-    job_id: str | None = Field(examples=["job_12"])
-    by: str | None = Field(examples=["usr_7"])
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    published_at: datetime | None
-
-
-class ShownRunWithResults(ShownRun):
-    """A run with what it found: segments, profiles, the choice of the number of groups, drift …, by method."""
-
-    results: dict[str, Any] = Field(
-        examples=[{"segments": [{"id": "seg_4", "name": "Champions", "size": 418, "share": 0.1}], "drift": None}]
-    )
-
-
-class StartedRun(Shown):
-    """A run in the queue: look at its job, or at itself."""
-
-    job_id: str = Field(examples=["job_12"])
-    number: int = Field(examples=[3])
-
-
-class Move(Shown):
-    """Customers by their segments in two runs; null: in none."""
-
-    from_segment: Named | None
-    to_segment: Named | None
-    customers: int = Field(examples=[37])
-
-
-class Moves(Shown):
-    """Who moved where between two runs, of the customers that you see."""
-
-    from_run: int = Field(examples=[2])
-    to_run: int = Field(examples=[3])
-    data: list[Move]
-
-
-class SegmentName(Body):
-    """Another name."""
-
-    name: Annotated[Name, Field(max_length=200, examples=["Regulars near a shop"])]
-
-
-class OneSegment(Shown):
-    """A segment by itself."""
-
-    id: str = Field(examples=["seg_4"])
-    name: str = Field(examples=["Champions"])
-    named_by_hand: bool
-    sentence: str
-    rule: str = Field(examples=[""])
-    segmentation: Named
-    version: int = Field(description="Its ETag.")
-
-
-class Member(Shown):
-    """A member of a segment."""
-
-    id: str = Field(examples=["cus_1042"])
-    name: str
-    kind: str
-    stage: str = Field(examples=["active"])
-    owner: Named | None
-    scores: dict[str, float | None] = Field(examples=[{"r": 5.0, "f": 4.0, "m": 5.0}])
 
 
 class PreviewOf(Body):
@@ -300,42 +203,12 @@ def _segments(session: Session, actor: Actor, run: SegmentationRun) -> list[dict
     )
 
 
-def _run(held: Segmentation, run: SegmentationRun) -> dict[str, Any]:
-    return {
-        "segmentation_id": ids.show("sgm", held.id),
-        "number": run.number,
-        "status": run.status,
-        "is_current": run.id == held.current_run_id,
-        "cutoff": run.cutoff,
-        "seed": run.seed,
-        "parameters": run.parameters,
-        "code_version": run.code_version,
-        "data_version": run.data_version,
-        "result_version": run.result_version,
-        "score_names": run.score_names,
-        "customers": run.customers,
-        "progress": run.progress,
-        "error": run.error,
-        "kept": run.kept,
-        "job_id": ids.show("job", run.job_id),
-        "by": ids.show("usr", run.actor_id),
-        "created_at": run.created_at,
-        "started_at": run.started_at,
-        "finished_at": run.finished_at,
-        "published_at": run.published_at,
-    }
-
-
-def _segment(segment: Segment, held: Segmentation) -> dict[str, Any]:
-    return {
-        "id": ids.show("seg", segment.id),
-        "name": segment.name,
-        "named_by_hand": segment.named_by_hand,
-        "sentence": segment.sentence,
-        "rule": segment.rule,
-        "segmentation": ids.reference("sgm", held.id, held.name),
-        "version": segment.version,
-    }
+def job_on_segmentation(
+    session: Session, actor: Actor, name: str, held: Segmentation, args: dict[str, Any]
+) -> dict[str, Any]:
+    """Queue the actor's work on a segmentation, one after another; the answer of `StartedJob`."""
+    subject = ids.show("sgm", held.id)
+    return started_job(session, actor, name, {"segmentation_id": held.id} | args, subject=subject, lock="segmentations")
 
 
 # ---------------------------------------------------------------- segmentations
@@ -469,7 +342,7 @@ def activate_segmentation(session: Writing, actor: CanPublishSegments, segmentat
     held = segmentations.get_segmentation(session, segmentation_id)
     if held.current_run_id is None:
         raise Conflict("Publish a run of this segmentation first.")
-    return _enqueue(session, actor, "segmentation.activate", held, {})
+    return job_on_segmentation(session, actor, "segmentation.activate", held, {})
 
 
 @routes.post(
@@ -482,198 +355,4 @@ def activate_segmentation(session: Writing, actor: CanPublishSegments, segmentat
 def revert_segmentation(session: Writing, actor: CanPublishSegments, segmentation_id: SegmentationId) -> object:
     """A job that publishes the run again that was published before the present one."""
     held = segmentations.get_segmentation(session, segmentation_id)
-    return _enqueue(session, actor, "segmentation.publish", held, {"number": None})
-
-
-# ---------------------------------------------------------------- runs
-
-
-@routes.post(
-    "/segmentations/{segmentation_id}/runs",
-    status_code=202,
-    operation_id="run_segmentation",
-    response_model=StartedRun,
-    summary="Run a segmentation",
-)
-def run_segmentation(
-    session: Writing, actor: CanEditSegments, once: Idempotent, segmentation_id: SegmentationId, new: NewRun
-) -> Response:
-    """A job beside what is published; nothing is shown of it before it is published."""
-
-    def produce() -> tuple[Any, dict[str, str]]:
-        run = runs.start(session, segmentation_id, actor=actor, **new.model_dump())
-        shown = {"job_id": ids.show("job", run.job_id), "number": run.number}
-        return shown, {"Location": f"/v1/segmentations/sgm_{segmentation_id}/runs/{run.number}"}
-
-    return once.answer(session, actor, produce, shape=StartedRun, status=202)
-
-
-@routes.get(
-    "/segmentations/{segmentation_id}/runs",
-    operation_id="list_segmentation_runs",
-    response_model=Page[ShownRun],
-    summary="List runs",
-)
-def list_segmentation_runs(
-    request: Request,
-    response: Response,
-    session: Reading,
-    actor: CanReadSegments,
-    segmentation_id: SegmentationId,
-    limit: pages.Limit = 50,
-    cursor: pages.Cursor = None,
-) -> object:
-    """The newest first, with progress, and why one failed."""
-    held = segmentations.get_segmentation(session, segmentation_id)
-    key = pages.read(cursor, int)
-    found = runs.find_runs(session, held.id, before=key[0] if key else None, limit=limit + 1)
-    shown = [_run(held, run) for run in found]
-    return pages.page(request, response, shown, limit, lambda row: [row["number"]])
-
-
-@routes.get(
-    "/segmentations/{segmentation_id}/runs/{number}",
-    operation_id="get_segmentation_run",
-    response_model=ShownRunWithResults,
-    summary="One run with its results",
-)
-def get_segmentation_run(
-    session: Reading, actor: CanReadSegments, segmentation_id: SegmentationId, number: RunNumber
-) -> object:
-    """What it was made from and what it found. Who does not see every customer is not told of groups under 10."""
-    held = segmentations.get_segmentation(session, segmentation_id)
-    run = runs.get_run(session, held.id, number)
-    return _run(held, run) | {"results": suppressing.results_for(actor, run.results)}
-
-
-@routes.post(
-    "/segmentations/{segmentation_id}/runs/{number}/cancel",
-    operation_id="cancel_segmentation_run",
-    response_model=ShownRun,
-    summary="Cancel a run",
-)
-def cancel_segmentation_run(
-    session: Writing, actor: CanEditSegments, segmentation_id: SegmentationId, number: RunNumber
-) -> object:
-    """One that waits or is going on; it leaves nothing behind."""
-    held = segmentations.get_segmentation(session, segmentation_id)
-    return _run(held, runs.cancel(session, held.id, number, actor=actor))
-
-
-@routes.post(
-    "/segmentations/{segmentation_id}/runs/{number}/publish",
-    status_code=202,
-    operation_id="publish_segmentation_run",
-    response_model=StartedJob,
-    summary="Publish a run",
-)
-def publish_segmentation_run(
-    session: Writing, actor: CanPublishSegments, segmentation_id: SegmentationId, number: RunNumber
-) -> object:
-    """A job, in one transaction: filters, cards and, where the segmentation is active, lookups and tiles show this run
-    from then on. A former run may be published again."""
-    held = segmentations.get_segmentation(session, segmentation_id)
-    run = runs.get_run(session, held.id, number)
-    if run.status != "done" or not run.kept:
-        why = f"it is {run.status}" if run.kept else "its members were deleted to make room"
-        raise Conflict(f"Run {number} cannot be published: {why}.")
-    return _enqueue(session, actor, "segmentation.publish", held, {"number": number})
-
-
-@routes.get(
-    "/segmentations/{segmentation_id}/moves",
-    operation_id="compare_segmentation_runs",
-    response_model=Moves,
-    summary="Who moved where",
-)
-def compare_segmentation_runs(
-    session: Reading,
-    actor: CanReadSegments,
-    segmentation_id: SegmentationId,
-    from_run: Annotated[int, Query(ge=1, le=2_000_000_000, examples=[2])],
-    to_run: Annotated[int, Query(ge=1, le=2_000_000_000, examples=[3])],
-) -> object:
-    """Customers that you see by their segments in two runs."""
-    held = segmentations.get_segmentation(session, segmentation_id)
-    old, new = (runs.get_run(session, held.id, number) for number in (from_run, to_run))
-    moves = runs.compare(session, old, new)
-    names = {segment.id: segment.name for run in (old, new) for segment, _ in segmentations.segments_of(session, run)}
-    return {
-        "from_run": from_run,
-        "to_run": to_run,
-        "data": [
-            {
-                "from_segment": ids.reference("seg", before, names.get(before or 0)),
-                "to_segment": ids.reference("seg", after, names.get(after or 0)),
-                "customers": number,
-            }
-            for before, after, number in moves
-        ],
-    }
-
-
-def _enqueue(session: Session, actor: Actor, name: str, held: Segmentation, args: dict[str, Any]) -> dict[str, Any]:
-    job = queue.enqueue(
-        session,
-        name,
-        {"segmentation_id": held.id, "user_id": actor.user_id, "key_id": actor.key_id} | args,
-        user_id=actor.user_id,
-        key_id=actor.key_id,
-        subject=ids.show("sgm", held.id),
-        lock="segmentations",
-    )
-    return {"job_id": ids.show("job", job)}
-
-
-# ---------------------------------------------------------------- segments
-
-
-@routes.get("/segments/{segment_id}", operation_id="get_segment", response_model=OneSegment, summary="One segment")
-def get_segment(response: Response, session: Reading, actor: CanReadSegments, segment_id: SegmentId) -> object:
-    """A segment: the same from run to run, for as long as most of its members stay together."""
-    segment, held = segmentations.get_segment(session, segment_id)
-    response.headers["ETag"] = etag(segment.version)
-    return _segment(segment, held)
-
-
-@routes.patch(
-    "/segments/{segment_id}", operation_id="rename_segment", response_model=OneSegment, summary="Name a segment"
-)
-def rename_segment(
-    response: Response,
-    session: Writing,
-    actor: CanEditSegments,
-    segment_id: SegmentId,
-    expected: IfMatch,
-    new: SegmentName,
-) -> object:
-    """The name stays, whatever later runs would call it. A rule's segment is named in its rule."""
-    expected.check(segmentations.get_segment(session, segment_id)[0].version)
-    segment = segmentations.rename_segment(session, segment_id, new.name, actor=actor)
-    response.headers["ETag"] = etag(segment.version)
-    return _segment(segment, segmentations.get_segmentation(session, segment.segmentation_id))
-
-
-@routes.get(
-    "/segments/{segment_id}/members",
-    operation_id="list_segment_members",
-    response_model=Page[Member],
-    summary="Members of a segment",
-)
-def list_segment_members(
-    request: Request,
-    response: Response,
-    session: Reading,
-    actor: CanReadSegments,
-    segment_id: SegmentId,
-    limit: pages.Limit = 50,
-    cursor: pages.Cursor = None,
-) -> object:
-    """The customers that you see in the segment by the published run, by id, with their scores."""
-    segment, held = segmentations.get_segment(session, segment_id)
-    key = pages.read(cursor, int)
-    found: list[dict[str, Any]] = []
-    if held.current_run_id is not None:
-        run = session.get_one(SegmentationRun, held.current_run_id)
-        found = segmentations.find_members(session, segment, run, after=key[0] if key else 0, limit=limit + 1)
-    return pages.page(request, response, found, limit, lambda row: [ids.read("cus", row["id"])])
+    return job_on_segmentation(session, actor, "segmentation.publish", held, {"number": None})

@@ -7,19 +7,19 @@ from typing import Any, Final
 
 from geocrm import ids
 from geocrm.access import Actor
-from geocrm.spatial.suppression import suppress
+from geocrm.spatial.suppression import SMALLEST_GROUP, suppress
 
-LEAST: Final = 10
-"""Customers behind a published number."""
 _TABLES: Final = (("profile", "label"), ("distinct", "group"), ("worth_by_segment", "label"), ("words", "label"))
+"""Tables of results with a row for a segment, and their column of its label."""
 
 
 def results_for(actor: Actor, results: Mapping[str, Any]) -> dict[str, Any]:
     """Results of a run as the actor may read them, segments by their outer ids.
 
-    Who sees every customer gets all. For others, sizes of segments under 10 are null, and where that is one alone, the
-    next smallest too, so that nobody subtracts it from the total; profiles hold no figure made of fewer than 10, nor of
-    a segment whose size is not told; who moved where is left to `runs.compare`, which counts the customers they see."""
+    Who sees every customer gets all. For others, sizes of segments under 10 are null, and of the next smallest ones too
+    until those that are not told are several and 10 customers together, so that nobody subtracts them from the total;
+    profiles hold no figure made of fewer than 10, nor of a segment whose size is not told; who moved where is left to
+    `runs.compare`, which counts the customers they see."""
     shown = {name: value for name, value in results.items() if name not in ("profiles", "drift")}
     shown["drift"] = results.get("drift")
     segments = [dict(row) | {"id": ids.show("seg", row["segment"])} for row in results.get("segments", [])]
@@ -32,14 +32,13 @@ def results_for(actor: Actor, results: Mapping[str, Any]) -> dict[str, Any]:
         return shown
     hidden = _hidden({row["label"]: row["size"] for row in segments})
     shown["segments"] = [row | ({"size": None, "share": None} if row["label"] in hidden else {}) for row in segments]
-    for table, label in (
-        ("profile", "label"),
-        ("distinct", "group"),
-        ("worth_by_segment", "label"),
-        ("words", "label"),
-    ):
+    for table, label in _TABLES:
         if table in shown:
-            shown[table] = [row for row in shown[table] if row[label] not in hidden and row.get("n", LEAST) >= LEAST]
+            shown[table] = [
+                row
+                for row in shown[table]
+                if row[label] not in hidden and row.get("n", SMALLEST_GROUP) >= SMALLEST_GROUP
+            ]
     shown["drift"] = None
     if hidden and "total" in shown:  # less the worths that are told, it would tell the hidden one
         del shown["total"]
@@ -49,12 +48,14 @@ def results_for(actor: Actor, results: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
+def customers_for(actor: Actor, customers: int | None) -> int | None:
+    """How many a run divided, as the actor may read it: of fewer than 10 in all their number is not told."""
+    return customers if actor.sees_all or not customers or customers >= SMALLEST_GROUP else None
+
+
 def _hidden(sizes: Mapping[int, int]) -> set[int]:
-    small = {label for label, size in sizes.items() if 0 < size < LEAST}
-    if len(small) == 1:
-        others = sorted((size, label) for label, size in sizes.items() if size >= LEAST)
-        small |= {label for _, label in others[:1]}
-    return small
+    held = suppress(list(sizes.values())).hidden
+    return {label for label, hides in zip(sizes, held, strict=True) if hides}
 
 
 def _outer(drift: Mapping[str, Any]) -> dict[str, Any]:

@@ -197,6 +197,12 @@ def test_small_groups_are_not_told_to_who_does_not_see_them() -> None:
     assert shown["drift"] is None
     assert "total" not in shown
     assert "profiles" not in shown
+    # two small ones of 8 together give each other away to whoever is in one of them
+    segments = [dict(row, size=size) for row, size in zip(results["segments"], (400, 30, 5, 3), strict=True)]
+    shown = suppressing.results_for(actor(sees_all=False), dict(results, segments=segments))
+    assert [row["size"] for row in shown["segments"]] == [400, None, None, None]
+    assert [suppressing.customers_for(actor(sees_all=False), n) for n in (None, 0, 9, 10)] == [None, 0, None, 10]
+    assert suppressing.customers_for(actor(sees_all=True), 9) == 9
 
 
 @pytest.mark.parametrize(

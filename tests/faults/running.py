@@ -30,6 +30,11 @@ def fresh_home() -> Iterator[Path]:
         yield Path(made)
 
 
+def _heed_interrupts() -> None:
+    """In the child: as at a terminal. Who starts tests in the background hands on that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Running:
     """`geocrm up` on a home and a port."""
 
@@ -53,6 +58,7 @@ class Running:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
+                preexec_fn=_heed_interrupts,
             )
         return self
 

@@ -4873,7 +4873,7 @@ export interface components {
             score_names: string[];
             /**
              * Customers
-             * @description In a segment.
+             * @description In a segment; null where they are fewer than 10 and you may not see each.
              * @example 4180
              */
             customers: number | null;
@@ -5000,7 +5000,7 @@ export interface components {
             score_names: string[];
             /**
              * Customers
-             * @description In a segment.
+             * @description In a segment; null where they are fewer than 10 and you may not see each.
              * @example 4180
              */
             customers: number | null;

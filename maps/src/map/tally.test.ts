@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { boxOf, count, countsIn, distinct } from './tally';
+import { boxOf, count, countsIn, distinct, type Tally } from './tally';
 
 const site = (id: number, stage: string) => ({
   properties: { id: `cus_${id}`, site_id: `sit_${id}`, stage },
@@ -41,7 +41,7 @@ describe('the tally', () => {
 });
 
 describe('the counts of a legend', () => {
-  const rough = { total: 9, byKey: new Map([['usr_1', 5]]), exact: false };
+  const rough: Tally = { total: 9, colour: 'owner', byKey: new Map([['usr_1', 5]]), exact: false };
 
   it('are those of the whole where everything is in view', () => {
     expect(countsIn(rough, { usr_1: 6, usr_2: 3 })).toEqual({ counts: { usr_1: 6, usr_2: 3 }, exact: true });
@@ -54,7 +54,7 @@ describe('the counts of a legend', () => {
   });
 
   it('are those of the view where its tiles tell all', () => {
-    const seen = { total: 5, byKey: new Map([['usr_1', 5]]), exact: true };
+    const seen: Tally = { total: 5, colour: 'owner', byKey: new Map([['usr_1', 5]]), exact: true };
     expect(countsIn(seen, { usr_1: 4, usr_2: 1 })).toEqual({ counts: { usr_1: 5 }, exact: true });
   });
 });
