@@ -363,8 +363,15 @@ def test_undo_restores_every_current_row(desk: Desk) -> None:
     second = desk.run(edited, "customers", source="shop")
     assert second["counts"]["changed"] == 4
     assert desk.snapshot() != before
+    desk.write("INSERT INTO segment_members SELECT id, 1, 1 FROM customers")
+    desk.write("INSERT INTO scores SELECT id, 1, '{0.5}' FROM customers")
     undone = desk.undo(second)
     assert undone["status"] == "undone"
+    for table in ("segment_members", "scores"):  # of customers that are gone nothing derived stays
+        assert desk.rows(f"SELECT customer_id FROM {table} ORDER BY 1") == desk.rows(
+            "SELECT id FROM customers ORDER BY 1"
+        )
+        desk.write(f"DELETE FROM {table}")
     assert desk.snapshot() == before
     with pytest.raises(Conflict, match="undone"):
         desk.undo(second)

@@ -118,6 +118,10 @@ WHERE p.before IS NULL AND ((p.part = 'site' AND s.customer_id = p.customer_id A
 -- name: forget_customers
 DELETE FROM customer_sources s USING undo_parts p WHERE p.part = 'customer' AND p.before IS NULL AND s.customer_id = p.object_id
 
+-- name: forget_segments
+-- What runs of segmentations said of customers whom the import made.
+DELETE FROM {table} t USING undo_parts p WHERE p.part = 'customer' AND p.before IS NULL AND t.customer_id = p.object_id
+
 -- name: delete_rows
 DELETE FROM {table} t USING undo_parts p WHERE p.part = CAST(:part AS text) AND p.before IS NULL AND t.id = p.object_id {and_customer}
 
