@@ -34,6 +34,8 @@ export type Query = Readonly<Record<string, Value>>;
 export interface Options {
   readonly query?: Query;
   readonly body?: unknown;
+  /** The version that an edit is of, for If-Match. */
+  readonly version?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -85,6 +87,7 @@ async function problemOf(response: Response): Promise<Problem> {
 async function request<T>(method: string, path: string, options: Options = {}): Promise<T> {
   const headers: Record<string, string> = { Accept: 'application/json' };
   if (options.body !== undefined) headers['Content-Type'] = 'application/json';
+  if (options.version !== undefined) headers['If-Match'] = `"${options.version}"`;
   if (method !== 'GET' && csrfToken) headers['X-CSRF-Token'] = csrfToken;
   let response: Response;
   try {
@@ -109,11 +112,13 @@ async function request<T>(method: string, path: string, options: Options = {}): 
 }
 
 type Get<P extends keyof paths> = paths[P] extends { get: infer Operation } ? Operation : never;
+type Patch<P extends keyof paths> = paths[P] extends { patch: infer Operation } ? Operation : never;
 type Post<P extends keyof paths> = paths[P] extends { post: infer Operation } ? Operation : never;
 type Json<Operation> = Operation extends {
   responses:
     | { 200: { content: { 'application/json': infer T } } }
-    | { 201: { content: { 'application/json': infer T } } };
+    | { 201: { content: { 'application/json': infer T } } }
+    | { 202: { content: { 'application/json': infer T } } };
 }
   ? T
   : never;
@@ -141,8 +146,28 @@ export function get<P extends keyof paths & string>(
 }
 
 /** POST of a path that the description of the API knows. */
-export function post<P extends keyof paths & string>(path: P, body: BodyOf<Post<P>>): Promise<Json<Post<P>>> {
-  return request('POST', path, { body });
+export function post<P extends keyof paths & string>(
+  path: P,
+  body: BodyOf<Post<P>>,
+  options: { readonly path?: PathOf<Post<P>>; readonly signal?: AbortSignal } = {},
+): Promise<Json<Post<P>>> {
+  const { path: values, ...rest } = options;
+  return request('POST', filled(path, values as Record<string, string>), { ...rest, body });
+}
+
+/** POST of a path that takes no body: it starts something. */
+export function start<P extends keyof paths & string>(path: P, values: PathOf<Post<P>>): Promise<Json<Post<P>>> {
+  return request('POST', filled(path, values as Record<string, string>));
+}
+
+/** PATCH of a path that the description of the API knows, of the version that was read. */
+export function patch<P extends keyof paths & string>(
+  path: P,
+  values: PathOf<Patch<P>>,
+  version: number,
+  body: BodyOf<Patch<P>>,
+): Promise<Json<Patch<P>>> {
+  return request('PATCH', filled(path, values as Record<string, string>), { version, body });
 }
 
 /** DELETE of a path that the description of the API knows. */

@@ -1,8 +1,8 @@
 /** The routes of the API that the application calls, by name. */
 
-import type { Filters, Point } from '../state/model';
-import { type Answer, get, post, remove, useCsrfToken } from './client';
-import type { Area, Colleague, Me, Place } from './shapes';
+import type { FilterField, Filters, Point } from '../state/model';
+import { type Answer, get, patch, post, queryText, remove, start, useCsrfToken } from './client';
+import type { Area, Colleague, GroupsPreview, Me, Place, RulePreview } from './shapes';
 
 function known(me: Me): Me {
   useCsrfToken(me.csrf_token);
@@ -10,13 +10,15 @@ function known(me: Me): Me {
 }
 
 /** The short forms of the filter language: values with commas; a field without values is left out. */
-function asQuery(filters: Filters): { [Field in keyof Filters]: string | null } {
+function asQuery(filters: Filters): { [Field in FilterField | 'filter']: string | null } {
   const listed = (values: readonly string[]) => (values.length > 0 ? values.join(',') : null);
   return {
     stage: listed(filters.stage),
     kind: listed(filters.kind),
     owner: listed(filters.owner),
     territory: listed(filters.territory),
+    segment: listed(filters.segment),
+    filter: filters.where,
   };
 }
 
@@ -89,5 +91,85 @@ export const areas = (layer: string): Promise<readonly Area[]> =>
 
 export const colleagues = (): Promise<readonly Colleague[]> =>
   all((cursor) => get('/v1/colleagues', { query: { limit: 500, cursor } }));
+
+export const segmentations = () => get('/v1/segmentations');
+
+export type NewSegmentation = Parameters<typeof post<'/v1/segmentations'>>[1];
+export const createSegmentation = (made: NewSegmentation) => post('/v1/segmentations', made);
+
+export const editSegmentation = (
+  segmentation_id: string,
+  version: number,
+  edit: Parameters<typeof patch<'/v1/segmentations/{segmentation_id}'>>[3],
+) => patch('/v1/segmentations/{segmentation_id}', { segmentation_id }, version, edit);
+
+/** What groups would look like on a sample. */
+export const previewGroups = async (parameters: object, signal: AbortSignal): Promise<GroupsPreview | null> =>
+  (
+    await post(
+      '/v1/segmentations/preview',
+      { method: 'groups', parameters: parameters as Record<string, unknown>, seed: SEED },
+      { signal },
+    )
+  ).groups;
+
+/** A rule in words, and how many pass it. */
+export const previewRule = async (filter: object, signal: AbortSignal): Promise<RulePreview | null> =>
+  (
+    await post(
+      '/v1/segmentations/preview',
+      { method: 'rule', filter: filter as Record<string, unknown>, seed: SEED },
+      { signal },
+    )
+  ).rule;
+
+/** The seed of previews and runs: the same every time, so that the same data bring the same groups. */
+const SEED = 1;
+
+export const runSegmentation = (segmentation_id: string, cutoff: string | null) =>
+  post(
+    '/v1/segmentations/{segmentation_id}/runs',
+    { seed: SEED, then_publish: false, ...(cutoff ? { cutoff } : {}) },
+    { path: { segmentation_id } },
+  );
+
+export const runsOf = (segmentation_id: string, signal: AbortSignal) =>
+  get('/v1/segmentations/{segmentation_id}/runs', { path: { segmentation_id }, query: { limit: 20 }, signal });
+
+export const run = (segmentation_id: string, number: number, signal: AbortSignal) =>
+  get('/v1/segmentations/{segmentation_id}/runs/{number}', { path: { segmentation_id, number }, signal });
+
+export const cancelRun = (segmentation_id: string, number: number) =>
+  start('/v1/segmentations/{segmentation_id}/runs/{number}/cancel', { segmentation_id, number });
+
+export const publishRun = (segmentation_id: string, number: number) =>
+  start('/v1/segmentations/{segmentation_id}/runs/{number}/publish', { segmentation_id, number });
+
+export const activateSegmentation = (segmentation_id: string) =>
+  start('/v1/segmentations/{segmentation_id}/activate', { segmentation_id });
+
+export const revertSegmentation = (segmentation_id: string) =>
+  start('/v1/segmentations/{segmentation_id}/revert', { segmentation_id });
+
+export const movesOf = (segmentation_id: string, from_run: number, to_run: number, signal: AbortSignal) =>
+  get('/v1/segmentations/{segmentation_id}/moves', { path: { segmentation_id }, query: { from_run, to_run }, signal });
+
+export const segment = (segment_id: string, signal: AbortSignal) =>
+  get('/v1/segments/{segment_id}', { path: { segment_id }, signal });
+
+export const nameSegment = (segment_id: string, version: number, name: string) =>
+  patch('/v1/segments/{segment_id}', { segment_id }, version, { name });
+
+export const membersOf = (segment_id: string, cursor: string | null, signal: AbortSignal) =>
+  get('/v1/segments/{segment_id}/members', { path: { segment_id }, query: { limit: 20, cursor }, signal });
+
+export const countCustomers = (condition: object, signal: AbortSignal) =>
+  get('/v1/customers/count', { query: { filter: JSON.stringify(condition) }, signal });
+
+/** The address of the file of customers that pass a condition. */
+export const customersFile = (condition: object): string =>
+  `/v1/exports/customers.csv${queryText({ filter: JSON.stringify(condition) })}`;
+
+export const job = (job_id: string, signal: AbortSignal) => get('/v1/jobs/{job_id}', { path: { job_id }, signal });
 
 export const customerTileJson = (): Promise<Answer<'/tiles/customers.json'>> => get('/tiles/customers.json');

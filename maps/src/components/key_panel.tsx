@@ -3,10 +3,11 @@
 import { Icon } from '../design/icons';
 import { placeIconText } from '../design/places';
 import { count, counted, words } from '../format';
-import { choicesOf, nameOf } from '../state/legend';
+import { conditionWords } from '../segments/conditions';
+import { active, choicesOf, nameOf } from '../state/legend';
 import { COLOUR_KEYS, FILTER_FIELDS, isFiltered, KINDS, LAYERS, STAGES } from '../state/model';
 import { company, loadCompany } from '../state/session';
-import { clearFilters, colour, colourBy, filters, state, toggleFilter, toggleLayer } from '../state/store';
+import { clearFilters, colour, colourBy, filters, showWhere, state, toggleFilter, toggleLayer } from '../state/store';
 import { Legend } from './legend';
 import { Empty, Failed } from './states';
 
@@ -37,6 +38,19 @@ function Chosen() {
             </li>
           )),
         )}
+        {now.where !== null && (
+          <li>
+            <button
+              type="button"
+              class="choice"
+              aria-label={`Remove the filter ${conditionWords(now.where, company.value.segmentations)}`}
+              onClick={() => showWhere(null)}
+            >
+              {conditionWords(now.where, company.value.segmentations)}
+              <Icon name="close" />
+            </button>
+          </li>
+        )}
       </ul>
     </section>
   );
@@ -56,7 +70,7 @@ export function KeyPanel() {
       <section class="block" aria-labelledby="colour-title">
         <h2 id="colour-title">Colour by</h2>
         <div class="choices">
-          {COLOUR_KEYS.map((key) => (
+          {COLOUR_KEYS.filter((key) => key !== 'segment' || active.value || colour.value === key).map((key) => (
             <button
               key={key}
               type="button"
@@ -68,6 +82,13 @@ export function KeyPanel() {
             </button>
           ))}
         </div>
+        {colour.value === 'segment' && (
+          <p class="small quiet">
+            {active.value
+              ? `By “${active.value.name}”. A ring has the colour of the segment that most of its customers are in; those in no segment have no say.`
+              : 'No segmentation is on the map: put one there under Segments.'}
+          </p>
+        )}
         <Legend />
       </section>
       <section class="block" aria-labelledby="filter-title">
@@ -102,6 +123,7 @@ export function KeyPanel() {
         </div>
         {colour.value !== 'owner' && <FilterSelect field="owner" label="Owner" />}
         {colour.value !== 'territory' && <FilterSelect field="territory" label="Territory" />}
+        {colour.value !== 'segment' && active.value && <FilterSelect field="segment" label="Segment" />}
       </section>
       {/* Below what is pressed to filter, so that nothing moves away under the finger. */}
       <Chosen />
@@ -131,7 +153,7 @@ export function KeyPanel() {
 }
 
 interface SelectProps {
-  field: 'owner' | 'territory';
+  field: 'owner' | 'territory' | 'segment';
   label: string;
 }
 

@@ -4,6 +4,7 @@ import { useState } from 'preact/hooks';
 import { MarkIcon } from '../design/icons';
 import { NONE } from '../design/palette';
 import { count, words } from '../format';
+import { sample } from '../segments/state';
 import { type LegendRow, legend } from '../state/legend';
 import { loading } from '../state/screen';
 import { colour, filters, toggleFilter } from '../state/store';
@@ -12,6 +13,7 @@ import './legend.css';
 const SHORT = 10;
 /** Rows of the small legend on the map. */
 const FEW = 6;
+const MOST_GROUPS = 12;
 
 /** How many are in view, as far as that is known. */
 function Count({ row }: { row: LegendRow }) {
@@ -73,6 +75,21 @@ export function Legend() {
 
 /** The legend in a corner of the map while another panel is open: to read, not to press. */
 export function SmallLegend() {
+  if (sample.value) {
+    return (
+      <aside class="small-legend" aria-label="Legend of the preview">
+        <strong>Preview, a sample</strong>
+        <ul>
+          {sample.value.groups.slice(0, MOST_GROUPS).map(({ name, mark }) => (
+            <li key={name}>
+              <MarkIcon mark={mark} />
+              {name}
+            </li>
+          ))}
+        </ul>
+      </aside>
+    );
+  }
   const seen = legend.value.filter((row) => (row.count ?? 0) > 0 || colour.value === 'stage');
   if (seen.length === 0) return null;
   // Room for a few: those that the view shows most of.

@@ -10,6 +10,7 @@ import { count, counted, distance, wind } from '../format';
 import { CustomerMap } from '../map/map';
 import type { PlaceOnMap, Scene } from '../map/style';
 import { loadTowns, orientation, type Town } from '../map/towns';
+import { sample } from '../segments/state';
 import { marks, scopeOf, territoryMarks } from '../state/legend';
 import { isFiltered, originOf, type Point, type View } from '../state/model';
 import { asProblem } from '../state/remote';
@@ -58,7 +59,9 @@ function scene(): Scene {
     theme: theme.value,
     colour: now.colour,
     filters: now.filters,
-    hidden: now.hidden,
+    // The dots of a preview stand alone on the map.
+    hidden: sample.value ? [...now.hidden, 'customers', 'places'] : now.hidden,
+    sample: sample.value?.customers ?? [],
     marks: marks.value,
     territoryMarks: territoryMarks.value,
     territoryLayer: company.value.territoryLayer,
@@ -95,7 +98,7 @@ function Tally() {
   const slow = useSlow(loading.value);
   const { filters, hidden } = state.value;
   const filtered = isFiltered(filters);
-  if (hidden.includes('customers') || (!slow && !now)) return <p class="tally" role="status" hidden />;
+  if (hidden.includes('customers') || sample.value || (!slow && !now)) return <p class="tally" role="status" hidden />;
   const total = now?.total ?? 0;
   const said = total === 0 ? 'No customer sites' : counted(total, 'customer site');
   return (

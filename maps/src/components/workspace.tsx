@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Icon, type IconName } from '../design/icons';
+import { SegmentsPanel } from '../segments/panel';
 import type { Panel } from '../state/model';
 import { covered, isPhone, map, opener, type SheetHeight, sheet } from '../state/screen';
 import { customer, panel, show, state } from '../state/store';
@@ -18,6 +19,7 @@ const MENU: readonly { panel: Panel; icon: IconName; name: string; title: string
   { panel: 'key', icon: 'key', name: 'Map', title: 'Colours and filters' },
   { panel: 'near', icon: 'near', name: 'Near me', title: 'Near me' },
   { panel: 'here', icon: 'here', name: 'Territory', title: 'Whose territory is here?' },
+  { panel: 'segments', icon: 'segments', name: 'Segments', title: 'Segments' },
   { panel: 'account', icon: 'account', name: 'You', title: 'You' },
 ];
 
@@ -165,7 +167,14 @@ function closeCard(): void {
 export function Workspace() {
   const open = panel.value ?? (isPhone.value ? null : 'key');
   const card = customer.value;
-  const Body = { key: KeyPanel, near: NearPanel, here: HerePanel, search: SearchPanel, account: AccountPanel };
+  const Body = {
+    key: KeyPanel,
+    near: NearPanel,
+    here: HerePanel,
+    search: SearchPanel,
+    segments: SegmentsPanel,
+    account: AccountPanel,
+  };
   const Shown = open ? Body[open] : null;
 
   // The map keeps what it shows out from under the sheet of a phone.

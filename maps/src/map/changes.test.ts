@@ -22,6 +22,7 @@ const SCENE: Scene = {
   found: null,
   counties: false,
   edition: 0,
+  sample: [],
   base: null,
 };
 const drawn = (change: Partial<Scene> = {}) => styleOf({ ...SCENE, ...change }, HERE);

@@ -72,3 +72,15 @@ it('goes to the square of the map and back', () => {
     expect(back[1]).toBeCloseTo(lat, 9);
   }
 });
+
+it('have the key of those who have one, where that is asked for', () => {
+  const cell = (lon: number, counts: Record<string, number>) => ({
+    lon,
+    lat: 40,
+    properties: { n: Object.values(counts).reduce((sum, n) => sum + n, 0), counts: JSON.stringify(counts) },
+  });
+  const cells = [cell(10, { '': 90, seg_1: 4, seg_2: 6 }), cell(-100, { '': 5 })];
+  const keys = (keyed: boolean) => clustersOf(cells, 3, keyed).map(({ key }) => key);
+  expect(keys(false)).toEqual(['', '']);
+  expect(keys(true)).toEqual(['seg_2', '']);
+});

@@ -4,6 +4,7 @@
  * keep their distance and stand where most of their customers are. Pure; degrees in, points out.
  */
 
+import { NONE } from '../design/palette';
 import { type Cell, countsOf } from './tally';
 
 /** Least pixels between two clusters at a whole zoom. */
@@ -66,14 +67,21 @@ function add(counts: Map<string, number>, more: Iterable<readonly [string, numbe
   for (const [key, n] of more) counts.set(key, (counts.get(key) ?? 0) + n);
 }
 
-function mostFrequent(counts: ReadonlyMap<string, number>): string {
-  let [best, most] = ['', -1];
-  for (const [key, n] of counts) if (n > most || (n === most && key < best)) [best, most] = [key, n];
+/** The most frequent key; `keyed`: of those who have one, as long as there are any. */
+function mostFrequent(counts: ReadonlyMap<string, number>, keyed: boolean): string {
+  let [best, most] = [NONE, -1];
+  for (const [key, n] of counts) {
+    if (keyed && key === NONE) continue;
+    if (n > most || (n === most && key < best)) [best, most] = [key, n];
+  }
   return best;
 }
 
-/** The clusters of cells at a zoom, the fullest first; the same cells give the same clusters. */
-export function clustersOf(cells: Iterable<Cell>, zoom: number): readonly Cluster[] {
+/**
+ * The clusters of cells at a zoom, the fullest first; the same cells give the same clusters. `keyed`: those without a
+ * key do not decide on a cluster's key, however many they are.
+ */
+export function clustersOf(cells: Iterable<Cell>, zoom: number, keyed = false): readonly Cluster[] {
   const world = WORLD * 2 ** Math.floor(zoom);
   const kept: Square[] = [];
   // The kept ones by squares of DISTANCE: who is too near stands in one of nine.
@@ -102,7 +110,7 @@ export function clustersOf(cells: Iterable<Cell>, zoom: number): readonly Cluste
   return kept
     .map(({ x, y, n, counts }) => {
       const [lon, lat] = fromSquare(x / world, y / world);
-      return { lon: Number(lon.toFixed(6)), lat: Number(lat.toFixed(6)), n, key: mostFrequent(counts) };
+      return { lon: Number(lon.toFixed(6)), lat: Number(lat.toFixed(6)), n, key: mostFrequent(counts, keyed) };
     })
     .sort((a, b) => b.n - a.n || a.lon - b.lon || a.lat - b.lat);
 }

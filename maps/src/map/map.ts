@@ -406,7 +406,9 @@ export class CustomerMap {
       const rings = polygons.flatMap((polygon) => (polygon[0] ? [polygon[0]] : []));
       return [{ id: String(properties.id), name: String(properties.name ?? ''), rings }];
     });
-    this.gathered = { clusters: clustersOf(cells, this.map.getZoom()), labels: labelsOf(pieces, bounds) };
+    // Whoever never bought is in no segment; where they are many, they would hide the segments of all others.
+    const keyed = this.wanted.colour === 'segment';
+    this.gathered = { clusters: clustersOf(cells, this.map.getZoom(), keyed), labels: labelsOf(pieces, bounds) };
     this.show(this.wanted);
     return features;
   }

@@ -21,6 +21,7 @@ const scene = (change: Partial<Scene> = {}): Scene => ({
   found: null,
   counties: true,
   edition: 0,
+  sample: [],
   base: null,
   ...change,
 });

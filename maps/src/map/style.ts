@@ -4,7 +4,7 @@
  */
 
 import { type Mark, OTHER } from '../design/palette';
-import type { ColourKey, Filters, Layer, Point } from '../state/model';
+import { type ColourKey, FILTER_FIELDS, type Filters, type Layer, type Point } from '../state/model';
 import type { Cluster } from './clusters';
 import type { Label } from './labels';
 import type { ExpressionSpecification, LayerSpecification, StyleSpecification } from './map';
@@ -97,6 +97,8 @@ export interface Scene {
   readonly counties: boolean;
   /** Raised after an edit, so that tiles are asked for again. */
   readonly edition: number;
+  /** Customers of a sample with their groups' marks, drawn while a preview is open. */
+  readonly sample: readonly (Point & { readonly mark: Mark })[];
   /** A style document of the operator's own, drawn instead of the built-in basemap. */
   readonly base: StyleSpecification | null;
 }
@@ -108,6 +110,7 @@ export const CUSTOMER_SINGLES = 'customer-singles';
 export const AREAS = 'areas';
 export const AREA_FILLS = 'area-fills';
 export const PLACES = 'places';
+export const SAMPLE = 'sample';
 
 /** What the map gathered from the tiles of the view. */
 export interface Gathered {
@@ -123,7 +126,8 @@ export const placeIcon = (kind: string, theme: Theme): string => `place:${kind}:
 /** The path and query of the tiles of customers. */
 export function customerTiles(filters: Filters, colour: ColourKey, edition: number): string {
   const query = new URLSearchParams({ colour });
-  for (const [field, values] of Object.entries(filters)) if (values.length > 0) query.set(field, values.join(','));
+  for (const field of FILTER_FIELDS) if (filters[field].length > 0) query.set(field, filters[field].join(','));
+  if (filters.where !== null) query.set('filter', filters.where);
   if (edition > 0) query.set('edition', String(edition));
   return `/tiles/customers/{z}/{x}/{y}.mvt?${query.toString().replaceAll('%2C', ',')}`;
 }
@@ -369,6 +373,21 @@ function placeLayer(scene: Scene, inks: Inks): LayerSpecification {
   };
 }
 
+/** The customers of a preview: small marks, so that two thousand of them leave the map to be seen. */
+function sampleLayer(): LayerSpecification {
+  return {
+    id: SAMPLE,
+    type: 'symbol',
+    source: SAMPLE,
+    layout: {
+      'icon-image': ['get', 'icon'],
+      'icon-size': ['interpolate', ['linear'], ['zoom'], 4, 0.42, 12, 0.75],
+      'icon-allow-overlap': true,
+      'icon-ignore-placement': true,
+    },
+  };
+}
+
 const EARTH_RADIUS_M = 6_371_008.8;
 
 /** The circle of `radius_m` around a point on the sphere, as a ring of 96 steps that goes over ±180° unbroken. */
@@ -512,8 +531,12 @@ export function styleOf(scene: Scene, origin: string, gathered: Gathered = NOTHI
     type: 'geojson',
     data: pointsOf(gathered.clusters, ({ n, key }) => ({ n, key })),
   };
+  sources[SAMPLE] = {
+    type: 'geojson',
+    data: pointsOf(scene.sample, ({ mark }) => ({ icon: iconName(mark, scene.theme) })),
+  };
   sources.notes = { type: 'geojson', data: notes(scene) };
-  layers.push(placeLayer(scene, inks), ...customers(scene, inks), ...noteLayers(inks));
+  layers.push(placeLayer(scene, inks), ...customers(scene, inks), sampleLayer(), ...noteLayers(inks));
   return {
     version: 8,
     sources,

@@ -23,25 +23,38 @@ const stageMarks: ReadonlyMap<string, Mark> = new Map(Object.entries(STAGE_MARKS
 export const ownerMarks = computed(() => marksFor(keysOf('owner')));
 export const territoryMarks = computed(() => marksFor(company.value.territories.map((area) => area.id)));
 
+/** The segmentation whose segments the map can be coloured by. */
+export const active = computed(() => company.value.segmentations.find((row) => row.is_active) ?? null);
+export const segmentMarks = computed(() => marksFor(active.value?.segments.map(({ id }) => id) ?? []));
+
 export const marks = computed<ReadonlyMap<string, Mark>>(() => {
   if (colour.value === 'owner') return ownerMarks.value;
+  if (colour.value === 'segment') return segmentMarks.value;
   return colour.value === 'territory' ? territoryMarks.value : stageMarks;
 });
 
 const names = computed<ReadonlyMap<string, string>>(() => {
-  const { owners, territories } = company.value;
-  return new Map([...owners, ...territories].map((row) => [row.id, row.name ?? row.id]));
+  const { owners, territories, segmentations } = company.value;
+  const segments = segmentations.flatMap((row) => row.segments);
+  return new Map([...owners, ...territories, ...segments].map((row) => [row.id, row.name ?? row.id]));
 });
+
+const NOBODY: Readonly<Record<string, string>> = {
+  owner: 'No owner',
+  territory: 'No territory',
+  segment: 'In no segment',
+};
 
 export function nameOf(field: FilterField | ColourKey, key: string): string {
   if (field === 'stage' || field === 'kind') return words(key);
-  if (key === NONE) return field === 'owner' ? 'No owner' : 'No territory';
+  if (key === NONE) return NOBODY[field] ?? '';
   return names.value.get(key) ?? key;
 }
 
 /** Those among whom the person's customers are: not the whole company. */
 function keysOf(key: ColourKey): readonly string[] {
   if (key === 'stage') return STAGES;
+  if (key === 'segment') return active.value?.segments.map(({ id }) => id) ?? [];
   const { keys, owners, territories } = company.value;
   if (keys) return Object.keys(keys[key]);
   return (key === 'owner' ? owners.filter(({ role }) => role === 'rep' || role === 'manager') : territories).map(
@@ -53,7 +66,9 @@ const byName = (a: { key: string; name: string }, b: { key: string; name: string
   Number(a.key === NONE) - Number(b.key === NONE) || a.name.localeCompare(b.name, 'en', { numeric: true });
 
 /** Owners or territories to choose from, by name, with all the customer sites that the person sees of each. */
-export function choicesOf(field: 'owner' | 'territory'): { key: string; name: string; count: number | null }[] {
+export function choicesOf(
+  field: 'owner' | 'territory' | 'segment',
+): { key: string; name: string; count: number | null }[] {
   const counts = company.value.keys?.[field];
   const own = field === 'territory' ? company.value.territories.filter((area) => area.owner?.id === me.value?.id) : [];
   return [...new Set([...keysOf(field), ...own.map(({ id }) => id)])]

@@ -1,9 +1,9 @@
 /** What the application can show, as data. Everything here is in the address of the page. */
 
-export const COLOUR_KEYS = ['stage', 'owner', 'territory'] as const;
+export const COLOUR_KEYS = ['stage', 'owner', 'territory', 'segment'] as const;
 export type ColourKey = (typeof COLOUR_KEYS)[number];
 
-export const PANELS = ['key', 'near', 'here', 'search', 'account'] as const;
+export const PANELS = ['key', 'near', 'here', 'segments', 'search', 'account'] as const;
 export type Panel = (typeof PANELS)[number];
 
 export const LAYERS = ['customers', 'territories', 'places'] as const;
@@ -22,16 +22,15 @@ export interface View extends Point {
   readonly zoom: number;
 }
 
+export const FILTER_FIELDS = ['stage', 'kind', 'owner', 'territory', 'segment'] as const;
+export type FilterField = (typeof FILTER_FIELDS)[number];
+
 /** The short forms of the filter language: any of the values of each field; an empty list filters nothing. */
-export interface Filters {
-  readonly stage: readonly string[];
-  readonly kind: readonly string[];
-  readonly owner: readonly string[];
-  readonly territory: readonly string[];
+export interface Filters extends Readonly<Record<FilterField, readonly string[]>> {
+  /** One more condition of the filter language, as JSON: a range of a score, a rule. Without an index, so slower. */
+  readonly where: string | null;
 }
-export type FilterField = keyof Filters;
-export const FILTER_FIELDS: readonly FilterField[] = ['stage', 'kind', 'owner', 'territory'];
-export const NO_FILTERS: Filters = { stage: [], kind: [], owner: [], territory: [] };
+export const NO_FILTERS: Filters = { stage: [], kind: [], owner: [], territory: [], segment: [], where: null };
 
 export interface Near extends Point {
   /** Where the point comes from, to say so. */
@@ -54,6 +53,10 @@ export interface State {
   readonly here: Point | null;
   readonly as_of: string | null;
   readonly query: string;
+  /** The segmentation that the panel of segments shows, or a new one of a method; null for the list. */
+  readonly segmentation: string | null;
+  /** The number of the run that is looked at; null for the published one, else the newest. */
+  readonly run: number | null;
 }
 
 /** The point that the search around is drawn from; one's own position is drawn without its list too. */
@@ -86,6 +89,8 @@ export const START: State = {
   here: null,
   as_of: null,
   query: '',
+  segmentation: null,
+  run: null,
 };
 
 /** The values chosen for a field after one of them was switched on or off. */
@@ -94,7 +99,7 @@ export function toggled(values: readonly string[], value: string): readonly stri
 }
 
 export function isFiltered(filters: Filters): boolean {
-  return FILTER_FIELDS.some((field) => filters[field].length > 0);
+  return filters.where !== null || FILTER_FIELDS.some((field) => filters[field].length > 0);
 }
 
 /** A point from what a person typed: "lon, lat" or "lon lat" in degrees; null where it is none. */

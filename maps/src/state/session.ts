@@ -3,7 +3,7 @@
 import { computed, signal } from '@preact/signals';
 import { Problem, useCsrfToken, whenSignedOut } from '../api/client';
 import * as routes from '../api/routes';
-import type { Area, Colleague, LayerRow, Me, Place } from '../api/shapes';
+import type { Area, Colleague, LayerRow, Me, Place, Segmentation } from '../api/shapes';
 import type { Bounds, StyleSpecification } from '../map/map';
 import type { ColourKey } from './model';
 import { asProblem } from './remote';
@@ -25,7 +25,10 @@ export interface Company {
   readonly territoryLayer: string | null;
   readonly layers: readonly LayerRow[];
   readonly places: readonly Place[];
-  /** How many sites the reader sees of each stage, owner and territory; null where the API does not count them. */
+  /** All segmentations, the active one first, and by what methods more can be made. */
+  readonly segmentations: readonly Segmentation[];
+  readonly methods: readonly string[];
+  /** How many sites the reader sees of each stage, owner, territory and segment; null where the API does not count them. */
   readonly keys: Readonly<Record<ColourKey, Readonly<Record<string, number>>>> | null;
   /** Where the visible customers are; null where there is none. */
   readonly bounds: Bounds | null;
@@ -40,6 +43,8 @@ const NOTHING: Company = {
   territoryLayer: null,
   layers: [],
   places: [],
+  segmentations: [],
+  methods: [],
   keys: null,
   bounds: null,
   base: null,
@@ -117,10 +122,11 @@ function boundsOf(bounds: readonly number[] | null | undefined): Bounds | null {
 export async function loadCompany(): Promise<void> {
   currentCompany.value = { ...NOTHING, status: 'loading' };
   try {
-    const [layerList, owners, places, tiles, base] = await Promise.all([
+    const [layerList, owners, places, divided, tiles, base] = await Promise.all([
       permitted(routes.layers(), { data: [] }),
       permitted(routes.colleagues(), []),
       permitted(routes.places(), []),
+      permitted(routes.segmentations(), { data: [], methods: [] }),
       routes.customerTileJson(),
       baseStyle(),
     ]);
@@ -134,6 +140,8 @@ export async function loadCompany(): Promise<void> {
       layers: layerList.data,
       territoryLayer: layer ? `lay_${layer.key}` : null,
       places,
+      segmentations: divided.data,
+      methods: divided.methods,
       keys: tiles.keys ?? null,
       bounds: boundsOf(tiles.bounds),
       base,
@@ -142,4 +150,15 @@ export async function loadCompany(): Promise<void> {
     const problem = asProblem(error);
     if (problem.status !== 401) currentCompany.value = { ...NOTHING, status: 'failed', problem };
   }
+}
+
+/** What is published of segmentations, again: after a run was published or another became the active one. */
+export async function loadSegmentations(): Promise<void> {
+  const [divided, tiles] = await Promise.all([routes.segmentations(), routes.customerTileJson()]);
+  currentCompany.value = {
+    ...currentCompany.value,
+    segmentations: divided.data,
+    methods: divided.methods,
+    keys: tiles.keys ?? null,
+  };
 }

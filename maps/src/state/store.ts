@@ -36,6 +36,11 @@ export function clearFilters(): void {
   show({ filters: NO_FILTERS });
 }
 
+/** One more condition on what is shown, or none: a filter of the API. */
+export function showWhere(condition: object | null): void {
+  show({ filters: { ...current.value.filters, where: condition && JSON.stringify(condition) } });
+}
+
 export function toggleLayer(layer: Layer): void {
   show({ hidden: toggled(current.value.hidden, layer) as Layer[] }, 'quiet');
 }

@@ -6,7 +6,14 @@ const FULL: State = {
   view: { lon: -104.99031, lat: 39.73921, zoom: 11.25 },
   panel: 'near',
   colour: 'owner',
-  filters: { stage: ['active', 'lead'], kind: ['person'], owner: ['usr_7'], territory: ['ter_2', 'ter_3'] },
+  filters: {
+    stage: ['active', 'lead'],
+    kind: ['person'],
+    owner: ['usr_7'],
+    territory: ['ter_2', 'ter_3'],
+    segment: ['seg_4'],
+    where: '{"field":"scores.value.worth","op":">=","value":500}',
+  },
   hidden: ['territories', 'places'],
   customer: 'cus_42',
   near: { lon: 8.54, lat: 47.37, from: 'position' },
@@ -14,6 +21,8 @@ const FULL: State = {
   here: { lon: 180, lat: -90 },
   as_of: '2025-12-31',
   query: 'Müller & Söhne, 50 %',
+  segmentation: 'sgm_3',
+  run: 2,
 };
 
 describe('the address of the page', () => {
@@ -50,6 +59,11 @@ describe('the address of the page', () => {
     ['?radius=12'],
     ['?stage=%3Cb%3E&owner=7&territory=ter_'],
     ['?hide=everything'],
+    ['?segmentation=sgm_x&run=-1'],
+    ['?segmentation=../new&run=1.5'],
+    ['?where=stage'],
+    ['?where=[1]'],
+    ['?where=null'],
   ])('leaves out what is impossible: %s', (search) => {
     expect(readUrl(search)).toEqual(START);
   });

@@ -4,6 +4,7 @@ import {
   COLOUR_KEYS,
   FILTER_FIELDS,
   type FilterField,
+  type Filters,
   isPoint,
   LAYERS,
   type Near,
@@ -52,7 +53,25 @@ const isValue: Record<FilterField, (value: string) => boolean> = {
   kind: (value) => WORD.test(value),
   owner: (value) => ID.test(value),
   territory: (value) => ID.test(value),
+  segment: (value) => ID.test(value),
 };
+
+/** The longest condition that an address carries. */
+const LONGEST = 4000;
+const SEGMENTATION = /^(sgm_\d{1,18}|new(\.[a-z_]{1,40})?)$/;
+
+/** A condition as JSON in its one form; null where the text is none. */
+function readWhere(text: string | null): string | null {
+  if (!text || text.length > LONGEST) return null;
+  try {
+    const condition: unknown = JSON.parse(text);
+    return condition !== null && typeof condition === 'object' && !Array.isArray(condition)
+      ? JSON.stringify(condition)
+      : null;
+  } catch {
+    return null;
+  }
+}
 
 /** The state that an address stands for. `search` is `location.search`. */
 export function readUrl(search: string): State {
@@ -61,8 +80,10 @@ export function readUrl(search: string): State {
   const nearPoint = readPoint(query.get('near'));
   const from = oneOf<Near['from']>(['position', 'map', 'typed'], query.get('from')) ?? 'typed';
   const radius = Number(query.get('radius'));
-  const filters = { ...START.filters };
-  for (const field of FILTER_FIELDS) filters[field] = listOf(query.get(field), isValue[field]);
+  const lists = FILTER_FIELDS.map((field) => [field, listOf(query.get(field), isValue[field])]);
+  const filters: Filters = { ...START.filters, ...Object.fromEntries(lists), where: readWhere(query.get('where')) };
+  const segmentation = query.get('segmentation');
+  const run = Number(query.get('run'));
   return {
     view: readView(query.get('at')),
     panel: oneOf(PANELS, query.get('panel')),
@@ -75,6 +96,8 @@ export function readUrl(search: string): State {
     here: readPoint(query.get('here')),
     as_of: readDay(query.get('as_of')),
     query: (query.get('q') ?? '').slice(0, 200),
+    segmentation: segmentation && SEGMENTATION.test(segmentation) ? segmentation : null,
+    run: Number.isInteger(run) && run > 0 && run <= 2_000_000_000 ? run : null,
   };
 }
 
@@ -90,6 +113,7 @@ export function writeUrl(state: State): string {
   for (const field of FILTER_FIELDS) {
     if (state.filters[field].length > 0) parts.push([field, state.filters[field].join(',')]);
   }
+  if (state.filters.where !== null) parts.push(['where', state.filters.where]);
   if (state.hidden.length > 0) parts.push(['hide', state.hidden.join(',')]);
   if (state.customer) parts.push(['customer', state.customer]);
   if (state.near) parts.push(['near', pointText(state.near)], ['from', state.near.from]);
@@ -97,6 +121,8 @@ export function writeUrl(state: State): string {
   if (state.here) parts.push(['here', pointText(state.here)]);
   if (state.as_of) parts.push(['as_of', state.as_of]);
   if (state.query) parts.push(['q', state.query]);
+  if (state.segmentation) parts.push(['segmentation', state.segmentation]);
+  if (state.run) parts.push(['run', String(state.run)]);
   if (parts.length === 0) return '';
   return `?${parts.map(([name, value]) => `${name}=${encodeURIComponent(value).replaceAll('%2C', ',')}`).join('&')}`;
 }

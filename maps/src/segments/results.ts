@@ -1,0 +1,81 @@
+/** What a run found, as far as this page draws it. The API leaves the shape to the method; every part may be missing. */
+
+import type { RunWithResults } from '../api/shapes';
+
+export interface FoundSegment {
+  readonly id: string;
+  readonly label: number;
+  readonly name: string;
+  readonly sentence: string;
+  readonly rule: string;
+  /** null where the reader is not told: fewer than ten customers. */
+  readonly size: number | null;
+  readonly share: number | null;
+}
+
+/** The mean of a feature in a segment, beside that of all customers. */
+export interface ProfileRow {
+  readonly label: number;
+  readonly feature: string;
+  readonly n: number;
+  readonly mean: number | null;
+  readonly average: number | null;
+}
+
+/** A number of groups that was tried. */
+export interface TriedNumber {
+  readonly k: number;
+  readonly stability: number | null;
+  /** The same in data without groups. */
+  readonly stability_null: number | null;
+  readonly silhouette: number | null;
+  readonly silhouette_null: number | null;
+  readonly eligible: boolean;
+}
+
+export interface Choice {
+  readonly k: number;
+  readonly reason: string;
+  readonly table: readonly TriedNumber[];
+}
+
+export interface Drift {
+  readonly against_run: number;
+  readonly moved: number;
+  readonly verdict: string;
+}
+
+export interface Results {
+  readonly segments: readonly FoundSegment[];
+  readonly profile: readonly ProfileRow[];
+  readonly choice: Choice | null;
+  readonly drift: Drift | null;
+  readonly notes: readonly string[];
+  readonly verdict: string;
+  readonly currency: string | null;
+  readonly total: { readonly worth: number; readonly low: number; readonly high: number } | null;
+  readonly worth: readonly { readonly label: number; readonly worth: number }[];
+}
+
+const rows = <T>(value: unknown): readonly T[] => (Array.isArray(value) ? (value as T[]) : []);
+const object = <T>(value: unknown): T | null =>
+  value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as T) : null;
+const text = (value: unknown): string => (typeof value === 'string' ? value : '');
+
+/** The parts of a run's results that are drawn. */
+export function readResults({ results }: Pick<RunWithResults, 'results'>): Results {
+  const choice = object<Choice>(results.choice);
+  return {
+    segments: rows<FoundSegment>(results.segments)
+      .filter(({ size }) => size !== 0)
+      .toSorted((a, b) => (b.size ?? 0) - (a.size ?? 0)),
+    profile: rows<ProfileRow>(results.profile),
+    choice: choice && rows(choice.table).length > 0 ? choice : null,
+    drift: object<Drift>(results.drift),
+    notes: rows<string>(results.notes),
+    verdict: text(results.verdict),
+    currency: text(results.currency) || null,
+    total: object(results.total),
+    worth: rows(results.worth_by_segment),
+  };
+}
