@@ -31,7 +31,7 @@ routes = router("Segmentations")
 
 _RULE = {"field": "scores.rfm.m", "op": ">=", "value": 4}
 EXAMPLE_PARAMETERS = {"rules": [{"name": "Big spenders", "filter": _RULE}]}
-MethodName = Literal["rfm", "groups", "value", "rule"]
+MethodName = Literal["rfm", "groups", "value", "churn", "hotspots", "rule"]
 RefreshDays = Annotated[
     int, Field(ge=1, le=366, strict=True, description="Run and publish by itself so often, in days.")
 ]

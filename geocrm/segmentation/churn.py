@@ -346,6 +346,11 @@ def _matched(frame: pd.DataFrame, labels: Labels) -> tuple[pd.DataFrame, Floats,
     return matched, labels.left.loc[matched.index].to_numpy(dtype=np.float64), notes
 
 
+def check_enough(labels: Labels, level: float = LEVEL) -> None:
+    """Raises TooLittleData, with the share and its interval, for labels too few to learn from."""
+    _check_enough(labels.left.to_numpy(dtype=np.float64), labels, level)
+
+
 def _check_enough(outcome: Floats, labels: Labels, level: float) -> None:
     left, n = int(outcome.sum()), len(outcome)
     if min(left, n - left) >= FEWEST:
@@ -482,6 +487,7 @@ def fit_shops(
     folds: Folds | None = None,
     kinds: Sequence[Kind] = ("logistic",),
     level: float = LEVEL,
+    purchases: BgNbd | None = None,
 ) -> ShopModel:
     """The probability of no order in the next window, for customers without a contract.
 
@@ -491,6 +497,7 @@ def fit_shops(
     Args:
         frame, later: with the columns `HISTORY`; see `fit`.
         described: further features to use beside `RHYTHM`.
+        purchases: BG/NBD as fitted on more histories at the first cutoff than the frame has.
 
     Raises as `fit` and `bg_nbd.fit` do.
     """
@@ -499,7 +506,8 @@ def fit_shops(
     if not len(history):
         raise TooLittleData("There is no customer with a purchase: rhythm needs sales before the cutoff.")
     check_cutoff(frame, labels.cutoff)
-    purchases = bg_nbd.fit(collapse(*(history[name].to_numpy() for name in HISTORY))).model
+    if purchases is None:
+        purchases = bg_nbd.fit(collapse(*(history[name].to_numpy() for name in HISTORY))).model
     ready = with_rhythm(frame, purchases, labels.window_days)
     after = with_rhythm(later[0], purchases, labels.window_days)
     churn = fit(

@@ -15,11 +15,19 @@ from geocrm.db import audit
 from geocrm.db.models import Segment, Segmentation, SegmentationRun
 from geocrm.db.queries import named
 from geocrm.errors import Conflict, Invalid, NotFound
-from geocrm.segmentation import groups, hot_spots, methods, published, value_method
+from geocrm.segmentation import churn_method, groups, hot_spots, methods, published, value_method
 from geocrm.segmentation.methods import Method
 
 METHODS: Final[dict[str, type[Method]]] = {
-    kind.name: kind for kind in (methods.Rfm, groups.Groups, value_method.Value, hot_spots.HotSpots, methods.Rule)
+    kind.name: kind
+    for kind in (
+        methods.Rfm,
+        groups.Groups,
+        value_method.Value,
+        churn_method.Churn,
+        hot_spots.HotSpots,
+        methods.Rule,
+    )
 }
 
 

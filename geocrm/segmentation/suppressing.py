@@ -9,7 +9,13 @@ from geocrm import ids
 from geocrm.access import Actor
 from geocrm.spatial.suppression import SMALLEST_GROUP, suppress
 
-_TABLES: Final = (("profile", "label"), ("distinct", "group"), ("worth_by_segment", "label"), ("words", "label"))
+_TABLES: Final = (
+    ("profile", "label"),
+    ("distinct", "group"),
+    ("worth_by_segment", "label"),
+    ("words", "label"),
+    ("expected", "label"),
+)
 """Tables of results with a row for a segment, and their column of its label."""
 
 
@@ -39,6 +45,12 @@ def results_for(actor: Actor, results: Mapping[str, Any]) -> dict[str, Any]:
                 for row in shown[table]
                 if row[label] not in hidden and row.get("n", SMALLEST_GROUP) >= SMALLEST_GROUP
             ]
+    if "churn_rate" in shown:
+        shown["churn_rate"] = _regions(shown["churn_rate"])
+    if "evaluation" in shown:
+        told = shown["evaluation"]
+        lift = [row for row in told["lift"] if row["customers"] >= SMALLEST_GROUP]
+        shown["evaluation"] = dict(told) | {"lift": lift}
     shown["drift"] = None
     if hidden and "total" in shown:  # less the worths that are told, it would tell the hidden one
         del shown["total"]
@@ -51,6 +63,14 @@ def results_for(actor: Actor, results: Mapping[str, Any]) -> dict[str, Any]:
 def customers_for(actor: Actor, customers: int | None) -> int | None:
     """How many a run divided, as the actor may read it: of fewer than 10 in all their number is not told."""
     return customers if actor.sees_all or not customers or customers >= SMALLEST_GROUP else None
+
+
+def _regions(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Churn rates of regions with enough customers; where one is not told, nor is what it could be subtracted from."""
+    regions = [row for row in rows if not row["total"]]
+    hidden = suppress([row["n"] for row in regions]).hidden
+    kept = [row for row, hides in zip(regions, hidden, strict=True) if not hides]
+    return kept + [row for row in rows if row["total"] and row["n"] >= SMALLEST_GROUP]
 
 
 def _hidden(sizes: Mapping[int, int]) -> set[int]:

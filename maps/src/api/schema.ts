@@ -3393,7 +3393,7 @@ export interface components {
              * @example rule
              * @enum {string}
              */
-            method: "rfm" | "groups" | "value" | "rule";
+            method: "rfm" | "groups" | "value" | "churn" | "hotspots" | "rule";
             /**
              * Parameters
              * @description By method.
@@ -4656,6 +4656,14 @@ export interface components {
              * @description What happened before it is what the run knows.
              */
             cutoff: string;
+            /**
+             * Because
+             * @description What moves its odds most, strongest first, where the method tells that (`churn`); else empty.
+             * @example [
+             *       "Since the last day with an order: raises the odds of leaving 2.3 times"
+             *     ]
+             */
+            because: string[];
         };
         /**
          * ShownNamedAccount
@@ -6910,7 +6918,10 @@ export interface operations {
                      *           },
                      *           "is_active": true,
                      *           "run": 3,
-                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *           "cutoff": "2026-01-31T09:00:00Z",
+                     *           "because": [
+                     *             "Since the last day with an order: raises the odds of leaving 2.3 times"
+                     *           ]
                      *         }
                      *       ],
                      *       "scores": {
@@ -7344,7 +7355,10 @@ export interface operations {
                      *           },
                      *           "is_active": true,
                      *           "run": 3,
-                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *           "cutoff": "2026-01-31T09:00:00Z",
+                     *           "because": [
+                     *             "Since the last day with an order: raises the odds of leaving 2.3 times"
+                     *           ]
                      *         }
                      *       ],
                      *       "scores": {
@@ -7614,7 +7628,10 @@ export interface operations {
                      *           },
                      *           "is_active": true,
                      *           "run": 3,
-                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *           "cutoff": "2026-01-31T09:00:00Z",
+                     *           "because": [
+                     *             "Since the last day with an order: raises the odds of leaving 2.3 times"
+                     *           ]
                      *         }
                      *       ],
                      *       "scores": {
@@ -7961,7 +7978,10 @@ export interface operations {
                      *           },
                      *           "is_active": true,
                      *           "run": 3,
-                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *           "cutoff": "2026-01-31T09:00:00Z",
+                     *           "because": [
+                     *             "Since the last day with an order: raises the odds of leaving 2.3 times"
+                     *           ]
                      *         }
                      *       ],
                      *       "scores": {
@@ -8247,7 +8267,10 @@ export interface operations {
                      *           },
                      *           "is_active": true,
                      *           "run": 3,
-                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *           "cutoff": "2026-01-31T09:00:00Z",
+                     *           "because": [
+                     *             "Since the last day with an order: raises the odds of leaving 2.3 times"
+                     *           ]
                      *         }
                      *       ],
                      *       "scores": {
@@ -8579,7 +8602,10 @@ export interface operations {
                      *           },
                      *           "is_active": true,
                      *           "run": 3,
-                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *           "cutoff": "2026-01-31T09:00:00Z",
+                     *           "because": [
+                     *             "Since the last day with an order: raises the odds of leaving 2.3 times"
+                     *           ]
                      *         }
                      *       ],
                      *       "scores": {
@@ -8917,7 +8943,10 @@ export interface operations {
                      *           },
                      *           "is_active": true,
                      *           "run": 3,
-                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *           "cutoff": "2026-01-31T09:00:00Z",
+                     *           "because": [
+                     *             "Since the last day with an order: raises the odds of leaving 2.3 times"
+                     *           ]
                      *         }
                      *       ],
                      *       "scores": {
@@ -9202,7 +9231,10 @@ export interface operations {
                      *           },
                      *           "is_active": true,
                      *           "run": 3,
-                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *           "cutoff": "2026-01-31T09:00:00Z",
+                     *           "because": [
+                     *             "Since the last day with an order: raises the odds of leaving 2.3 times"
+                     *           ]
                      *         }
                      *       ],
                      *       "scores": {
@@ -9517,7 +9549,10 @@ export interface operations {
                      *           },
                      *           "is_active": true,
                      *           "run": 3,
-                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *           "cutoff": "2026-01-31T09:00:00Z",
+                     *           "because": [
+                     *             "Since the last day with an order: raises the odds of leaving 2.3 times"
+                     *           ]
                      *         }
                      *       ],
                      *       "scores": {
@@ -9847,7 +9882,10 @@ export interface operations {
                      *           },
                      *           "is_active": true,
                      *           "run": 3,
-                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *           "cutoff": "2026-01-31T09:00:00Z",
+                     *           "because": [
+                     *             "Since the last day with an order: raises the odds of leaving 2.3 times"
+                     *           ]
                      *         }
                      *       ],
                      *       "scores": {
@@ -10138,7 +10176,10 @@ export interface operations {
                      *           },
                      *           "is_active": true,
                      *           "run": 3,
-                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *           "cutoff": "2026-01-31T09:00:00Z",
+                     *           "because": [
+                     *             "Since the last day with an order: raises the odds of leaving 2.3 times"
+                     *           ]
                      *         }
                      *       ],
                      *       "scores": {
@@ -24800,7 +24841,10 @@ export interface operations {
                      *           },
                      *           "is_active": true,
                      *           "run": 3,
-                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *           "cutoff": "2026-01-31T09:00:00Z",
+                     *           "because": [
+                     *             "Since the last day with an order: raises the odds of leaving 2.3 times"
+                     *           ]
                      *         }
                      *       ],
                      *       "scores": {
@@ -25126,7 +25170,10 @@ export interface operations {
                      *           },
                      *           "is_active": true,
                      *           "run": 3,
-                     *           "cutoff": "2026-01-31T09:00:00Z"
+                     *           "cutoff": "2026-01-31T09:00:00Z",
+                     *           "because": [
+                     *             "Since the last day with an order: raises the odds of leaving 2.3 times"
+                     *           ]
                      *         }
                      *       ],
                      *       "scores": {
