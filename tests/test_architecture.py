@@ -56,6 +56,7 @@ PURE = [
     "segmentation/place.py",
     "segmentation/place_gain.py",
     "segmentation/regions.py",
+    "segmentation/sales_statistics.py",
     "segmentation/scaling.py",
     "segmentation/smoothing.py",
     "segmentation/stability.py",

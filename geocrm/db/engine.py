@@ -86,6 +86,33 @@ def expecting_many_rows(session: Session) -> Iterator[None]:
     session.execute(text("SET LOCAL enable_nestloop = on"))  # after an error the roll-back takes it back
 
 
+@contextmanager
+def side_by_side(session: Session, **wanted: str) -> Iterator[None]:
+    """Within the block the parts of a UNION ALL run in processes of their own, rather than each in several, and the
+    settings `wanted` hold."""
+    wanted = {
+        "jit": "off",
+        "min_parallel_table_scan_size": "715827882",  # blocks: the largest there is
+        "min_parallel_index_scan_size": "715827882",
+        "parallel_setup_cost": "0",
+        "parallel_tuple_cost": "0",
+        "parallel_leader_participation": "off",  # it passes on what the others have
+    } | wanted
+    names = list(wanted)
+    former = session.scalar(
+        text("SELECT array_agg(current_setting(name) ORDER BY n) FROM unnest(CAST(:names AS text[])) WITH ORDINALITY"
+             " AS s(name, n)"),
+        {"names": names},
+    )  # fmt: skip
+    setting = text(
+        "SELECT set_config(name, value, true) FROM unnest(CAST(:names AS text[]), CAST(:values AS text[]))"
+        " AS s(name, value)"
+    )
+    session.execute(setting, {"names": names, "values": list(wanted.values())})
+    yield
+    session.execute(setting, {"names": names, "values": former})  # after an error the roll-back takes them back
+
+
 def open_database(settings: Settings) -> Database:
     """The database of these settings: the one of GEOCRM_DATABASE_URL, or the private PostgreSQL (started if needed)."""
     if settings.database_url is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 SQL_DIR = Path(__file__).parent / "sql"
 _NAME = re.compile(r"^-- name: *([a-z][a-z0-9_]*) *$", re.MULTILINE)
+_VALUE = re.compile(r"(?<!:):([a-z_][a-z0-9_]*)")
 
 
 @cache
@@ -25,3 +26,8 @@ def named(file: str, name: str) -> str:
 def _read(file: str) -> dict[str, str]:
     pieces = _NAME.split((SQL_DIR / f"{file}.sql").read_text(encoding="utf-8"))
     return {name: text.strip() for name, text in zip(pieces[1::2], pieces[2::2], strict=True)}
+
+
+def for_driver(statement: str) -> str:
+    """A statement with :name for values as psycopg wants it."""
+    return _VALUE.sub(r"%(\1)s", statement.replace("%", "%%"))

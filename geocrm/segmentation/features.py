@@ -9,7 +9,8 @@ Days are whole, in UTC: from a day to the last one before the cutoff. A customer
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -20,13 +21,16 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from geocrm.db.copying import driver, read_binary
-from geocrm.db.engine import expecting_many_rows
+from geocrm.db.copying import driver
+from geocrm.db.engine import expecting_many_rows, side_by_side
+from geocrm.db.queries import for_driver as for_driver
 from geocrm.db.queries import named
 from geocrm.errors import Invalid, NotFound, TooLittleData, TryAgain
 from geocrm.segmentation import rfm, statistics
 
 SQL: Final = "features"
+ROWS_AT_ONCE: Final = 25_000
+"""Customers, about, that one process of the database reads at once."""
 MOST_WORDS: Final = 1_000
 """Different words that a categorical feature may have."""
 
@@ -359,6 +363,40 @@ def _next(session: Session, after: int, last: int, rows: int) -> int | None:
     return None if upto is None else int(upto)
 
 
+def _packed(
+    session: Session,
+    query: str,
+    columns: Sequence[str],
+    values: Mapping[str, Any],
+    ids: tuple[int, int],
+    *,
+    as_reader: bool = False,
+) -> dict[str, NDArray[np.float64]]:
+    """Columns of a query that binds `after` and `upto`, none of them NULL: each packed into bytes by the database,
+    ranges of many customers side by side. Numbers to 2⁵³ are exact."""
+    after, upto = ids
+    parts = 1 if as_reader else min(max(-(-(upto - after) // ROWS_AT_ONCE), 1), 1_000)
+    edges = [after + (upto - after) * i // parts for i in range(parts + 1)]
+    fields = ", ".join(f"CAST({name} AS double precision)" for name in columns)
+    queries, bound = [], dict(values)
+    for i in range(parts):
+        names = {"after": f"after_{i}", "upto": f"upto_{i}", "part": f"part_{i}"}
+        packed = f"SELECT CAST(:part AS integer), string_agg(array_send(ARRAY[{fields}]), '') FROM ({query}) AS q"
+        queries.append(re.sub(r":(after|upto|part)\b", lambda found: f":{names[found[1]]}", packed))  # noqa: B023
+        bound |= {names["after"]: edges[i], names["upto"]: edges[i + 1], names["part"]: i}
+    statement = for_driver(" UNION ALL ".join(queries))
+    used = {name: value for name, value in bound.items() if f"%({name})s" in statement}
+    with (
+        expecting_many_rows(session) if as_reader else side_by_side(session) if parts > 1 else nullcontext(),
+        driver(session).cursor(binary=True) as cursor,
+    ):
+        cursor.execute(statement, used)
+        rows = sorted((row for row in cursor if row[1] is not None), key=lambda row: int(row[0]))
+    layout = np.dtype([("head", ">i4", (5,)), *((name, [("size", ">i4"), ("value", ">f8")]) for name in columns)])
+    parts_read = [np.frombuffer(row[1], layout) for row in rows]
+    return {name: np.concatenate([np.zeros(0), *(part[name]["value"] for part in parts_read)]) for name in columns}
+
+
 class _Reading:
     """The query of one reading, and what it answers as frames."""
 
@@ -388,29 +426,23 @@ class _Reading:
             .replace(", {fields}", "".join(f", {f}" for f in fields))
         )
         statement = statement.replace("{statistics}", cutoff.statistics(chunk=True)).replace("{schema}", cutoff.schema)
-        self._copy = f"COPY ({for_driver(statement)}) TO STDOUT (FORMAT binary)"
-        layout = [("fields", ">i2"), ("id_size", ">i4"), ("id", ">i8")]
-        for number in range(len(fields)):
-            layout += [(f"size{number}", ">i4"), (f"f{number}", ">f8")]
-        self._row = np.dtype(layout)
+        self._query = statement
 
     def read(self, after: int, upto: int) -> pd.DataFrame:
         """The customers from beyond `after` to `upto`."""
-        values = self._values | {"after": after, "upto": upto}
-        if self._reader:
-            with expecting_many_rows(self._session):
-                rows = read_binary(driver(self._session), self._copy, values, self._row)
-        else:
-            rows = read_binary(driver(self._session), self._copy, values, self._row)
+        numbers = ["id", *(f"f{number}" for number in range(len(self._features)))]
+        rows = _packed(self._session, self._query, numbers, self._values, (after, upto), as_reader=self._reader)
+        ids = rows["id"].astype(np.int64)
+        order = None if (ids[1:] > ids[:-1]).all() else np.argsort(ids)
         columns: dict[str, Any] = {}
         for number, feature in enumerate(self._features):
-            column = rows[f"f{number}"].astype(np.float64)
+            column = rows[f"f{number}"] if order is None else rows[f"f{number}"][order]
             if feature.dtype == "category":
                 codes = np.where(np.isnan(column), 0, column).astype(np.int32) - 1
                 columns[feature.name] = pd.Categorical.from_codes(codes, categories=self._words[feature.name])
             else:
                 columns[feature.name] = column
-        return pd.DataFrame(columns, index=pd.Index(rows["id"].astype(np.int64), name="customer_id"))
+        return pd.DataFrame(columns, index=pd.Index(ids if order is None else ids[order], name="customer_id"))
 
     def _coded(self, cutoff: Cutoff, feature: Feature, number: int) -> str:
         """An expression for the place of a word among the words of the feature, from 1."""
@@ -471,43 +503,29 @@ def _attribute(session: Session, key: str) -> Feature:
 
 
 def rfm_cuts(session: Session, cutoff: datetime) -> rfm.RfmCuts:
-    """The cuts of `rfm.cut_by_quantiles` for all customers with an order before the cutoff, exactly, from counts in the
-    database: days and orders by value; amounts in bins of half a percent first, and by value in the few bins where a
-    score rises. Raises `errors.TooLittleData` where nobody ordered."""
-    present = get_cutoff(session, cutoff)
-
-    def count(name: str, **values: Any) -> pd.DataFrame:
-        statement = named(SQL, name).replace("{bin}", named(SQL, "money_bin"))
-        statement = statement.replace("{statistics}", present.statistics(chunk=False))
-        bound = {key: value for key, value in (present.binds() | values).items() if f":{key} " in statement}
-        result = session.execute(text(statement), bound)
-        return pd.DataFrame(result.all(), columns=list(result.keys()))
-
-    recency = count("count_recency")
-    if recency.empty:
+    """The cuts of `rfm.cut_by_quantiles` for all customers with an order before the cutoff, exactly; in memory are
+    three numbers for each. Raises `errors.TooLittleData` where nobody ordered."""
+    recency, orders, amount = _of_buyers(session, cutoff, "recency")
+    if not len(recency):
         raise TooLittleData("RFM needs at least one customer with an order before the cutoff.")
-    frequency = count("count_frequency")
-    bins = count("bin_money")
-    chosen = rfm.bins_to_open(bins["customers"].to_numpy(np.int64))
-    opened = count("count_money", bins=[float(b) for b in bins["bin"].to_numpy()[chosen]])
-    closed = bins.drop(index=np.flatnonzero(chosen))[["value", "customers"]]
-    money = pd.concat([closed, opened], ignore_index=True)
     return rfm.RfmCuts(
-        recency=rfm.quantile_cuts(recency["value"], recency["customers"], less_is_better=True),
-        frequency=rfm.quantile_cuts(frequency["value"], frequency["customers"]),
-        monetary=rfm.quantile_cuts(money["value"].to_numpy(np.float64) / 10_000, money["customers"]),
+        recency=rfm.quantile_cuts(*np.unique(recency, return_counts=True), less_is_better=True),
+        frequency=rfm.quantile_cuts(*np.unique(orders, return_counts=True)),
+        monetary=rfm.quantile_cuts(*np.unique(amount, return_counts=True)),
     )
 
 
 def count_histories(session: Session, cutoff: datetime) -> pd.DataFrame:
     """How many customers have each purchase history: repeat_frequency (purchase days after the first), recency_days
     (first to last), t_days (first to the cutoff), customers; int64. All that BG/NBD and Pareto/NBD take in."""
+    columns = ["repeat_frequency", "recency_days", "t_days"]
+    made = pd.DataFrame(dict(zip(columns, _of_buyers(session, cutoff, "histories"), strict=True)), dtype=np.int64)
+    return made.groupby(columns, as_index=False).size().rename(columns={"size": "customers"})
+
+
+def _of_buyers(session: Session, cutoff: datetime, query: str) -> list[NDArray[np.float64]]:
+    """Columns a, b and c of a query for all customers with an order."""
     present = get_cutoff(session, cutoff)
-    statement = named(SQL, "count_histories").replace("{statistics}", present.statistics(chunk=False))
-    result = session.execute(text(statement), {"cutoff_id": present.id, "end_day": present.end_day.date()})
-    return pd.DataFrame(result.all(), columns=list(result.keys())).astype(np.int64)
-
-
-def for_driver(statement: str) -> str:
-    """A statement with :name for values as psycopg wants it."""
-    return re.sub(r"(?<!:):([a-z_][a-z0-9_]*)", r"%(\1)s", statement.replace("%", "%%"))
+    statement = named(SQL, query).replace("{statistics}", present.statistics(chunk=True))
+    lowest, highest = session.execute(text(named(SQL, "ids"))).one()
+    return list(_packed(session, statement, ["a", "b", "c"], present.binds(), (lowest - 1, highest)).values())

@@ -97,20 +97,6 @@ def quantile_cuts(
     return Cuts(tuple(float(b) for b in (-bounds if less_is_better else bounds)), less_is_better)
 
 
-def bins_to_open(counts: NDArray[np.int64], *, classes: int = CLASSES) -> NDArray[np.bool_]:
-    """Which bins of a histogram, ascending, have to be told apart value by value for exact quantile cuts.
-
-    counts: customers by bin, shape (k,), none empty. Within every other bin all values get the same score, whatever
-    they are, so `quantile_cuts` may take one value for all of it.
-    """
-    total = int(counts.sum())
-    upto = np.cumsum(counts)
-    lowest = classes * (2 * (upto - counts) + 1) // (2 * total)  # score of a least value that stands alone
-    highest = classes * (2 * upto - 1) // (2 * total)
-    mixed = lowest < highest  # ties only move ranks towards the middle of the bin
-    return np.asarray(mixed, dtype=np.bool_)
-
-
 def fixed_cuts(bounds: Sequence[float], *, less_is_better: bool = False) -> Cuts:
     """Cuts at given values: scores 2 and more begin at them. `fixed_cuts((2, 3, 5, 10))` for orders,
     `fixed_cuts((365, 180, 90, 30), less_is_better=True)` for days since the last. Raises `errors.Invalid` for values

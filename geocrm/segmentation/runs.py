@@ -242,7 +242,7 @@ def execute(database: Database, run_id: int, *, chunk_rows: int = 100_000) -> di
             for moment in kind.cutoffs(run.cutoff, run.parameters):
                 progress(f"statistics of sales before {moment:%Y-%m-%d}", 0, None)
                 with database.writing() as session:
-                    statistics.refresh(session, moment, **_money(run.parameters))
+                    statistics.refresh(session, moment, folder=database.settings.home, **_money(run.parameters))
         with database.writing() as session:
             done = _compute(session, held, run, progress, chunk_rows)
         return {"status": "done", "run": run.number} | done

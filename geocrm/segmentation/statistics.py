@@ -10,19 +10,33 @@ read anew as a whole. The result is the one of a full run, to the last digit: am
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
 
+from geocrm.db.copying import copy_columns, driver
+from geocrm.db.engine import side_by_side
 from geocrm.db.models import CustomerStatistics, FeatureCutoff
 from geocrm.db.queries import named
-from geocrm.errors import Invalid, NotFound
+from geocrm.errors import Invalid, NotFound, TryAgain
+from geocrm.segmentation.sales_reading import (
+    Buckets,
+    Products,
+    Reading,
+    Sales,
+    buckets_of,
+    microseconds,
+    parts_of_table,
+)
+from geocrm.segmentation.sales_statistics import LINE, NO_DAY, SALE, Columns, Windows, summarise
 
 SQL: Final = "features_statistics"
 CHANNELS: Final = 24
@@ -33,9 +47,13 @@ RERUN_SHARE: Final = 0.2
 RERUN_AT_LEAST: Final = 5_000
 """Where so many customers are to be read anew, or so much was added, all is read anew."""
 
+MOST_FOLLOWED: Final = 4_000_000
+"""So many sales at most are followed in memory."""
+
 _NAMES: Final = re.compile(r"(?<!:):([a-z_][a-z0-9_]*)")
 _LOCK: Final = 7_305_417_203
-_PARALLEL_FROM: Final = 200_000
+_FIRST_DAY: Final = date(2000, 1, 1)
+_NULLS: Final = {"first_day": NO_DAY, "last_day": NO_DAY}
 _COLUMNS: Final = tuple(
     column.name for column in CustomerStatistics.__table__.columns if column.name not in ("cutoff_id",)
 )
@@ -106,13 +124,15 @@ def refresh(
     currency: str | None = None,
     rates: Mapping[str, Decimal] | None = None,
     full: bool = False,
+    folder: Path | None = None,
 ) -> Refreshed:
     """Make the statistics of all sales before `cutoff` true to what is committed now, in the worker's session.
 
     The first time, after a change of `rates`, and with `full`, in one pass over all sales; else from what changed.
     `rates` says what one unit of each currency is worth in `currency`; amounts are rounded to a ten-thousandth, sale
     by sale. Without them the sales have to be of one currency. Later refreshes go on with the rates of the first
-    where none are given. One refresh runs at a time; another one waits.
+    where none are given. One refresh runs at a time; another one waits. `folder` is where millions of sales are put
+    apart by customers, 46 bytes each: the system's folder for temporary files where none is given.
 
     Raises `errors.Invalid` for a cutoff without time zone, and for sales of several currencies where no rates are
     given, or of one that the rates do not name, with the currencies.
@@ -120,7 +140,7 @@ def refresh(
     moment = cutoff_moment(cutoff)
     session.flush()
     session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    run = _Run(session, moment, find_cutoff(session, moment))
+    run = _Run(session, moment, find_cutoff(session, moment), folder)
     wanted = _Money.read(currency, rates)
     why = "asked for" if full else run.why_full(wanted)
     if not why:
@@ -179,8 +199,10 @@ class _Money:
 class _Run:
     """One refresh, from the first look at the sales to the last."""
 
-    def __init__(self, session: Session, cutoff: datetime, present: FeatureCutoff | None) -> None:
+    def __init__(self, session: Session, cutoff: datetime, present: FeatureCutoff | None, folder: Path | None) -> None:
         self.session = session
+        self.folder = folder
+        self._why = ""
         self.cutoff = cutoff
         self.present = present
         self.seen = self._snapshot()
@@ -209,7 +231,7 @@ class _Run:
         """Make the statistics follow what changed; or why they could not."""
         assert self.present is not None
         session, present = self.session, self.present
-        self._drop("sales_told", "sales_changed", "statistics_new", "statistics_anew")
+        self._drop("sales_told", "sales_changed", "days_new")
         self._run("told", cutoff_id=present.id)
         told = session.execute(
             text(
@@ -230,67 +252,97 @@ class _Run:
         session.execute(text("ANALYZE sales_told, sales_changed"))
         unchanged = "AND NOT EXISTS (SELECT FROM sales_changed c WHERE c.customer_id = s.customer_id)"
         money = _Money(present.currency, {name: Decimal(rate) for name, rate in present.rates.items()})
-        sales = _Sales(named(SQL, "added_sales"), unchanged, money)
-        self._collapse("statistics_new", [sales], present, strange=True, batches=told.batches or [])
-        new = session.execute(
-            text("SELECT count(*) AS customers, min(first_day) AS first, max(last_day) AS last FROM statistics_new")
-        ).one()
-        if new.first is not None and present.last_day is not None and new.first < present.last_day:
-            session.execute(text("ANALYZE statistics_new"))
-            self._run("late", cutoff_id=present.id)
-            self._run("forget_late")
+        new = self._of_some(Sales(named(SQL, "added_sales"), unchanged, money.rates), batches=told.batches or [])
+        if new is not None and len(new["customer_id"]):
+            new = self._without_late(new)
         changed = self._count("sales_changed")
-        if changed:
-            if changed > most:
-                return "much changed"
+        anew = None
+        if changed > most:
+            return "much changed"
+        if new is not None and changed:
             session.execute(text("ANALYZE sales_changed"))
-            sales = _Sales("(SELECT a.* FROM sales a JOIN sales_changed USING (customer_id))", "", money)
-            self._collapse("statistics_anew", [sales], present, strange=True)
-            last = session.scalar(text("SELECT max(last_day) FROM statistics_anew"))
-            days = [day for day in (new.last, last) if day is not None]
-        else:
-            days = [] if new.last is None else [new.last]
-        if why := self._strange(changed > 0):
-            return why
-        columns = {"columns": ", ".join(_COLUMNS)}
+            anew = self._of_some(
+                Sales("(SELECT a.* FROM sales a JOIN sales_changed USING (customer_id))", "", money.rates)
+            )
+        if new is None or (changed and anew is None):
+            return self._why
         if changed:
             for table in ("customer_statistics", "customer_statistics_added"):
                 self._run("delete_changed", {"table": table}, cutoff_id=present.id)
-            self._run(
-                "insert", columns | {"table": "customer_statistics", "made": "statistics_anew"}, cutoff_id=present.id
-            )
-        if added:
-            self._run("add", columns | {"put_together": _put_together(present)}, cutoff_id=present.id)
-        else:
-            self._run(
-                "insert",
-                columns | {"table": "customer_statistics_added", "made": "statistics_new"},
-                cutoff_id=present.id,
-            )
-        self._finish(present.id, max(days, default=None))
-        return Refreshed(present.id, False, "what changed", int(self._count("statistics_new")) + changed)
+        if anew is not None:
+            self._write("customer_statistics", [anew], present.id)
+        if not added:
+            self._write("customer_statistics_added", [new], present.id)
+        elif len(new["customer_id"]):
+            self._drop("statistics_new")
+            session.execute(text("CREATE TEMP TABLE statistics_new (LIKE customer_statistics) ON COMMIT DROP"))
+            self._write("statistics_new", [new], present.id)
+            self._run("add", {"columns": ", ".join(_COLUMNS), "put_together": _put_together(present)})
+        self._finish(present.id, _last_day(new, anew))
+        return Refreshed(present.id, False, "what changed", len(new["customer_id"]) + changed)
 
-    def _strange(self, anew: bool) -> str:
-        """Whether a currency, channel or category came that the present statistics have no place for."""
-        tables = ["statistics_new", *(["statistics_anew"] if anew else [])]
-        union = " UNION ALL ".join(f"SELECT strange FROM {table}" for table in tables)
-        strange = self.session.scalar(text(f"SELECT coalesce(sum(strange), 0) FROM ({union}) AS t"))
-        return "a new currency, channel or category" if strange else ""
+    def _of_some(self, sales: Sales, **values: Any) -> Columns | None:
+        """The statistics of some sales; None where `_why` says why all have to be read."""
+        present = self.present
+        assert present is not None
+        of = _fill(
+            "SELECT count(*) FROM (SELECT FROM {sales} LIMIT CAST(:limit AS bigint)) AS s",
+            {"sales": sales.source + " AS s"},
+        )
+        limit = min(max(RERUN_AT_LEAST, int(RERUN_SHARE * present.sales)), MOST_FOLLOWED) + 1
+        if int(self.session.scalar(text(of), _used(of, values | {"limit": limit})) or 0) == limit:
+            self._why = "much changed"
+            return None
+        reading = self._reading(present.categories)
+        read = list(
+            reading.read(
+                [sales.packed_sales(), sales.packed_lines()],
+                self.values | values | sales.values() | {"currencies": list(sales.rates) or [present.currency]},
+            )
+        )
+        told_apart = set(present.channels)
+        if (
+            reading.strange_currencies
+            or (len(present.channels) < CHANNELS and reading.channels.sales.keys() - told_apart)
+            or (len(present.categories) < CHANNELS and reading.strange_categories)
+        ):
+            self._why = "a new currency, channel or category"
+            return None
+        records = np.concatenate([np.zeros(0, SALE), *(sold for sold, _ in read)])
+        lines = np.concatenate([np.zeros(0, LINE), *(lined for _, lined in read)])
+        return self._summarised(records, lines, reading, present)
+
+    def _without_late(self, new: Columns) -> Columns:
+        """New statistics without those of customers who have a later sale already: these are read anew."""
+        present = self.present
+        assert present is not None
+        days = new["first_day"]
+        early = days[days != NO_DAY].min(initial=np.iinfo(np.int32).max)
+        if present.last_day is None or early >= _day_number(present.last_day):
+            return new
+        session = self.session
+        session.execute(text("CREATE TEMP TABLE days_new (customer_id bigint, first_day date) ON COMMIT DROP"))
+        copy_columns(driver(session), "days_new", [{name: new[name] for name in ("customer_id", "first_day")}], _NULLS)
+        session.execute(text("ANALYZE days_new"))
+        late = np.array(self._run("late", cutoff_id=present.id).scalars().all(), np.int64)
+        kept = ~np.isin(new["customer_id"], late)
+        return {name: values[kept] for name, values in new.items()}
 
     # --- all sales ---
 
     def make(self, money: _Money | None, why: str) -> Refreshed:
         """Read all sales before the cutoff."""
         session = self.session
-        self._drop("statistics_made")
-        surveyed = self._run("survey").all()
-        money = _checked(money, surveyed, self.cutoff)
+        known = money
+        if known is None:
+            first = self._run("first_currency").scalar_one_or_none()
+            known = _Money(NO_CURRENCY if first is None else first, {})
         newest = self._run("products", newest=0).one().newest
         header = FeatureCutoff(
             cutoff=self.cutoff,
-            currency=money.currency,
-            rates={name: str(rate) for name, rate in money.rates.items()},
-            channels=_most(surveyed),
+            currency=known.currency,
+            rates={name: str(rate) for name, rate in known.rates.items()},
+            channels=[],
             categories=sorted(self._run("categories", limit=CHANNELS).scalars()),
             customers=0,
             sales=0,
@@ -300,87 +352,77 @@ class _Run:
             system_identifier=self.seen.system_identifier,
             seen_before="", seen_after="", seen_by=0, seen_up_to=0,
         )  # fmt: skip
-        parts, values = self._parts(sum(row.sales for row in surveyed), money)
-        self._collapse("statistics_made", parts, header, **values)
-        if self.present is not None:
-            _delete(session, self.present.id)
-        session.add(header)
-        session.flush()
-        self._run(
-            "insert",
-            {"columns": ", ".join(_COLUMNS), "table": "customer_statistics", "made": "statistics_made"},
-            cutoff_id=header.id,
-        )
-        totals = self._run("totals", {"made": "statistics_made"}).one()
-        header.customers, header.sales = totals.customers, totals.sales
-        session.flush()
-        self._finish(header.id, totals.last_day)
-        session.execute(text("DROP TABLE statistics_made"))
-        return Refreshed(header.id, True, why, totals.customers)
-
-    def _parts(self, count: int, money: _Money) -> tuple[list[_Sales], dict[str, Any]]:
-        """The sales in as many parts as there are processes for one statement, by ranges of customers."""
-        processes = int(self.session.scalar(text("SHOW max_parallel_workers_per_gather")) or 0)
-        bounds: list[int] = []
-        if count >= _PARALLEL_FROM and processes > 1:
-            shares = [i / processes for i in range(1, processes)]
+        pages = self._run("pages").one()
+        reading = self._reading(header.categories)
+        number = buckets_of(pages.sales)
+        bounds = []
+        if number > 1:
+            shares = [i / number for i in range(1, number)]
             bounds = sorted(set(self._run("bounds", shares=shares).scalar() or []))
-        edges = [0, *bounds, 2**63 - 1]
-        values = {f"edge_{i}": edge for i, edge in enumerate(edges)}
-        parts = [
-            _Sales(
-                "sales",
-                f"AND s.customer_id >= CAST(:edge_{i} AS bigint) AND s.customer_id < CAST(:edge_{i + 1} AS bigint)",
-                money,
-            )
-            for i in range(len(edges) - 1)
-        ]
-        return parts, values
+        with Buckets(bounds, SALE, self.folder) as sales, Buckets(bounds, LINE, self.folder) as lines:
+            with side_by_side(session, enable_hashjoin="off", enable_mergejoin="off"):  # lines find sales by key
+                for sold, lined in reading.read(*self._queries(known, pages)):
+                    sales.put(sold)
+                    lines.put(lined)
+            if reading.strange_currencies:
+                _check(money, self._run("survey").all(), self.cutoff)
+                raise TryAgain("Sales changed while they were read.")
+            header.channels = reading.channels.most(CHANNELS)
+            if self.present is not None:
+                _delete(session, self.present.id)
+            session.add(header)
+            session.flush()
+            days = []
+
+            def made() -> Iterator[Columns]:
+                for i in range(len(bounds) + 1):
+                    part = self._summarised(sales.take(i), lines.take(i), reading, header)
+                    header.customers += len(part["customer_id"])
+                    header.sales += int(part["orders"].sum() + part["returns"].sum())
+                    days.append(_last_day(part))
+                    yield part
+
+            self._write("customer_statistics", made(), header.id)
+        session.flush()
+        self._finish(header.id, max((day for day in days if day is not None), default=None))
+        return Refreshed(header.id, True, why, header.customers)
+
+    def _queries(self, money: _Money, pages: Row[Any]) -> tuple[list[str], dict[str, Any]]:
+        """Queries that pack all sales and lines before the cutoff, some pages of a table each; and what they bind."""
+        sales = Sales("sales", "", money.rates)
+        values = self.values | sales.values() | {"currencies": list(money.rates) or [money.currency]}
+        queries = []
+        for table, alias, pack, size in (
+            ("sales", "s", sales.packed_sales, pages.sales),
+            ("lines", "l", sales.packed_lines, pages.lines),
+        ):
+            for i, part in enumerate(parts_of_table(size)):
+                names = f"{table}_from_{i}", f"{table}_to_{i}"
+                queries.append(
+                    pack(f"AND {alias}.ctid >= CAST(:{names[0]} AS tid) AND {alias}.ctid < CAST(:{names[1]} AS tid)")
+                )
+                values |= dict(zip(names, part, strict=True))
+        return queries, values
 
     # --- what both share ---
 
-    def _collapse(
-        self, table: str, parts: list[_Sales], header: FeatureCutoff, *, strange: bool = False, **values: Any
-    ) -> None:
-        """A temporary table with the statistics of some sales. Its parts, each of other customers, run side by side."""
-        categories = {f"category_{i}": name for i, name in enumerate(header.categories)}
-        channels = {f"channel_{i}": name for i, name in enumerate(header.channels)}
-        currency = {f"currency_{i}": name for i, name in enumerate(header.rates or [header.currency])}
-        full = len(header.channels) >= CHANNELS, len(header.categories) >= CHANNELS
-        conditions = [f"s.currency <> ALL (ARRAY[{_texts(currency)}])"]
-        if not full[0]:
-            conditions.append(f"s.channel IS NOT NULL AND s.channel <> ALL (CAST(ARRAY[{_texts(channels)}] AS text[]))")
-        slots = {
-            "no_categories": f"CAST(ARRAY[{', '.join('0' for _ in categories)}] AS bigint[])",
-            "channels": _array(
-                [
-                    f"CAST(count(*) FILTER (WHERE NOT s.returned AND s.channel = :{name}) AS integer)"
-                    for name in channels
-                ],
-                "integer",
-            ),
-            "strange_sales": f"count(*) FILTER (WHERE {' OR '.join(conditions)})" if strange else "0",
-            "strange_lines": (
-                "count(*) FILTER (WHERE p.category IS NOT NULL AND"
-                f" p.category <> ALL (CAST(ARRAY[{_texts(categories)}] AS text[])))"
-                if strange and not full[1]
-                else "0"
-            ),
-        }
-        bodies = []
-        for part in parts:
-            line = f"coalesce(sum({part.line_amount}) FILTER (WHERE p.category = :{{}}), 0) * 10000"
-            own = {"categories": _array([f"CAST({line.format(name)} AS bigint)" for name in categories], "bigint")}
-            bodies.append(_fill(named(SQL, "collapse"), slots | own | {"sales": part.sql()}))
-        values = self.values | values | categories | channels
-        if strange:
-            values |= currency
-        if any(part.money.rates for part in parts):
-            rates = parts[0].money.rates
-            values |= {"rate_names": list(rates), "rate_values": list(rates.values())}
-        statement = f"CREATE TEMP TABLE {table} ON COMMIT DROP AS " + " UNION ALL ".join(bodies)
-        with _planned_for_sorting(self.session):
-            self.session.execute(text(statement), _used(statement, values))
+    def _reading(self, categories: Sequence[str]) -> Reading:
+        rows = [(row.id, row.category) for row in self._run("product_categories")]
+        return Reading(driver(self.session), Products.of(rows, categories))
+
+    def _summarised(
+        self, sales: NDArray[np.void], lines: NDArray[np.void], reading: Reading, header: FeatureCutoff
+    ) -> Columns:
+        """Statistics of customers all of whose sales in question these are."""
+        sales = sales.copy() if not sales.flags.writeable else sales
+        sales["channel"] = reading.channels.slots(header.channels)[sales["channel"]]
+        windows = Windows(*(microseconds(self.values[f"from_{days}"]) for days in (90, 365, 730)))
+        return summarise(sales, lines, windows, channels=len(header.channels), categories=len(header.categories))
+
+    def _write(self, table: str, parts: Iterable[Columns], cutoff_id: int) -> None:
+        """Append statistics to a table."""
+        with_cutoff = ({"cutoff_id": np.full(len(part["customer_id"]), cutoff_id, np.int64)} | part for part in parts)
+        copy_columns(driver(self.session), table, with_cutoff, _NULLS)
 
     def _finish(self, cutoff_id: int, last_day: Any) -> None:
         after = self._snapshot()
@@ -410,62 +452,34 @@ class _Run:
         return self.session.execute(text(statement), _used(statement, getattr(self, "values", {}) | values))
 
 
-@dataclass(frozen=True)
-class _Sales:
-    """Some of the sales: where they come from, which of them, and in which money."""
-
-    source: str
-    condition: str
-    money: _Money
-
-    @property
-    def line_amount(self) -> str:
-        return "round(l.amount * s.rate, 4)" if self.money.rates else "l.amount"
-
-    def sql(self) -> str:
-        amounts, rates = "s.amount, s.cost, s.discount", ""
-        if self.money.rates:
-            amounts = ", ".join(f"round(s.{name} * r.rate, 4) AS {name}" for name in ("amount", "cost", "discount"))
-            amounts += ", r.rate"
-            rates = (
-                "LEFT JOIN unnest(CAST(:rate_names AS text[]), CAST(:rate_values AS numeric[])) AS r(currency, rate)"
-                " ON r.currency = s.currency"
-            )
-        slots = {"source": self.source, "and": self.condition, "amounts": amounts, "rates": rates}
-        return _fill(named(SQL, "sales"), slots)
-
-
-def _checked(money: _Money | None, surveyed: Iterable[Row[Any]], cutoff: datetime) -> _Money:
-    """The money of these sales. Raises Invalid where their currencies cannot be summed."""
+def _check(money: _Money | None, surveyed: Iterable[Row[Any]], cutoff: datetime) -> None:
+    """Raises Invalid where the currencies of these sales cannot be summed."""
     count: dict[str, int] = {}
     for row in surveyed:
         count[row.currency] = count.get(row.currency, 0) + row.sales
     said = ", ".join(f"{name} ({n:,} sales)" for name, n in sorted(count.items(), key=lambda kept: -kept[1]))
     if money is not None and money.rates:
-        missing = sorted(set(count) - set(money.rates))
-        if missing:
+        if missing := sorted(set(count) - set(money.rates)):
             raise Invalid(f"There is no rate for {', '.join(missing)}; before {cutoff:%Y-%m-%d} there are {said}.")
-        return money
+        return
     if len(count) > 1:
         raise Invalid(
             f"The sales before {cutoff:%Y-%m-%d} are in several currencies: {said}. Amounts of different currencies "
             "are not summed; give rates to one of them: currency='EUR', rates={'USD': …}."
         )
-    if not count:
-        return _Money(NO_CURRENCY if money is None else money.currency, {})
-    (only,) = count
-    if money is not None and money.currency != only:
+    only = next(iter(count), None)
+    if money is not None and only not in (None, money.currency):
         raise Invalid(f"The sales are in {only}; to have them in {money.currency} give a rate: rates={{{only!r}: …}}.")
-    return _Money(only, {})
 
 
-def _most(surveyed: Iterable[Row[Any]]) -> list[str]:
-    """The channels with most sales, by name."""
-    count: dict[str, int] = {}
-    for row in surveyed:
-        if row.channel is not None:
-            count[row.channel] = count.get(row.channel, 0) + row.sales
-    return sorted(sorted(count, key=lambda name: (-count[name], name))[:CHANNELS])
+def _day_number(day: date) -> int:
+    return (day - _FIRST_DAY).days
+
+
+def _last_day(*parts: Columns | None) -> date | None:
+    """The last day of an order in statistics."""
+    last = max((int(part["last_day"].max(initial=NO_DAY)) for part in parts if part is not None), default=NO_DAY)
+    return None if last == NO_DAY else _FIRST_DAY + timedelta(days=last)
 
 
 def _put_together(header: FeatureCutoff) -> str:
@@ -527,32 +541,8 @@ def _delete(session: Session, cutoff_id: int) -> None:
         session.execute(text(f"DELETE FROM {table} WHERE {key} = CAST(:id AS bigint)"), {"id": cutoff_id})
 
 
-@contextmanager
-def _planned_for_sorting(session: Session) -> Iterator[None]:
-    """Within the block customers are grouped by sorting, with 256 MB for each sort, and the parts of a UNION ALL run in
-    processes of their own, rather than each part in several."""
-    wanted = {
-        "enable_hashagg": "off",
-        "work_mem": "256MB",
-        "jit": "off",
-        "min_parallel_table_scan_size": "715827882",  # blocks: the largest there is
-        "min_parallel_index_scan_size": "715827882",
-    }
-    setting = text("SELECT set_config(:name, :value, true)")
-    former = {name: session.scalar(text("SELECT current_setting(:name)"), {"name": name}) for name in wanted}
-    for name, value in wanted.items():
-        session.execute(setting, {"name": name, "value": value})
-    yield
-    for name, value in former.items():  # after an error the roll-back takes them back
-        session.execute(setting, {"name": name, "value": value})
-
-
 def _array(items: list[str], of: str) -> str:
     return f"CAST(ARRAY[{', '.join(items)}] AS {of}[])"
-
-
-def _texts(names: Iterable[str]) -> str:
-    return ", ".join(f"CAST(:{name} AS text)" for name in names)
 
 
 def _used(statement: str, values: Mapping[str, Any]) -> dict[str, Any]:

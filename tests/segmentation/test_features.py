@@ -308,16 +308,3 @@ def test_every_feature_is_explained_in_the_docs(request: pytest.FixtureRequest) 
     assert len(set(NAMES)) == len(NAMES)
     missing = [name for name in NAMES if f"`{name}`" not in page]
     assert not missing
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 12))
-def test_closed_bins_do_not_change_the_cuts(values: list[int], width: int) -> None:
-    table = pd.Series(values).value_counts().sort_index()
-    bins = table.groupby(table.index // width).agg("sum")
-    opened = rfm.bins_to_open(bins.to_numpy(np.int64))
-    mixed: dict[int, int] = {}
-    for is_open, (number, total) in zip(opened, bins.items(), strict=True):
-        inside = table[table.index // width == number]
-        mixed |= dict(inside) if is_open else {inside.index[0]: total}
-    assert rfm.quantile_cuts(list(mixed), list(mixed.values())) == rfm.quantile_cuts(values)

@@ -19,7 +19,7 @@ from geocrm.access import SYSTEM
 from geocrm.crm import sales as crm_sales
 from geocrm.db.engine import Database
 from geocrm.errors import Invalid
-from geocrm.segmentation import statistics
+from geocrm.segmentation import sales_reading, statistics
 from tests import makers
 from tests.ingest.conftest import Desk
 
@@ -243,12 +243,18 @@ def test_a_full_run_sums_what_there_is(session: Session) -> None:
     assert (header.currency, header.channels, header.categories) == ("USD", ["shop", "web"], ["Camp", "Climb"])
 
 
-def test_parts_side_by_side_give_the_same(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "_PARALLEL_FROM", 1)
+def test_parts_side_by_side_and_buckets_give_the_same(
+    session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sales_reading, "PAGES", 1)
+    monkeypatch.setattr(statistics, "buckets_of", lambda pages: 3)
     monkeypatch.setattr(statistics._Run, "_run", _with_bounds(statistics._Run._run))
-    World(session, seed=2).load(60)
+    World(session, seed=2).load(300)
     session.execute(text("SET LOCAL max_parallel_workers_per_gather = 3"))
-    assert refreshed(session).full
+    pages = session.execute(text(statistics.named(statistics.SQL, "pages"))).one()
+    assert min(len(sales_reading.parts_of_table(n)) for n in (pages.sales, pages.lines)) > 1
+    assert refreshed(session, folder=tmp_path).full
+    assert not list(tmp_path.iterdir())
 
 
 def _with_bounds(run: Any) -> Any:
@@ -381,17 +387,17 @@ def test_what_commits_while_a_refresh_runs_is_read_by_the_next(new_database: Any
     with database.writing() as session:
         refreshed(session)
         assert stored(session)[customer.id]["orders"] == 2
-    original = statistics._Run._collapse
+    original = statistics._Run._reading
 
-    def interrupted(self: Any, *given: Any, **values: Any) -> None:
+    def interrupted(self: Any, *given: Any) -> Any:
         """Between the look at the log and the reading of the sales, somebody commits a sale."""
         with database.writing() as other:
             between = makers.make_sale(other, customer, occurred_at=CUTOFF - timedelta(days=7))
             statistics.tell_added(other, customer.id, between.id)
-        original(self, *given, **values)
+        return original(self, *given)
 
     with pytest.MonkeyPatch.context() as patch, database.writing() as session:
-        patch.setattr(statistics._Run, "_collapse", interrupted)
+        patch.setattr(statistics._Run, "_reading", interrupted)
         statistics.refresh(session, CUTOFF, full=True)
     with database.writing() as session:
         done = refreshed(session)

@@ -24,9 +24,9 @@ SELECT coalesce(bool_and(jsonb_typeof(attributes -> CAST(:key AS text)) = 'numbe
 WHERE erased_at IS NULL AND jsonb_typeof(attributes -> CAST(:key AS text)) <> 'null'
 
 -- name: read
--- One row for each customer of the chunk, fields of eight bytes.
+-- One row for each customer of the chunk, in any order, fields of eight bytes.
 SELECT c.id, {fields} FROM customers c {parts}
-WHERE c.id > CAST(:after AS bigint) AND c.id <= CAST(:upto AS bigint) AND c.erased_at IS NULL ORDER BY c.id
+WHERE c.id > CAST(:after AS bigint) AND c.id <= CAST(:upto AS bigint) AND c.erased_at IS NULL
 
 -- name: part_sales
 LEFT JOIN ({statistics}) AS s ON s.customer_id = c.id
@@ -75,25 +75,16 @@ SELECT c.industry, sum(s.amount_365_e4) AS last_year, sum(s.amount_year_before_e
 FROM ({statistics}) AS s JOIN customers c ON c.id = s.customer_id
 WHERE c.industry IS NOT NULL AND c.erased_at IS NULL GROUP BY c.industry ORDER BY c.industry
 
--- name: count_recency
-SELECT CAST(:end_day AS date) - last_day AS value, count(*) AS customers FROM ({statistics}) AS s WHERE orders > 0 GROUP BY 1
+-- name: ids
+-- The first and the last customer.
+SELECT coalesce(min(id), 1) AS lowest, coalesce(max(id), 0) AS highest FROM customers
 
--- name: count_frequency
-SELECT orders AS value, count(*) AS customers FROM ({statistics}) AS s WHERE orders > 0 GROUP BY 1
+-- name: recency
+-- Days since the last order, orders and net sales of who ordered.
+SELECT CAST(:end_day AS date) - last_day AS a, orders AS b, CAST(amount_e4 AS double precision) / 10000 AS c
+FROM ({statistics}) AS s WHERE orders > 0
 
--- name: bin_money
--- Customers by amount, in bins of half a percent, each with its least amount.
-SELECT {bin} AS bin, min(amount_e4) AS value, count(*) AS customers FROM ({statistics}) AS s WHERE orders > 0 GROUP BY 1 ORDER BY 1
-
--- name: count_money
-SELECT amount_e4 AS value, count(*) AS customers FROM ({statistics}) AS s
-WHERE orders > 0 AND {bin} = ANY (CAST(:bins AS double precision[])) GROUP BY 1
-
--- name: money_bin
-CASE WHEN amount_e4 > 0 THEN 1 + floor(ln(CAST(amount_e4 AS double precision)) * 200) WHEN amount_e4 = 0 THEN 0
-     ELSE -1 - floor(ln(-CAST(amount_e4 AS double precision)) * 200) END
-
--- name: count_histories
-SELECT greatest(purchase_days - 1, 0) AS repeat_frequency, last_day - first_day AS recency_days,
-       CAST(:end_day AS date) - first_day AS t_days, count(*) AS customers
-FROM ({statistics}) AS s WHERE orders > 0 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+-- name: histories
+-- Purchase days after the first, days from the first to the last and to the cutoff, of who ordered.
+SELECT purchase_days - 1 AS a, last_day - first_day AS b, CAST(:end_day AS date) - first_day AS c
+FROM ({statistics}) AS s WHERE orders > 0

@@ -39,59 +39,35 @@ FROM {source} AS s {rates} WHERE s.occurred_at < CAST(:cutoff AS timestamptz) {a
  UNION ALL
  SELECT a.* FROM sales a JOIN sales_told t ON t.customer_id = a.customer_id AND t.sale_id = a.id WHERE NOT t.doubtful)
 
--- name: collapse
--- One row for each customer of some sales. Sorted, not hashed: sums of numbers take too much memory for each customer in a
--- hash table, and the days have to come in order.
-SELECT b.customer_id, g.orders, CAST(b.sales - g.orders AS integer) AS returns, CAST(b.orders_90 AS integer) AS orders_90,
-       CAST(b.orders_365 AS integer) AS orders_365, CAST(b.returns_365 AS integer) AS returns_365,
-       CAST(b.orders_year_before AS integer) AS orders_year_before,
-       g.first_day, g.last_day, g.purchase_days, g.gap_squares,
-       CAST(b.amount * 10000 AS bigint) AS amount_e4,
-       CAST(coalesce(b.amount_90, 0) * 10000 AS bigint) AS amount_90_e4,
-       CAST(coalesce(b.amount_365, 0) * 10000 AS bigint) AS amount_365_e4,
-       CAST(coalesce(b.amount_year_before, 0) * 10000 AS bigint) AS amount_year_before_e4,
-       CAST(coalesce(b.order_amount, 0) * 10000 AS bigint) AS order_amount_e4,
-       CAST(g.first_day_amount * 10000 AS bigint) AS first_day_amount_e4,
-       CAST(coalesce(b.discount, 0) * 10000 AS bigint) AS discount_e4,
-       CAST(coalesce(b.margin, 0) * 10000 AS bigint) AS margin_e4,
-       CAST(coalesce(b.margin_365, 0) * 10000 AS bigint) AS margin_365_e4,
-       CAST(b.costed AS integer) AS costed, CAST(b.costed_365 AS integer) AS costed_365,
-       coalesce(n.lined_orders, 0) AS lined_orders, coalesce(n.lines, 0) AS lines,
-       b.channel_orders, coalesce(n.category_amounts_e4, {no_categories}) AS category_amounts_e4,
-       b.strange + coalesce(n.strange, 0) AS strange
-FROM (
-  SELECT s.customer_id, count(*) AS sales,
-         count(*) FILTER (WHERE NOT s.returned AND s.occurred_at >= CAST(:from_90 AS timestamptz)) AS orders_90,
-         count(*) FILTER (WHERE NOT s.returned AND s.occurred_at >= CAST(:from_365 AS timestamptz)) AS orders_365,
-         count(*) FILTER (WHERE s.returned AND s.occurred_at >= CAST(:from_365 AS timestamptz)) AS returns_365,
-         count(*) FILTER (WHERE NOT s.returned AND s.occurred_at < CAST(:from_365 AS timestamptz)
-                          AND s.occurred_at >= CAST(:from_730 AS timestamptz)) AS orders_year_before,
-         array_agg(CAST(timezone('UTC', s.occurred_at) AS date)) FILTER (WHERE NOT s.returned) AS days,
-         array_agg(s.amount) FILTER (WHERE NOT s.returned) AS amounts,
-         sum(s.amount) AS amount,
-         sum(s.amount) FILTER (WHERE s.occurred_at >= CAST(:from_90 AS timestamptz)) AS amount_90,
-         sum(s.amount) FILTER (WHERE s.occurred_at >= CAST(:from_365 AS timestamptz)) AS amount_365,
-         sum(s.amount) FILTER (WHERE s.occurred_at < CAST(:from_365 AS timestamptz)
-                               AND s.occurred_at >= CAST(:from_730 AS timestamptz)) AS amount_year_before,
-         sum(s.amount) FILTER (WHERE NOT s.returned) AS order_amount,
-         sum(s.discount) FILTER (WHERE NOT s.returned) AS discount,
-         sum(s.amount - s.cost) AS margin,
-         sum(s.amount - s.cost) FILTER (WHERE s.occurred_at >= CAST(:from_365 AS timestamptz)) AS margin_365,
-         count(s.cost) AS costed,
-         count(s.cost) FILTER (WHERE s.occurred_at >= CAST(:from_365 AS timestamptz)) AS costed_365,
-         {channels} AS channel_orders, {strange_sales} AS strange
-  FROM (SELECT * FROM ({sales}) AS x ORDER BY customer_id, occurred_at) AS s
-  GROUP BY s.customer_id
-) AS b
-CROSS JOIN LATERAL geocrm_rhythm(b.days, b.amounts) AS g
-LEFT JOIN (
-  SELECT s.customer_id, CAST(count(DISTINCT s.id) AS integer) AS lined_orders, CAST(count(*) AS integer) AS lines,
-         {categories} AS category_amounts_e4, {strange_lines} AS strange
-  FROM sale_lines l JOIN ({sales}) AS s ON s.customer_id = l.customer_id AND s.id = l.sale_id
-  LEFT JOIN products p ON p.id = l.product_id
-  WHERE NOT s.returned
-  GROUP BY s.customer_id
-) AS n ON n.customer_id = b.customer_id
+-- name: packed_sales
+-- Sales as columns of bytes, each number eight of them, the most significant first: customer and whether it was returned,
+-- microseconds from 2000 on; channels with FF between them, FE for none; amount, cost and discount as text. And how many
+-- are of a currency that is not known.
+SELECT CAST(1 AS integer) AS kind, string_agg(int8send(s.customer_id * 2 + CAST(s.returned AS integer)), '') AS customers,
+       string_agg(timestamptz_send(s.occurred_at), '') AS moments,
+       string_agg(coalesce(textsend(s.channel), CAST('\xfe' AS bytea)), CAST('\xff' AS bytea)) AS words,
+       convert_to(string_agg(concat(s.amount, ',', s.cost, ',', s.discount), E'\n'), 'UTF8') AS amounts,
+       count(*) FILTER (WHERE s.currency <> ALL (CAST(:currencies AS text[]))) AS strange
+FROM ({sales}) AS s
+
+-- name: packed_lines
+-- The same of lines of orders: customer, sale, product (0: none), amount.
+SELECT CAST(2 AS integer), string_agg(int8send(l.customer_id), ''), string_agg(int8send(l.sale_id), ''),
+       string_agg(int8send(coalesce(l.product_id, 0)), ''),
+       convert_to(string_agg(coalesce(CAST({line_amount} AS text), '0'), E'\n'), 'UTF8'), CAST(0 AS bigint)
+FROM sale_lines l JOIN ({sales}) AS s ON s.customer_id = l.customer_id AND s.id = l.sale_id
+WHERE NOT s.returned {and_lines}
+
+-- name: pages
+-- How many pages two tables have.
+SELECT pg_relation_size('sales') / size AS sales, pg_relation_size('sale_lines') / size AS lines
+FROM (SELECT CAST(current_setting('block_size') AS bigint) AS size) AS s
+
+-- name: first_currency
+SELECT currency FROM sales WHERE occurred_at < CAST(:cutoff AS timestamptz) LIMIT 1
+
+-- name: product_categories
+SELECT id, category FROM products WHERE category IS NOT NULL ORDER BY id
 
 -- name: told
 -- What the log tells that was not read yet. Doubtful is what was committed while the sales were read last: it may have
@@ -114,29 +90,20 @@ SELECT s.customer_id FROM sales_told t JOIN sales s ON s.batch_id = t.batch_id W
 -- name: late
 -- Customers with an added sale before their last one: gaps between days cannot be put together then.
 INSERT INTO sales_changed
-SELECT n.customer_id FROM statistics_new n
+SELECT n.customer_id FROM days_new n
 LEFT JOIN customer_statistics b ON b.customer_id = n.customer_id AND b.cutoff_id = CAST(:cutoff_id AS bigint)
 LEFT JOIN customer_statistics_added a ON a.customer_id = n.customer_id AND a.cutoff_id = CAST(:cutoff_id AS bigint)
 WHERE n.first_day < greatest(b.last_day, a.last_day)
-
--- name: forget_late
-DELETE FROM statistics_new n USING sales_changed c WHERE c.customer_id = n.customer_id
+RETURNING customer_id
 
 -- name: delete_changed
 DELETE FROM {table} s USING sales_changed c
 WHERE s.customer_id = c.customer_id AND s.cutoff_id = CAST(:cutoff_id AS bigint)
 
--- name: insert
-INSERT INTO {table} (cutoff_id, {columns}) SELECT CAST(:cutoff_id AS bigint), {columns} FROM {made}
-
 -- name: add
 -- Put what is new to what was added before.
-INSERT INTO customer_statistics_added AS a (cutoff_id, {columns})
-SELECT CAST(:cutoff_id AS bigint), {columns} FROM statistics_new
+INSERT INTO customer_statistics_added AS a (cutoff_id, {columns}) SELECT cutoff_id, {columns} FROM statistics_new
 ON CONFLICT (customer_id, cutoff_id) DO UPDATE SET {put_together}
-
--- name: totals
-SELECT count(*) AS customers, coalesce(sum(orders + returns), 0) AS sales, max(last_day) AS last_day FROM {made}
 
 -- name: finish
 UPDATE feature_cutoffs SET last_day = greatest(last_day, CAST(:last_day AS date)), version = version + 1,
