@@ -112,9 +112,7 @@ def ensure_running(home: Path, *, durable: bool = True) -> Cluster:
         cluster = _locate(home)
         if not (cluster.data / "PG_VERSION").exists() or _making(cluster).exists():
             _create(cluster)
-        if cluster.pid() is None:
-            _start(cluster, durable=durable)
-        _wait_until_answering(cluster)
+        _start_until_answering(cluster, durable=durable)
         if durable:
             _refuse_unsafe(_show(cluster, DURABLE), cluster.data)
     return cluster
@@ -508,16 +506,16 @@ def _configured(cluster: Cluster, name: str) -> str:
     return done.stdout.strip()
 
 
-def _wait_until_answering(cluster: Cluster) -> None:
-    started = time.monotonic()
+def _start_until_answering(cluster: Cluster, *, durable: bool) -> None:
+    """A server that is just going down, or dies while it recovers, is started again."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    ready = [cluster.programs / "pg_isready", "-q", "-h", cluster.socket_dir, "-p", str(cluster.port)]
     while True:
-        gone = cluster.pid() is None  # asked first: it may come between two questions; and its file is written anew
-        done = cluster.owner.run(
-            [cluster.programs / "pg_isready", "-q", "-h", cluster.socket_dir, "-p", str(cluster.port)]
-        )
-        if done.returncode == 0:
+        if cluster.pid() is None:
+            _start(cluster, durable=durable)
+        if cluster.owner.run(ready).returncode == 0:
             return
-        if (gone and time.monotonic() > started + 5) or time.monotonic() > started + START_TIMEOUT_S:
+        if time.monotonic() > deadline:
             raise SetupError(_why(cluster, "PostgreSQL does not answer", cluster.log_tail()))
         time.sleep(0.1)
 

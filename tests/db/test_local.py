@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -109,6 +110,20 @@ def test_pid_file_of_another_process_is_no_obstacle(home: Path) -> None:
     stale.write_text(f"{os.getpid()}\n{cluster.data}\n")  # after a reboot the id belongs to somebody else
     assert cluster.pid() is None
     assert local.ensure_running(home).pid() is not None
+
+
+def test_one_that_is_just_going_down_is_started_again(home: Path) -> None:
+    cluster = local.ensure_running(home)
+    for _ in range(3):
+        going = cluster.pid()
+        assert going is not None
+        os.kill(going, signal.SIGINT)  # PostgreSQL's fast shutdown, asked for by somebody without the lock
+        with suppress(FileNotFoundError):
+            while "stopping" not in (cluster.data / "postmaster.pid").read_text():
+                time.sleep(0.005)
+        local.ensure_running(home)
+        assert value(cluster, "SELECT 1") == "1"
+        assert cluster.pid() != going
 
 
 def test_started_once_by_three_at_a_time(home: Path) -> None:
