@@ -40,6 +40,8 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
     "segmentations:read": _ALL,
     "segmentations:write": frozenset({"administrator", "marketer", "analyst"}),
     "segmentations:publish": frozenset({"administrator", "marketer"}),
+    "analyses:read": frozenset({"administrator", "marketer", "analyst"}),
+    "analyses:write": frozenset({"administrator", "marketer", "analyst"}),
     "exports": frozenset({"administrator", "manager", "rep", "marketer"}),
     "exports:aggregated": frozenset({"administrator", "manager", "marketer", "analyst"}),
     "users:manage": frozenset({"administrator"}),

@@ -340,7 +340,7 @@ def segments_list(as_json: _Json = False) -> None:
 @segments_app.command("create")
 def segments_create(
     key: _Key,
-    method: Annotated[str, typer.Option(help="rfm, groups, value or rule.")],
+    method: Annotated[str, typer.Option(help="rfm, groups, value, churn, hotspots or rule.")],
     name: Annotated[str | None, typer.Option(help="Default: the key.")] = None,
     parameters: Annotated[Path | None, typer.Option(help="A JSON file with the method's parameters.")] = None,
 ) -> None:
@@ -386,6 +386,45 @@ def segments_activate(key: _Key) -> None:
     from geocrm.segmentation import console
 
     console.activate(key, echo=typer.echo)
+
+
+analyses_app = typer.Typer(
+    help="Analyses: what goes together, forecasts, penetration, the track of purchases.", no_args_is_help=True
+)
+app.add_typer(analyses_app, name="analyses")
+
+
+@analyses_app.command("list")
+def analyses_list(
+    kind: Annotated[str | None, typer.Option(help="Of this kind only.")] = None, as_json: _Json = False
+) -> None:
+    """List analyses, the newest first."""
+    from geocrm.segmentation import analysis_console
+
+    analysis_console.show_list(kind, as_json=as_json, echo=typer.echo)
+
+
+@analyses_app.command("run")
+def analyses_run(
+    kind: Annotated[str, typer.Argument(help="affinity, forecast, penetration or tracking.")],
+    parameters: Annotated[Path | None, typer.Option(help="A JSON file with the kind's parameters.")] = None,
+    cutoff: Annotated[str | None, typer.Option(help="What happened before it counts; default today.")] = None,
+    seed: Annotated[int, typer.Option(help="The same data and seed find the same.", min=0)] = 1,
+    as_json: _Json = False,
+) -> None:
+    """Analyse, keep what was found, and print it."""
+    from geocrm import texts
+    from geocrm.segmentation import analysis_console
+
+    analysis_console.run(kind, parameters, texts.read_moment(cutoff), seed, as_json=as_json, echo=typer.echo)
+
+
+@analyses_app.command("show")
+def analyses_show(analysis: Annotated[str, typer.Argument(help="As ana_5.")], as_json: _Json = False) -> None:
+    """Print what an analysis found."""
+    from geocrm.segmentation import analysis_console
+
+    analysis_console.show(analysis, as_json=as_json, echo=typer.echo)
 
 
 layers_app = typer.Typer(help="Layers of areas: see what a draft changes, publish it, go back.", no_args_is_help=True)

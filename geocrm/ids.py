@@ -22,6 +22,7 @@ PREFIXES = {
     "job": "job",
     "seg": "segment",
     "sgm": "segmentation",
+    "ana": "analysis",
 }
 _SHAPE = re.compile(r"^([a-z]{3})_([1-9][0-9]{0,18})$")
 _LARGEST = 2**63 - 1

@@ -271,6 +271,17 @@ def run_segmentation(database: Database, args: Mapping[str, Any]) -> Any:
     return done
 
 
+@long_handler("analysis.run")
+def run_analysis(database: Database, args: Mapping[str, Any]) -> Any:
+    """Do an analysis."""
+    from geocrm.segmentation import analyses
+
+    try:
+        return analyses.execute(database, int(args["analysis_id"]))
+    except TryAgain as error:
+        raise Again(error.detail) from error
+
+
 @handler("segmentation.publish")
 def publish_segmentation(session: Session, args: Mapping[str, Any]) -> Any:
     """Publish a run of a segmentation, or the one published before (`number` null)."""

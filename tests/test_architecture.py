@@ -50,6 +50,7 @@ PURE = [
     "segmentation/drivers.py",
     "segmentation/intervals.py",
     "segmentation/forecast.py",
+    "segmentation/handing_on.py",
     "segmentation/kmeans.py",
     "segmentation/lift.py",
     "segmentation/offers.py",

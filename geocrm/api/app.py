@@ -10,6 +10,7 @@ from starlette.routing import Route as PlainRoute
 
 from geocrm import logs
 from geocrm.api import (
+    analyses,
     customer_edits,
     customers,
     drafts,
@@ -53,6 +54,7 @@ SUBJECTS: tuple[APIRouter, ...] = (
     segmentations.routes,
     segmentation_runs.routes,
     segments.routes,
+    analyses.routes,
     people.routes,
     imports.routes,
     placing.routes,

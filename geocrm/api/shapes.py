@@ -98,6 +98,7 @@ KeyId = _reader("key")
 JobId = _reader("job")
 SegmentId = _reader("seg")
 SegmentationId = _reader("sgm")
+AnalysisId = _reader("ana")
 
 
 def _storable_text(value: str) -> str:

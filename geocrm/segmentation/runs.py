@@ -177,8 +177,8 @@ def code_version() -> str:
     """The version of geocrm and a digest of the methods' source."""
     digest = hashlib.sha256()
     here = Path(__file__).parent
-    for path in sorted(here.rglob("*.py")):
-        digest.update(str(path.relative_to(here)).encode() + b"\0" + path.read_bytes())
+    for path in sorted([*here.rglob("*.py"), *(here.parent / "spatial").rglob("*.py")]):
+        digest.update(str(path.relative_to(here.parent)).encode() + b"\0" + path.read_bytes())
     return f"{version('geocrm')}+{digest.hexdigest()[:12]}"
 
 
@@ -187,10 +187,11 @@ def code_version() -> str:
 
 class Progress:
     """Tells how far a run is, over a connection of its own, at most twice a second, and learns whether it was
-    cancelled."""
+    cancelled. `queries` is the file of SQL that says where runs of this sort stand, `lock` who is at one."""
 
-    def __init__(self, database: Database, run_id: int) -> None:
+    def __init__(self, database: Database, run_id: int, *, queries: str = SQL, lock: int = _LOCK) -> None:
         self._connection = psycopg.connect(database.conninfo("worker"), autocommit=True)
+        self._queries, self._lock = queries, lock
         self._run_id = run_id
         self._last = 0.0
         self._phase = ""
@@ -198,10 +199,12 @@ class Progress:
 
     def begin(self) -> bool:
         """The run is going on; False where it was cancelled or has ended. Raises TryAgain where another is at it."""
-        alone = self._connection.execute("SELECT pg_try_advisory_lock(%s, CAST(%s AS integer))", (_LOCK, self._run_id))
+        alone = self._connection.execute(
+            "SELECT pg_try_advisory_lock(%s, CAST(%s AS integer))", (self._lock, self._run_id)
+        )
         if alone.fetchone() != (True,):
             raise TryAgain("This run is being done by another worker.")
-        return self._connection.execute(named(SQL, "begin_run"), (self._run_id,)).fetchone() is not None
+        return self._connection.execute(named(self._queries, "begin_run"), (self._run_id,)).fetchone() is not None
 
     def __call__(self, phase: str, done: int, total: int | None) -> None:
         """`done` of `total` customers in a phase. Raises Cancelled."""
@@ -209,14 +212,16 @@ class Progress:
             return
         self._phase, self._last = phase, time.monotonic()
         self.state = {"phase": phase, "done": done, "total": total}
-        row = self._connection.execute(named(SQL, "tell_run"), (json.dumps(self.state), self._run_id)).fetchone()
+        row = self._connection.execute(
+            named(self._queries, "tell_run"), (json.dumps(self.state), self._run_id)
+        ).fetchone()
         if row is None:
             raise Cancelled
 
     def fail(self, error: GeocrmError) -> None:
         """The run failed, for this reason."""
         problem = {"title": error.title, "detail": error.detail, "errors": list(error.errors)}
-        self._connection.execute(named(SQL, "fail_run"), (json.dumps(problem), self._run_id))
+        self._connection.execute(named(self._queries, "fail_run"), (json.dumps(problem), self._run_id))
 
     def close(self) -> None:
         """Close the connection."""

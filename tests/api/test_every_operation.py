@@ -17,7 +17,7 @@ from sqlalchemy import text
 from geocrm import access, jobs
 from geocrm.api.app import create_app
 from geocrm.db import models
-from geocrm.segmentation import runs, segmentations
+from geocrm.segmentation import analyses, runs, segmentations
 from tests.api.conftest import ROLES, World, open_session
 from tests.makers import make_customer, make_place, make_sale, make_site, make_user
 
@@ -66,7 +66,8 @@ MAY: dict[str, set[str | None]] = {
     ], STEER),
     **dict.fromkeys([
         "create_segmentation", "edit_segmentation", "preview_segmentation", "run_segmentation",
-        "cancel_segmentation_run", "rename_segment",
+        "cancel_segmentation_run", "rename_segment", "start_analysis", "list_analyses", "get_analysis",
+        "cancel_analysis",
     ], DIVIDE),
     **dict.fromkeys(
         ["publish_segmentation_run", "revert_segmentation", "activate_segmentation"], SHOW_SEGMENTS
@@ -172,6 +173,11 @@ class Maker:
             )
             number = runs.start(session, made.id, actor=access.SYSTEM).number
             return f"/v1/segmentations/sgm_{made.id}/runs/{number}"
+
+    def analysis(self) -> str:
+        """An analysis that waits."""
+        with self.world.database.writing() as session:
+            return f"/v1/analyses/ana_{analyses.start(session, 'tracking', actor=access.SYSTEM).id}"
 
     def segment(self) -> str:
         """A segment with a member."""
@@ -389,6 +395,10 @@ def _calls() -> dict[str, Callable[[Maker, str | None], Call]]:
         "get_segment": lambda make, who: ("GET", make.segment(), {}),
         "rename_segment": lambda make, who: ("PATCH", make.segment(), {"json": {"name": "Best"}, "headers": ANY}),
         "list_segment_members": lambda make, who: ("GET", f"{make.segment()}/members", {}),
+        "start_analysis": lambda make, who: ("POST", "/v1/analyses", {"json": {"kind": "affinity"}}),
+        "list_analyses": get("/v1/analyses"),
+        "get_analysis": lambda make, who: ("GET", make.analysis(), {}),
+        "cancel_analysis": lambda make, who: ("POST", f"{make.analysis()}/cancel", {}),
         "list_imports": get("/v1/imports"),
         "create_import": lambda make, who: ("POST", "/v1/imports", make.upload(who)),
         "get_import": of_import("GET", ""),
@@ -515,7 +525,7 @@ def test_in_order_401_403_404_422_valid(name: str, client: Clients, world: World
         assert answer.headers["content-type"] == "application/problem+json", who
     allowed = A if A in may else None
     if "_id}" in path or "{layer}" in path:
-        gone = re.sub(r"(cus|sit|con|sal|int|pla|ter|usr|tea|key|imp|job|sgm|seg)_\d+", r"\1_999999999", call[1])
+        gone = re.sub(r"(cus|sit|con|sal|int|pla|ter|usr|tea|key|imp|job|sgm|seg|ana)_\d+", r"\1_999999999", call[1])
         gone = gone.replace("lay_service", "lay_nowhere")
         answer = send(client(allowed), (call[0], gone, call[2]))
         assert answer.status_code == 404, (answer.status_code, answer.text)
@@ -619,6 +629,6 @@ def _wrong(call: Call, path: str, operation: dict[str, Any]) -> Iterator[Call]:
     if ("query", "filter") in parameters:
         wrong = json.dumps({"field": "nothing", "op": "=", "value": 1})
         yield method, f"{address}{joint}filter={wrong}", more
-    malformed = re.sub(r"(cus|sit|con|sal|int|pla|ter|usr|tea|key|imp|job|sgm|seg)_\d+$", r"\1_x", address)
+    malformed = re.sub(r"(cus|sit|con|sal|int|pla|ter|usr|tea|key|imp|job|sgm|seg|ana)_\d+$", r"\1_x", address)
     if malformed != address:
         yield method, malformed, more

@@ -1291,6 +1291,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/analyses": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List analyses
+         * @description The newest first, with progress, and why one failed.
+         */
+        get: operations["list_analyses"];
+        put?: never;
+        /**
+         * Analyse
+         * @description A job. The same data, parameters, seed and code find the same; analyses are kept, each by itself.
+         */
+        post: operations["start_analysis"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/analyses/{analysis_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One analysis with its results
+         * @description What it was made from and what it found.
+         */
+        get: operations["get_analysis"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/analyses/{analysis_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel an analysis
+         * @description One that waits or is going on; it leaves nothing behind.
+         */
+        post: operations["cancel_analysis"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/colleagues": {
         parameters: {
             query?: never;
@@ -2813,6 +2877,39 @@ export interface components {
             remove?: string[];
         };
         /**
+         * NewAnalysis
+         * @description What to find out, by what was when, and with which chance.
+         */
+        NewAnalysis: {
+            /**
+             * Kind
+             * @example forecast
+             * @enum {string}
+             */
+            kind: "affinity" | "forecast" | "penetration" | "tracking";
+            /**
+             * Parameters
+             * @description By kind.
+             * @example {
+             *       "by": "region",
+             *       "horizon": 6
+             *     }
+             */
+            parameters?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Cutoff
+             * @description What happened before it counts; default: today's beginning, UTC.
+             */
+            cutoff?: string | null;
+            /**
+             * Seed
+             * @default 1
+             */
+            seed: number;
+        };
+        /**
          * NewArea
          * @description An area: a polygon, a rule, or both.
          */
@@ -3596,6 +3693,15 @@ export interface components {
             /** Next Cursor */
             next_cursor: string | null;
         };
+        /** Page[ShownAnalysis] */
+        Page_ShownAnalysis_: {
+            /** Data */
+            data: components["schemas"]["ShownAnalysis"][];
+            /** Has More */
+            has_more: boolean;
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /** Page[ShownArea] */
         Page_ShownArea_: {
             /** Data */
@@ -4095,6 +4201,211 @@ export interface components {
              *     ]
              */
             methods: string[];
+        };
+        /**
+         * ShownAnalysis
+         * @description An analysis: how it was made and how far it is.
+         */
+        ShownAnalysis: {
+            /**
+             * Id
+             * @example ana_5
+             */
+            id: string;
+            /**
+             * Kind
+             * @example forecast
+             */
+            kind: string;
+            /**
+             * Status
+             * @description queued, running, done, failed or cancelled.
+             * @example done
+             */
+            status: string;
+            /**
+             * Cutoff
+             * Format: date-time
+             */
+            cutoff: string;
+            /** Seed */
+            seed: number;
+            /**
+             * Parameters
+             * @example {
+             *       "by": "region",
+             *       "horizon": 6
+             *     }
+             */
+            parameters: {
+                [key: string]: unknown;
+            };
+            /**
+             * Code Version
+             * @example 0.1.0+3f2a9c0b1d4e
+             */
+            code_version: string | null;
+            /**
+             * Data Version
+             * @description SHA-256 of all that was read.
+             * @example 9f86d081884c7d65
+             */
+            data_version: string | null;
+            /**
+             * Result Version
+             * @description SHA-256 of the results.
+             * @example 60303ae22b998861
+             */
+            result_version: string | null;
+            /**
+             * Progress
+             * @example {
+             *       "done": 1,
+             *       "phase": "done",
+             *       "total": 1
+             *     }
+             */
+            progress: {
+                [key: string]: unknown;
+            };
+            /**
+             * Error
+             * @example null
+             */
+            error: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Job Id
+             * @example job_12
+             */
+            job_id: string | null;
+            /**
+             * By
+             * @example usr_7
+             */
+            by: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Started At */
+            started_at: string | null;
+            /** Finished At */
+            finished_at: string | null;
+        };
+        /**
+         * ShownAnalysisWithResults
+         * @description An analysis with what it found, by kind.
+         */
+        ShownAnalysisWithResults: {
+            /**
+             * Id
+             * @example ana_5
+             */
+            id: string;
+            /**
+             * Kind
+             * @example forecast
+             */
+            kind: string;
+            /**
+             * Status
+             * @description queued, running, done, failed or cancelled.
+             * @example done
+             */
+            status: string;
+            /**
+             * Cutoff
+             * Format: date-time
+             */
+            cutoff: string;
+            /** Seed */
+            seed: number;
+            /**
+             * Parameters
+             * @example {
+             *       "by": "region",
+             *       "horizon": 6
+             *     }
+             */
+            parameters: {
+                [key: string]: unknown;
+            };
+            /**
+             * Code Version
+             * @example 0.1.0+3f2a9c0b1d4e
+             */
+            code_version: string | null;
+            /**
+             * Data Version
+             * @description SHA-256 of all that was read.
+             * @example 9f86d081884c7d65
+             */
+            data_version: string | null;
+            /**
+             * Result Version
+             * @description SHA-256 of the results.
+             * @example 60303ae22b998861
+             */
+            result_version: string | null;
+            /**
+             * Progress
+             * @example {
+             *       "done": 1,
+             *       "phase": "done",
+             *       "total": 1
+             *     }
+             */
+            progress: {
+                [key: string]: unknown;
+            };
+            /**
+             * Error
+             * @example null
+             */
+            error: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Job Id
+             * @example job_12
+             */
+            job_id: string | null;
+            /**
+             * By
+             * @example usr_7
+             */
+            by: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Started At */
+            started_at: string | null;
+            /** Finished At */
+            finished_at: string | null;
+            /**
+             * Results
+             * @example {
+             *       "currency": "USD",
+             *       "notes": [],
+             *       "period": "month",
+             *       "rows": [
+             *         {
+             *           "mean": [
+             *             1234.5
+             *           ],
+             *           "name": "whole"
+             *         }
+             *       ]
+             *     }
+             */
+            results: {
+                [key: string]: unknown;
+            };
         };
         /**
          * ShownArea
@@ -5684,6 +5995,22 @@ export interface components {
              * @example C-1001
              */
             external_id: string;
+        };
+        /**
+         * StartedAnalysis
+         * @description An analysis in the queue: look at its job, or at itself.
+         */
+        StartedAnalysis: {
+            /**
+             * Id
+             * @example ana_5
+             */
+            id: string;
+            /**
+             * Job Id
+             * @example job_12
+             */
+            job_id: string;
         };
         /**
          * StartedImport
@@ -20886,6 +21213,698 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/not-found",
                      *       "title": "There is no such object, or it is not yours to see.",
                      *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_analyses: {
+        parameters: {
+            query?: {
+                /** @description Of this kind only. */
+                kind?: ("affinity" | "forecast" | "penetration" | "tracking") | null;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description Where to go on: `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "ana_5",
+                     *           "kind": "forecast",
+                     *           "status": "done",
+                     *           "cutoff": "2026-01-31T09:00:00Z",
+                     *           "seed": 1,
+                     *           "parameters": {
+                     *             "by": "region",
+                     *             "horizon": 6
+                     *           },
+                     *           "code_version": "0.1.0+3f2a9c0b1d4e",
+                     *           "data_version": "9f86d081884c7d65",
+                     *           "result_version": "60303ae22b998861",
+                     *           "progress": {
+                     *             "done": 1,
+                     *             "phase": "done",
+                     *             "total": 1
+                     *           },
+                     *           "error": null,
+                     *           "job_id": "job_12",
+                     *           "by": "usr_7",
+                     *           "created_at": "2026-01-31T09:00:00Z",
+                     *           "started_at": "2026-01-31T09:00:02Z",
+                     *           "finished_at": "2026-01-31T09:00:14Z"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Page_ShownAnalysis_"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    start_analysis: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A value of your own, such as a UUID: the request sent again with it has one effect. */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "kind": "forecast",
+                 *       "parameters": {
+                 *         "by": "region",
+                 *         "horizon": 6
+                 *       },
+                 *       "cutoff": "2026-01-31T09:00:00Z",
+                 *       "seed": 1
+                 *     }
+                 */
+                "application/json": components["schemas"]["NewAnalysis"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "ana_5",
+                     *       "job_id": "job_12"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["StartedAnalysis"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_analysis: {
+        parameters: {
+            query?: {
+                /** @description Without what fewer than ten customers made, or what tells it by subtraction. */
+                to_hand_on?: boolean;
+            };
+            header?: never;
+            path: {
+                analysis_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "ana_5",
+                     *       "kind": "forecast",
+                     *       "status": "done",
+                     *       "cutoff": "2026-01-31T09:00:00Z",
+                     *       "seed": 1,
+                     *       "parameters": {
+                     *         "by": "region",
+                     *         "horizon": 6
+                     *       },
+                     *       "code_version": "0.1.0+3f2a9c0b1d4e",
+                     *       "data_version": "9f86d081884c7d65",
+                     *       "result_version": "60303ae22b998861",
+                     *       "progress": {
+                     *         "done": 1,
+                     *         "phase": "done",
+                     *         "total": 1
+                     *       },
+                     *       "error": null,
+                     *       "job_id": "job_12",
+                     *       "by": "usr_7",
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "started_at": "2026-01-31T09:00:02Z",
+                     *       "finished_at": "2026-01-31T09:00:14Z",
+                     *       "results": {
+                     *         "currency": "USD",
+                     *         "notes": [],
+                     *         "period": "month",
+                     *         "rows": [
+                     *           {
+                     *             "mean": [
+                     *               1234.5
+                     *             ],
+                     *             "name": "whole"
+                     *           }
+                     *         ]
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownAnalysisWithResults"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_analysis: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                analysis_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "ana_5",
+                     *       "kind": "forecast",
+                     *       "status": "done",
+                     *       "cutoff": "2026-01-31T09:00:00Z",
+                     *       "seed": 1,
+                     *       "parameters": {
+                     *         "by": "region",
+                     *         "horizon": 6
+                     *       },
+                     *       "code_version": "0.1.0+3f2a9c0b1d4e",
+                     *       "data_version": "9f86d081884c7d65",
+                     *       "result_version": "60303ae22b998861",
+                     *       "progress": {
+                     *         "done": 1,
+                     *         "phase": "done",
+                     *         "total": 1
+                     *       },
+                     *       "error": null,
+                     *       "job_id": "job_12",
+                     *       "by": "usr_7",
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "started_at": "2026-01-31T09:00:02Z",
+                     *       "finished_at": "2026-01-31T09:00:14Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownAnalysis"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */

@@ -1,0 +1,227 @@
+"""Analyses: what the methods say of the same data, kept with what made it, the same again, told to whom it may be."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+from sqlalchemy import text
+
+from geocrm import jobs
+from geocrm.access import SYSTEM
+from geocrm.db import models
+from geocrm.db.engine import Database
+from geocrm.errors import Conflict, Forbidden, GeocrmError, Invalid
+from geocrm.segmentation import affinity, analyses, analysis_kinds, features, handing_on, sales_series, statistics
+from geocrm.segmentation.clv import bg_nbd
+from geocrm.segmentation.clv.counts import collapse
+from geocrm.spatial import areas, hotspot_data, layers, lookup, territories
+from tests.makers import actor_of, make_customer, make_user
+
+CUTOFF = datetime(2026, 1, 1, tzinfo=UTC)
+WEEKS = 20
+PEOPLE = 400
+SQUARES = 6
+
+
+@pytest.fixture(scope="module")
+def company(new_database: Callable[[], Database]) -> Database:
+    """Customers in six square areas, the last with five of them, who buy tea with cups, and other things, for three
+    years."""
+    database = new_database()
+    dice = np.random.default_rng(5)
+    with database.writing() as session:
+        layer = layers.create_layer(
+            session, actor=SYSTEM, key="sales", name="Sales", kind="territories", is_primary=True
+        )
+        version = layers.create_draft(session, layer.id, actor=SYSTEM).version
+        for i in range(SQUARES):
+            areas.put_area(
+                session, layer.id, version, actor=SYSTEM, name=f"Square {i}", attributes={"population": 1000 + 500 * i},
+                geometry=shapely.box(-105 + i / 5, 39, -104.8 + i / 5, 39.2),
+            )  # fmt: skip
+        products = [models.Product(sku=name, name=name, category="all") for name in ("Tea", "Cup", "Pen", "Ink", "Rug")]
+        session.add_all(products)
+        session.flush()
+        ids = [product.id for product in products]
+        made, sales, lines = [], [], []
+        for number in range(PEOPLE):
+            square = SQUARES - 1 if number < 5 else number % (SQUARES - 1)
+            customer = make_customer(session, -104.9 + square / 5 + dice.normal(0, 0.01), 39.1)
+            made.append(customer.id)
+            rate, leaves, day = dice.gamma(2, 1 / 80), dice.beta(1, 6), dice.uniform(100, 1090)
+            while day > 0:
+                sales.append({"customer": customer.id, "id": len(sales) + 1, "at": CUTOFF - timedelta(days=day),
+                              "amount": round(float(dice.gamma(3, 10)), 2)})  # fmt: skip
+                bought = [ids[0], ids[1]] if dice.random() < 0.4 else list(dice.choice(ids, dice.integers(1, 3), False))
+                lines += [{"customer": customer.id, "sale": len(sales), "line": n, "product": int(one)}
+                          for n, one in enumerate(bought, 1)]  # fmt: skip
+                day -= dice.exponential(1 / rate)
+                if dice.random() < leaves:
+                    break
+        session.execute(
+            text("INSERT INTO sales (customer_id, id, occurred_at, currency, amount) OVERRIDING SYSTEM VALUE"
+                 " VALUES (:customer, :id, :at, 'USD', :amount)"), sales
+        )  # fmt: skip
+        session.execute(
+            text("INSERT INTO sale_lines (customer_id, sale_id, line_no, product_id, quantity, unit_price, amount)"
+                 " VALUES (:customer, :sale, :line, :product, 1, 1, 1)"), lines
+        )  # fmt: skip
+        lookup.refresh(session, made)
+        territories.publish(session, layer.id, version, actor=SYSTEM, reason="first",
+                            effective_from=CUTOFF - timedelta(days=1200))  # fmt: skip
+    return database
+
+
+def find(database: Database, kind: str, **parameters: Any) -> models.Analysis:
+    """An analysis, done by the worker's own code."""
+    with database.writing() as session:
+        started = analyses.start(session, kind, actor=SYSTEM, parameters=parameters, cutoff=CUTOFF)
+    jobs.run_queued(database)
+    with database.writing() as session:
+        return analyses.get_analysis(session, started.id)
+
+
+def test_what_goes_together(company: Database) -> None:
+    done = find(company, "affinity", fewest=3, days=240)
+    assert (done.status, done.error) == ("done", None)
+    with company.writing() as session:
+        direct = affinity.find_pairs(session, CUTOFF, regions="territory", fewest=3)
+        model = affinity.learn_offers(
+            session, CUTOFF - timedelta(days=240), window_days=365, regions="territory", fewest=3
+        )
+        judged = affinity.judge_offers(session, model, seed=1, days=240)
+    first = done.results["pairs"][0]
+    assert {first["first_name"], first["second_name"]} == {"Tea", "Cup"}
+    assert [row["both"] for row in done.results["pairs"]] == direct.pairs["both"].tolist()
+    assert first["lift"] == pytest.approx(direct.pairs["lift"][0])
+    assert done.results["offers"]["methods"][0]["hit_rate"] == pytest.approx(judged.hit_rate[0])
+    again = find(company, "affinity", fewest=3, days=240)
+    assert (again.data_version, again.result_version) == (done.data_version, done.result_version)
+    assert handing_on.analysis("affinity", done.results | {"pairs": [first, first | {"both": 9}]})["pairs"] == [first]
+
+
+def test_forecast_by_region(company: Database) -> None:
+    done = find(company, "forecast", horizon=3)
+    with company.writing() as session:
+        direct = sales_series.forecast_sales(session, CUTOFF, horizon=3, by="region", layer="sales")
+    rows = done.results["rows"]
+    assert [row["name"] for row in rows] == list(direct.forecasts.names)
+    assert rows[0]["mean"] == pytest.approx(direct.forecasts.means[0])
+    assert rows[1]["history"] == pytest.approx(direct.series.amounts[0])
+    assert rows[0]["history"] == pytest.approx(direct.series.amounts.sum(axis=0))
+    people = {row["name"]: row["customers"] for row in rows}
+    assert (people["whole"], people["Square 5"], people["Square 0"]) == (PEOPLE, 5, 79)
+    told = handing_on.analysis("forecast", done.results)
+    kept = {row["name"] for row in told["rows"]}
+    assert len(kept & {f"Square {i}" for i in range(5)}) == 4, "the smallest goes with it, else it could be told"
+    assert "Square 5" not in kept
+    assert told["withheld"] == 2
+    everything = find(company, "forecast", by="nothing", horizon=2)
+    assert [row["name"] for row in everything.results["rows"]] == ["whole"]
+
+
+def test_penetration(company: Database) -> None:
+    done = find(company, "penetration", layer="sales", currency="USD")
+    with company.writing() as session:
+        direct = hotspot_data.find_penetration(
+            session, SYSTEM, "sales", seed=1, currency="USD", window=(CUTOFF - timedelta(days=365), CUTOFF)
+        )
+    rows = done.results["rows"]
+    assert [row["customers"] for row in rows] == direct.counts.customers.tolist()
+    assert rows[0]["share"] == pytest.approx(79 / 1000)
+    assert rows[2]["potential_sales"] == pytest.approx(direct.potential.sales[2])
+    told = handing_on.analysis("penetration", done.results)
+    assert told["withheld"] == 2
+    assert "Square 5" not in {row["name"] for row in told["rows"]}
+
+
+def test_track_of_purchases(company: Database) -> None:
+    """Histories are those that customer value is fitted on; what came is counted by hand."""
+    done = find(company, "tracking", weeks=WEEKS)
+    upto = CUTOFF - timedelta(weeks=WEEKS)
+    with company.writing() as session:
+        statistics.refresh(session, upto)
+        held = features.count_histories(session, upto)
+        days: dict[int, set[Any]] = {}
+        for who, at in session.execute(text("SELECT customer_id, occurred_at FROM sales ORDER BY occurred_at")):
+            days.setdefault(who, set()).add(at.astimezone(UTC).date())
+    fitted = bg_nbd.fit(
+        collapse(held["repeat_frequency"], held["recency_days"] / 7, held["t_days"] / 7, held["customers"])
+    )
+    assert [row["value"] for row in done.results["parameters"]] == pytest.approx(list(fitted.model.values))
+    known = [sorted(one) for one in days.values() if min(one) < upto.date()]
+    assert done.results["customers"] == len(known) == held["customers"].sum()
+    assert done.results["came"] == sum(day >= upto.date() for one in known for day in one)
+    actual = dict(zip(done.results["ends"], done.results["actual"], strict=True))
+    assert actual[upto.date().isoformat()] == sum(day < upto.date() for one in known for day in one[1:])
+    back = np.array([((upto.date() - one[0]).days - 1) / 7 for one in known])  # to the last day before
+    expected = dict(zip(done.results["ends"], done.results["expected"], strict=True))
+    later = fitted.model.expected_since_first(back + WEEKS).sum()
+    assert expected[CUTOFF.date().isoformat()] == pytest.approx(later)
+    assert done.results["low"] < done.results["expected_of_histories"] < done.results["high"]
+
+
+def test_asked_for_by_whom_cancelled_and_refused(company: Database) -> None:
+    with company.writing() as session:
+        for role in ("rep", "manager"):
+            with pytest.raises(Forbidden):
+                analyses.start(session, "affinity", actor=actor_of(session, make_user(session, role)))
+        waiting = analyses.start(session, "affinity", actor=actor_of(session, make_user(session, "analyst")))
+        analyses.cancel(session, waiting.id, actor=SYSTEM)
+        with pytest.raises(Conflict):
+            analyses.cancel(session, waiting.id, actor=SYSTEM)
+        future = datetime.now(UTC) + timedelta(days=3)
+        for given, pointer in (({"kind": "horoscope"}, "/kind"), ({"kind": "affinity", "cutoff": future}, "/cutoff")):
+            with pytest.raises(Invalid) as caught:
+                analyses.start(session, actor=SYSTEM, **given)
+            assert caught.value.errors[0]["pointer"] == pointer
+    jobs.run_queued(company)
+    with company.writing() as session:
+        held = analyses.get_analysis(session, waiting.id)
+        assert (held.status, held.results) == ("cancelled", {})
+        none = analyses.start(session, "tracking", actor=SYSTEM, cutoff=CUTOFF - timedelta(days=5000), queued=False)
+    with pytest.raises(GeocrmError, match="customers with an order"):
+        analyses.execute(company, none.id)
+    with company.writing() as session:
+        failed = analyses.get_analysis(session, none.id)
+        assert failed.status == "failed"
+        assert failed.error is not None
+        newest = analyses.find_newest(session, "tracking")
+        assert newest is None or newest.status == "done"
+    assert analyses.execute(company, waiting.id) == {"status": "cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "pointer"),
+    [
+        ("affinity", {"by": "colour"}, "by"),
+        ("affinity", {"window_days": 0}, "window_days"),
+        ("affinity", {"layer": 3}, "layer"),
+        ("forecast", {"by": "segment"}, "segmentation"),
+        ("forecast", {"horizon": 0}, "horizon"),
+        ("forecast", {"rates": {"USD": "much"}}, "rates"),
+        ("forecast", {"known_until": "soon"}, "known_until"),
+        ("penetration", {}, "layer"),
+        ("penetration", {"layer": "x", "level": 1}, "level"),
+        ("tracking", {"weeks": 3}, "weeks"),
+        ("tracking", {"years": 3}, "years"),
+    ],
+)
+def test_parameters_that_a_kind_does_not_take(kind: str, parameters: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        analysis_kinds.KINDS[kind].check(parameters)
+    assert caught.value.errors[0]["pointer"] == f"/parameters/{pointer}"
+
+
+def test_what_few_made_is_not_handed_on() -> None:
+    """Few customers in all: no forecast, no track, no offers."""
+    row = {"name": "whole", "customers": 9}
+    assert handing_on.analysis("forecast", {"rows": [row]}) == {"rows": [], "withheld": 1}
+    held = {"weeks": 26, "customers": 9, "came": 3.0, "notes": []}
+    assert "came" not in json.dumps(handing_on.analysis("tracking", held))
+    few = {"pairs": [], "by_region": [], "sentences": [], "customers": 9, "offers": {"customers": 60}}
+    assert handing_on.analysis("affinity", few)["offers"] is None
