@@ -103,7 +103,7 @@ PAGES = {
     "notebooks": ("distance_m",),
     "report": ("accounts.html",),
 }
-# starts and stops services, see tests/faults/test_up.py; compute for long, see tests/segmentation/test_runs.py and test_analyses.py
+# starts and stops services, see tests/faults/test_up.py; compute for long, see test_runs.py, test_analyses.py
 NOT_RUN = {"running", "segments", "analyses"}
 # Around the blocks of Python of a page: what the page says is there, and that something came out.
 AROUND = {
