@@ -169,14 +169,14 @@ class Writer:
         if found is None:
             return self.attribute(leaf)
         customer = "l.customer_id" if tables["l"] else "c.id"
-        if found.aggregate:
-            window = ""
+        if found.over:
+            which = f" AND {found.only}" if found.only else ""
             if leaf.window_days is not None:
-                window = (
+                which += (
                     f" AND f.occurred_at >= now() - make_interval(days => {self.bind(leaf.window_days, 'integer')})"
                 )
-            inner = found.columns["customer"].replace("{sales}", "f")
-            column = f"(SELECT {inner} FROM {self.schema}.sales f WHERE f.customer_id = {customer}{window})"
+            rows = f"{self.schema}.{found.over} f WHERE f.customer_id = {customer}{which}"
+            column = f"(SELECT {found.columns['customer']} FROM {rows})"
         elif self.snapped and leaf.field == "territory" and (tables["l"] or self.schema == "public"):
             # that of the snapped point, as `visible.sites` has it
             row = "l.customer_id, l.site_id" if tables["l"] else "s.customer_id, s.id"

@@ -28,7 +28,9 @@ class Field:
     ``type`` is choice, id, boolean, text, number, time or json (the type of the value decides). ``columns`` maps scopes
     to SQL expressions; a scope that is missing borrows from the joined tables. ``sql_type`` is what values are cast to.
     ``words`` is the noun used in sentences, None where the value speaks for itself. ``needs`` names what the reader
-    must be entitled to: "contacts" (unmasked contact details) or "exact" (exact places, the address below the town)."""
+    must be entitled to: "contacts" (unmasked contact details) or "exact" (exact places, the address below the town).
+    ``over`` is set for what is counted or summed over a customer's rows ``f`` of that table, of those in the window;
+    ``only`` says which of them."""
 
     name: str
     type: str
@@ -42,7 +44,8 @@ class Field:
     indexed: bool = False
     rule: bool = False
     needs: Literal["", "contacts", "exact"] = ""
-    aggregate: bool = False
+    over: Literal["", "sales", "interactions"] = ""
+    only: str = ""
 
 
 def _customer(name: str, column: str, kind: str, sql_type: str, words: str | None, help: str, **more: Any) -> Field:
@@ -51,6 +54,11 @@ def _customer(name: str, column: str, kind: str, sql_type: str, words: str | Non
 
 def _site(name: str, column: str, kind: str, sql_type: str, words: str | None, help: str, **more: Any) -> Field:
     return Field(name, kind, sql_type, {"site": f"s.{column}"}, words, help, level="site", **more)
+
+
+def _interactions(name: str, column: str, kind: str, words: str, help: str, only: str) -> Field:
+    sql_type = "timestamptz" if kind == "time" else "numeric"
+    return Field(name, kind, sql_type, {"customer": column}, words, help, over="interactions", only=only)
 
 
 STAGES: Final = ("prospect", "lead", "active", "lapsed")
@@ -106,16 +114,28 @@ FIELDS: Final[dict[str, Field]] = {
               "e-mail addresses of the customer's contacts", needs="contacts"),
         Field("contact.phone", "text", "text", {"customer": _EVERY_CONTACT.format(column="phone")}, "phone",
               "phone numbers of the customer's contacts", needs="contacts"),
-        Field("sales.amount", "number", "numeric", {"customer": "coalesce(sum({sales}.amount), 0)"}, "sales",
-              "sum of sales, in the currency they are stored in", aggregate=True),
+        Field("sales.amount", "number", "numeric", {"customer": "coalesce(sum(f.amount), 0)"}, "sales",
+              "sum of sales, in the currency they are stored in", over="sales"),
         Field("sales.count", "number", "numeric", {"customer": "count(*)"}, "number of sales", "how many sales",
-              aggregate=True),
-        Field("sales.average", "number", "numeric", {"customer": "avg({sales}.amount)"}, "average sale",
-              "mean amount of a sale; missing without sales", aggregate=True),
-        Field("sales.last_at", "time", "timestamptz", {"customer": "max({sales}.occurred_at)"}, "last sale",
-              "time of the last sale; missing without sales", aggregate=True),
-        Field("sales.first_at", "time", "timestamptz", {"customer": "min({sales}.occurred_at)"}, "first sale",
-              "time of the first sale; missing without sales", aggregate=True),
+              over="sales"),
+        Field("sales.average", "number", "numeric", {"customer": "avg(f.amount)"}, "average sale",
+              "mean amount of a sale; missing without sales", over="sales"),
+        Field("sales.last_at", "time", "timestamptz", {"customer": "max(f.occurred_at)"}, "last sale",
+              "time of the last sale; missing without sales", over="sales"),
+        Field("sales.first_at", "time", "timestamptz", {"customer": "min(f.occurred_at)"}, "first sale",
+              "time of the first sale; missing without sales", over="sales"),
+        _interactions("interactions.count", "count(*)", "number", "number of interactions",
+                      "how many calls, visits, e-mails and so on there were, notes aside", "f.kind <> 'note'"),
+        _interactions("interactions.last_at", "max(f.occurred_at)", "time", "last interaction",
+                      "time of the last of them; missing without one", "f.kind <> 'note'"),
+        _interactions("visits.count", "count(*)", "number", "number of visits", "how many visits there were",
+                      "f.kind = 'visit'"),
+        _interactions("visits.last_at", "max(f.occurred_at)", "time", "last visit",
+                      "time of the last visit; missing without one", "f.kind = 'visit'"),
+        _interactions("complaints.count", "count(*)", "number", "number of complaints",
+                      "how often the customer complained", "f.kind = 'complaint'"),
+        _interactions("complaints.last_at", "max(f.occurred_at)", "time", "last complaint",
+                      "time of the last complaint; missing without one", "f.kind = 'complaint'"),
     )
 }  # fmt: skip
 

@@ -86,7 +86,7 @@ def _leaf_sentence(leaf: Leaf, names: Names) -> str:
     window = ""
     if leaf.window_days is not None:
         window = " " + _WINDOWS.get(leaf.window_days, f"in the last {leaf.window_days:,} days")
-    if found is not None and found.aggregate:
+    if found is not None and found.over:
         noun = f"with {noun}"
     match leaf.op:
         case "exists":
@@ -97,7 +97,7 @@ def _leaf_sentence(leaf: Leaf, names: Names) -> str:
             )
         case "=":
             return (
-                f"on {noun} {one}" if found is None else f"{noun} of {one}" if found.aggregate else f"{noun} {one}"
+                f"on {noun} {one}" if found is None else f"{noun} of {one}" if found.over else f"{noun} {one}"
             ) + window
         case "in":
             return (f"on {noun} {values}" if found is None else f"{noun} {values}") + window
@@ -109,7 +109,7 @@ def _leaf_sentence(leaf: Leaf, names: Names) -> str:
             return f"{noun} containing “{one}”"
     if found is not None and found.type == "time":
         return f"{noun} {'before' if leaf.op[0] == '<' else 'after' if leaf.op == '>' else 'since'} {one}{window}"
-    return f"{noun}{' of' if found is not None and found.aggregate else ''} {_OP_WORDS[leaf.op]} {one}{window}"
+    return f"{noun}{' of' if found is not None and found.over else ''} {_OP_WORDS[leaf.op]} {one}{window}"
 
 
 def _channel(channel: str) -> str:

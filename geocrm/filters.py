@@ -158,8 +158,9 @@ class _Parser:
         window = value.get("window_days")
         if window is not None:
             here = _at(pointer, "window_days")
-            if not found.aggregate:
-                raise invalid(here, f"{name} has no window; window_days goes with sales.*")
+            if not found.over:
+                counted = ", ".join(sorted({f"{f.name.partition('.')[0]}.*" for f in FIELDS.values() if f.over}))
+                raise invalid(here, f"{name} has no window; window_days goes with {counted}")
             if isinstance(window, bool) or not isinstance(window, int) or not 1 <= window <= MAX_WINDOW_DAYS:
                 raise invalid(here, f"expected a whole number of days from 1 to {MAX_WINDOW_DAYS}")
         if "value" not in value:

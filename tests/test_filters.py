@@ -232,6 +232,16 @@ def company(session: Session) -> dict[str, Any]:
         session.execute(text("DELETE FROM sites WHERE customer_id = :i"), {"i": customer.id})
         for at, (lon, lat, country) in enumerate(row["sites"]):
             make_site(session, customer, lon, lat, country=country, is_primary=at == 0)
+        row["visited"] = {3: 10, 5: 400}.get(i % 6)  # days ago
+        row["complained"] = i % 5 == 2
+        for kind, there, days in (
+            ("visit", row["visited"], row["visited"]),
+            ("complaint", row["complained"], 5),
+            ("note", True, 1),
+        ):
+            if there:
+                at = NOW - dt.timedelta(days=days)
+                session.add(models.Interaction(customer_id=customer.id, kind=kind, occurred_at=at))
         for amount in row["sales"]:
             make_sale(session, customer, str(amount), occurred_at=NOW - dt.timedelta(days=400 if amount == 100 else 10))
         if row["consent"]:
@@ -287,6 +297,20 @@ def cases(company: dict[str, Any]) -> list[tuple[dict[str, Any], Callable[[dict[
             lambda p, s: p["sales"] == [100],
         ),
         ({"field": "sales.average", "op": "exists", "value": False}, lambda p, s: not p["sales"]),
+        ({"field": "visits.count", "value": 0, "window_days": 90}, lambda p, s: p["visited"] != 10),
+        (
+            {"field": "visits.last_at", "op": "<", "value": (NOW - dt.timedelta(days=100)).isoformat()},
+            lambda p, s: p["visited"] == 400,
+        ),
+        ({"field": "complaints.count", "op": ">=", "value": 1}, lambda p, s: p["complained"]),
+        (
+            {"field": "interactions.count", "op": ">", "value": 1},
+            lambda p, s: p["complained"] and p["visited"] is not None,
+        ),
+        (
+            {"field": "interactions.last_at", "op": "exists", "value": False},
+            lambda p, s: not p["complained"] and p["visited"] is None,
+        ),
         ({"consent": {"purpose": "marketing"}}, lambda p, s: p["consent"]),
         ({"consent": {"purpose": "marketing", "channel": "phone"}}, lambda p, s: False),
         ({"field": "country", "value": "CH"}, lambda p, s: s is not None and s[2] == "CH"),

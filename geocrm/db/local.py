@@ -509,7 +509,7 @@ def _configured(cluster: Cluster, name: str) -> str:
 def _start_until_answering(cluster: Cluster, *, durable: bool) -> None:
     """A server that is just going down, or dies while it recovers, is started again."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    ready = [cluster.programs / "pg_isready", "-q", "-h", cluster.socket_dir, "-p", str(cluster.port)]
+    ready: list[str | Path] = [cluster.programs / "pg_isready", "-q", "-h", cluster.socket_dir, "-p", str(cluster.port)]
     while True:
         if cluster.pid() is None:
             _start(cluster, durable=durable)
