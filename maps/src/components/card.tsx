@@ -7,6 +7,7 @@ import { Icon, MarkIcon } from '../design/icons';
 import { OTHER, STAGE_MARKS } from '../design/palette';
 import { ago, coordinates, date, distance, words } from '../format';
 import { SalesPlot } from '../plots/sales';
+import { featureName, featureValue } from '../segments/features';
 import { nameOf } from '../state/legend';
 import { useRemote } from '../state/remote';
 import { bring, map, spots } from '../state/screen';
@@ -256,6 +257,29 @@ function Interactions({ id }: { id: string }) {
   );
 }
 
+/** In which segments the customer is, with the scores that brought it there. */
+function Segments({ customer }: { customer: Customer }) {
+  return (
+    <ul class="card-list">
+      {customer.segments.map((row) => {
+        const scores = Object.entries(customer.scores[row.key] ?? {}).filter(([, value]) => value !== null);
+        return (
+          <li key={row.key}>
+            <p class="small quiet">{row.segmentation.name}</p>
+            <strong>{row.segment.name ?? row.segment.id}</strong>
+            {scores.length > 0 && (
+              <p class="small quiet">
+                {scores.map(([name, value]) => `${featureName(name)} ${featureValue(name, value ?? 0)}`).join(' · ')}
+              </p>
+            )}
+            <p class="small quiet">by what was known on {date(row.cutoff)}</p>
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
+
 export function Card({ id, close }: { id: string; close: () => void }) {
   const [remote, again] = useRemote(`customer ${id}`, (signal) => routes.customer(id, signal));
   const title = useRef<HTMLHeadingElement>(null);
@@ -329,6 +353,12 @@ export function Card({ id, close }: { id: string; close: () => void }) {
             <h2 id="card-territory">Territory, and why</h2>
             <Territories id={id} sites={customer.sites} />
           </section>
+          {customer.segments.length > 0 && (
+            <section class="block" aria-labelledby="card-segments">
+              <h2 id="card-segments">Segments</h2>
+              <Segments customer={customer} />
+            </section>
+          )}
           <section class="block" aria-labelledby="card-sales">
             <h2 id="card-sales">Sales over time</h2>
             <Sales id={id} />

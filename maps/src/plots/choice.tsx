@@ -90,30 +90,28 @@ export function ChoicePlot({ choice }: { choice: Choice }) {
       <Curves table={table} k={k} of="silhouette" label="How far apart the groups are, by their number" most={most} />
       <details>
         <summary>Numbers as a table</summary>
-        <div class="plot-table">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Groups</th>
-                <th scope="col">Come back</th>
-                <th scope="col">without groups</th>
-                <th scope="col">Apart</th>
-                <th scope="col">without groups</th>
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Groups</th>
+              <th scope="col">Come back</th>
+              <th scope="col">without groups</th>
+              <th scope="col">Apart</th>
+              <th scope="col">without groups</th>
+            </tr>
+          </thead>
+          <tbody>
+            {table.map((row) => (
+              <tr key={row.k}>
+                <th scope="row">{row.k === k ? `${row.k}, chosen` : row.k}</th>
+                <td>{two(row.stability)}</td>
+                <td>{two(row.stability_null)}</td>
+                <td>{two(row.silhouette)}</td>
+                <td>{two(row.silhouette_null)}</td>
               </tr>
-            </thead>
-            <tbody>
-              {table.map((row) => (
-                <tr key={row.k}>
-                  <th scope="row">{row.k === k ? `${row.k}, chosen` : row.k}</th>
-                  <td>{two(row.stability)}</td>
-                  <td>{two(row.stability_null)}</td>
-                  <td>{two(row.silhouette)}</td>
-                  <td>{two(row.silhouette_null)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+            ))}
+          </tbody>
+        </table>
       </details>
     </figure>
   );

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { featureBars, REACH, timesAverage } from './profile';
+import { apart, featureBars, REACH, timesAverage } from './profile';
 
 const rows = [
   { label: 0, feature: 'orders', mean: 8, average: 4 },
@@ -31,6 +31,10 @@ describe('bars against the average', () => {
     expect(hidden[0]?.bars.map(({ label }) => label)).toEqual([0]);
     expect(featureBars([], [0])).toEqual([]);
   });
+});
+
+it('says how far apart two means are', () => {
+  expect([apart(8, 4), apart(2, 4), apart(3, 0)]).toEqual([1, 1, 0]);
 });
 
 it('says how many times the average', () => {

@@ -31,6 +31,9 @@ function height(mean: number, average: number): number {
   return Math.max(-REACH, Math.min(REACH, Math.log2(mean / average)));
 }
 
+/** How far a mean is from the average, in doublings or halvings. */
+export const apart = (mean: number, average: number): number => (average > 0 ? Math.abs(height(mean, average)) : 0);
+
 /** Bars of each feature that has an average above zero, in which the segments differ most first. */
 export function featureBars(rows: readonly Mean[], labels: readonly number[]): readonly FeatureBars[] {
   const features = [...new Set(rows.map(({ feature }) => feature))];

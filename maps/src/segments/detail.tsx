@@ -85,7 +85,7 @@ function Shown({ segmentation, runs, number, stamp, anew }: ShownProps) {
   const { run, problem } = useRun(segmentation.id, number, stamp, anew);
   return (
     <>
-      <section class="block" aria-label="Run">
+      <section class="block" aria-label="The run that is shown">
         <div class="field">
           <label for="run">Run</label>
           <select

@@ -10,6 +10,7 @@ import { MarkIcon } from '../design/icons';
 import { type Mark, marksFor, OTHER } from '../design/palette';
 import { count, counted, money } from '../format';
 import { ChoicePlot } from '../plots/choice';
+import { apart } from '../plots/profile';
 import { ProfilePlots } from '../plots/profiles';
 import { segmentMarks } from '../state/legend';
 import { asProblem, usePages } from '../state/remote';
@@ -126,31 +127,49 @@ function SegmentRow({ row, mark, segmentation, run, profile, renamed }: RowProps
   );
 }
 
-/** A segment's means beside those of all. */
+/** Rows of a segment's table before the rest is folded away. */
+const FEW = 6;
+
+/** A segment's means beside those of all, what tells it from them most first. */
 function Numbers({ profile }: { profile: readonly ProfileRow[] }) {
-  const rows = profile.filter(({ feature, mean }) => !isPosition(feature) && mean !== null);
+  const rows = profile
+    .filter(({ feature, mean, average }) => !isPosition(feature) && mean !== null && average !== null)
+    .map(({ feature, mean, average }) => ({ feature, mean: mean ?? 0, average: average ?? 0 }))
+    .toSorted((a, b) => apart(b.mean, b.average) - apart(a.mean, a.average));
   if (rows.length === 0) return null;
   return (
-    <div class="plot-table numbers">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">On average</th>
-            <th scope="col">Here</th>
-            <th scope="col">All</th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map(({ feature, mean, average }) => (
-            <tr key={feature}>
-              <th scope="row">{featureName(feature)}</th>
-              <td>{mean === null ? '' : featureValue(feature, mean)}</td>
-              <td>{average === null ? '' : featureValue(feature, average)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+    <div class="block">
+      <Means rows={rows.slice(0, FEW)} />
+      {rows.length > FEW && (
+        <details class="fold">
+          <summary>{counted(rows.length - FEW, 'more figure')}</summary>
+          <Means rows={rows.slice(FEW)} />
+        </details>
+      )}
     </div>
+  );
+}
+
+function Means({ rows }: { rows: readonly { feature: string; mean: number; average: number }[] }) {
+  return (
+    <table class="numbers">
+      <thead>
+        <tr>
+          <th scope="col">On average</th>
+          <th scope="col">Here</th>
+          <th scope="col">All</th>
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map(({ feature, mean, average }) => (
+          <tr key={feature}>
+            <th scope="row">{featureName(feature)}</th>
+            <td>{featureValue(feature, mean)}</td>
+            <td>{featureValue(feature, average)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
   );
 }
 
@@ -178,7 +197,7 @@ function Uses({ row, segmentation }: { row: FoundSegment; segmentation: Segmenta
   return (
     <>
       <div class="row-actions">
-        <button type="button" class="button" aria-pressed={shown} onClick={toggle}>
+        <button type="button" class="button" onClick={toggle}>
           {shown ? 'Show all on the map' : 'Show only these on the map'}
         </button>
         <button type="button" class="button" aria-expanded={listed} onClick={() => setListed(!listed)}>

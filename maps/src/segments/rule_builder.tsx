@@ -176,7 +176,7 @@ function Condition({ id, number, row, field, change }: ConditionProps) {
   return (
     <fieldset class="condition">
       <legend class="field-name">{field?.label ?? row.field}</legend>
-      <div class="condition-parts">
+      <div class={field?.options ? 'condition-parts wide' : 'condition-parts'}>
         <select
           class="input"
           aria-label={part(field, 'comparison')}
@@ -296,7 +296,7 @@ function Count({ filter }: { filter: object }) {
         </p>
       )}
       <div class="row-actions">
-        <button type="button" class="button" aria-pressed={shown} onClick={() => showWhere(shown ? null : filter)}>
+        <button type="button" class="button" onClick={() => showWhere(shown ? null : filter)}>
           {shown ? 'Show all on the map' : 'Show on the map'}
         </button>
       </div>

@@ -64,7 +64,6 @@ export function ScoreFilter({ segmentation }: { segmentation: Segmentation }) {
       <button
         type="button"
         class="button"
-        aria-pressed={shown}
         disabled={condition === null}
         onClick={() => showWhere(shown ? null : condition)}
       >
