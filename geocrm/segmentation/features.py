@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from geocrm.db.copying import driver
@@ -35,7 +35,7 @@ MOST_WORDS: Final = 1_000
 """Different words that a categorical feature may have."""
 
 Kind = Literal["identity", "behaviour", "place", "potential"]
-Part = Literal["sales", "interactions", "children", "depth", "sectors"]
+Part = Literal["sales", "interactions", "children", "depth", "home", "sectors", "regions", "peers"]
 Ids = NDArray[np.int64]
 
 
@@ -102,11 +102,30 @@ _MARGIN_365 = (
 _SERVING = "({visits} * CAST(:cost_of_visit AS double precision) + {calls} * CAST(:cost_of_call AS double precision))"
 _TO_SERVE = _SERVING.format(visits=_count("i.visits"), calls=_count("i.calls"))
 _TO_SERVE_365 = _SERVING.format(visits=_count("i.visits_365"), calls=_count("i.calls_365"))
-_INDUSTRY = "array_position(CAST(:sector_names AS text[]), c.industry)"
-_OTHERS_BEFORE = f"((CAST(:sector_before AS double precision[]))[{_INDUSTRY}] - coalesce(s.amount_year_before_e4, 0))"
-_SECTOR = (
-    f"CASE WHEN {_OTHERS_BEFORE} > 0 THEN ((CAST(:sector_last AS double precision[]))[{_INDUSTRY}]"
-    f" - coalesce(s.amount_365_e4, 0)) / {_OTHERS_BEFORE} - 1 END"
+REGION: Final = "h.country || ' ' || h.region"
+PEERS: Final = "concat_ws(' · ', c.kind, coalesce(c.industry, ''), coalesce(c.size_class, ''))"
+"""Like customers: of the same kind, industry and size."""
+LEAST_PEERS: Final = 20
+"""Buyers of the last 365 days from which on like customers tell what one could spend."""
+WALLET: Final = 0.9
+"""The quantile of like customers' spending that stands for what a customer could spend: wallets are estimated by high
+conditional quantiles (Perlich, Rosset, Lawrence and Zadrozny 2007, "High-quantile modeling for customer wallet
+estimation and other applications", KDD)."""
+
+
+def _others_growth(name: str, key: str) -> str:
+    """Growth of the sales to all others with the same key, from the arrays that `_add_growth` binds."""
+    place = f"array_position(CAST(:{name}_names AS text[]), {key})"
+    before = f"((CAST(:{name}_before AS double precision[]))[{place}] - coalesce(s.amount_year_before_e4, 0))"
+    last = f"((CAST(:{name}_last AS double precision[]))[{place}] - coalesce(s.amount_365_e4, 0))"
+    return f"CASE WHEN {before} > 0 THEN {last} / {before} - 1 END"
+
+
+_SECTOR = _others_growth("sectors", "c.industry")
+_HOME_GROWTH = _others_growth("regions", REGION)
+_WALLET_SHARE = (
+    "coalesce(s.amount_365_e4, 0)"
+    f" / (CAST(:peers_wallet AS double precision[]))[array_position(CAST(:peers_names AS text[]), {PEERS})]"
 )
 
 _SOLD: Final[tuple[Part, ...]] = ("sales",)
@@ -200,6 +219,11 @@ FEATURES: Final[tuple[Feature, ...]] = (
             sql=_days("greatest(s.last_day, i.last_note)"), reads=_BOTH),
     Feature("sector_growth", "share", "growth of the net sales to all others of the industry, last 365 days over the "
             "365 before, less 1", "potential", sql=_SECTOR, reads=("sales", "sectors")),
+    Feature("region_growth", "share", "the same of all others of the state, province or canton of the primary site",
+            "potential", sql=_HOME_GROWTH, reads=("sales", "home", "regions")),
+    Feature("share_of_wallet", "share", "net sales of the last 365 days over what nine in ten buyers of the same kind, "
+            "industry and size stay below; from 20 such buyers on", "potential", sql=_WALLET_SHARE,
+            reads=("sales", "peers")),
 )  # fmt: skip
 """All features of fixed names. Families beside them: `channel_share.NAME` (orders by this channel),
 `category_share.NAME` (amount of lines of this product category) and `attributes.NAME` (a field of a customer's
@@ -417,9 +441,13 @@ class _Reading:
             fields.append(f"coalesce(CAST({expression} AS double precision), 'NaN') AS f{number}")
             self._features.append(feature)
         parts = {part for feature in features for part in feature.reads}
-        if "sectors" in parts:
-            self._add_sectors(cutoff)
-        joins = [named(SQL, f"part_{part}") for part in ("sales", "interactions", "children", "depth") if part in parts]
+        for part, key in (("sectors", "c.industry"), ("regions", REGION)):
+            if part in parts:
+                self._add_growth(cutoff, part, key)
+        if "peers" in parts:
+            self._add_peers(cutoff)
+        joined = ("sales", "interactions", "children", "depth", "home")
+        joins = [named(SQL, f"part_{part}") for part in joined if part in parts]
         statement = (
             named(SQL, "read")
             .replace("{parts}", "\n".join(joins))
@@ -462,14 +490,23 @@ class _Reading:
         self._values |= {f"words_{number}": words} | ({f"key_{number}": key} if key else {})
         return f"array_position(CAST(:words_{number} AS text[]), {field})"
 
-    def _add_sectors(self, cutoff: Cutoff) -> None:
-        statement = named(SQL, "sectors").replace("{statistics}", cutoff.statistics(chunk=False))
-        rows = self._session.execute(text(statement), {"cutoff_id": cutoff.id}).all()
+    def _add_growth(self, cutoff: Cutoff, part: str, key: str) -> None:
+        statement = named(SQL, "growth").replace("{key}", key).replace("{home}", named(SQL, "part_home"))
+        rows = self._of_all(cutoff, statement)
         self._values |= {
-            "sector_names": [row.industry for row in rows],
-            "sector_last": [float(row.last_year) for row in rows],
-            "sector_before": [float(row.year_before) for row in rows],
+            f"{part}_names": [row.key for row in rows],
+            f"{part}_last": [float(row.last_year) for row in rows],
+            f"{part}_before": [float(row.year_before) for row in rows],
         }
+
+    def _add_peers(self, cutoff: Cutoff) -> None:
+        values = {"wallet": WALLET, "least": LEAST_PEERS}
+        rows = self._of_all(cutoff, named(SQL, "wallets").replace("{key}", PEERS), values)
+        self._values |= {"peers_names": [row.key for row in rows], "peers_wallet": [float(row.wallet) for row in rows]}
+
+    def _of_all(self, cutoff: Cutoff, statement: str, values: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
+        statement = statement.replace("{statistics}", cutoff.statistics(chunk=False)).replace("{schema}", cutoff.schema)
+        return self._session.execute(text(statement), {"cutoff_id": cutoff.id} | dict(values or {})).all()
 
 
 def _member(family: str, member: str, there: Sequence[str]) -> Feature:

@@ -103,8 +103,9 @@ def test_one_customer_by_hand(session: Session) -> None:
     for name, value in expected.items():
         if not isinstance(value, str):
             assert got[name] == pytest.approx(value, rel=1e-12), name
-    assert got.keys() - expected.keys() == {"sector_growth"}
-    assert math.isnan(got["sector_growth"])  # nobody else is in the industry
+    of_others = {"sector_growth", "region_growth", "share_of_wallet"}
+    assert got.keys() - expected.keys() == of_others
+    assert all(math.isnan(got[name]) for name in of_others)  # there are no others
     never = frame.loc[child.id]
     assert (never["depth"], never["frequency"], never["profit"], never["sales_365"]) == (1, 0, 0, 0)
     assert never[["recency_days", "t_weeks", "gap_mean_days", "basket_value", "attributes.beds"]].isna().all()
@@ -120,6 +121,38 @@ def test_growth_of_the_sector_leaves_the_customer_out(session: Session) -> None:
     assert read(session, ["sector_growth"])["sector_growth"].tolist() == pytest.approx(
         [1.0, 1050 / 400 - 1, 250 / 300 - 1]
     )
+
+
+def test_growth_of_the_region_is_that_of_the_others_in_it(session: Session) -> None:
+    sold = (("US", "CO", "100", "150"), ("US", "CO", "200", "100"), ("CA", "CO", "300", "900"), (None, "CO", "1", "2"))
+    for country, region, before, last in sold:
+        customer = makers.make_customer(session)
+        session.execute(text("DELETE FROM sites WHERE customer_id = :id"), {"id": customer.id})
+        makers.make_site(session, customer, -105, 40, country=country, region=region, is_primary=True)
+        makers.make_site(session, customer, -100, 40, country="US", region="KS", is_primary=False)
+        makers.make_sale(session, customer, before, occurred_at=ago(500))
+        makers.make_sale(session, customer, last, occurred_at=ago(100))
+    statistics.refresh(session, CUTOFF)
+    got = read(session, ["region_growth"])["region_growth"].tolist()
+    assert got[:2] == pytest.approx([-0.5, 0.5])
+    assert all(math.isnan(value) for value in got[2:])  # alone in its region, or in none
+
+
+def test_share_of_wallet_is_of_what_like_buyers_spend(session: Session) -> None:
+    amounts = [10 * (i + 1) for i in range(features.LEAST_PEERS)]
+    for amount in amounts:
+        customer = makers.make_customer(session, kind="organisation", industry="Lodge", size_class="small")
+        makers.make_sale(session, customer, str(amount), occurred_at=ago(100))
+    asleep = makers.make_customer(session, kind="organisation", industry="Lodge", size_class="small")
+    makers.make_sale(session, asleep, "999", occurred_at=ago(500))  # before the year that counts
+    other = makers.make_customer(session, kind="organisation", industry="Lodge", size_class="large")
+    makers.make_sale(session, other, "50", occurred_at=ago(100))
+    statistics.refresh(session, CUTOFF)
+    got = read(session, ["share_of_wallet"])["share_of_wallet"]
+    wallet = np.quantile(amounts, features.WALLET)
+    assert got.tolist()[:-2] == pytest.approx([amount / wallet for amount in amounts])
+    assert got[asleep.id] == 0
+    assert math.isnan(got[other.id])  # too few of its kind, industry and size
 
 
 def test_costs_that_are_not_known_make_no_margin(session: Session) -> None:
@@ -240,7 +273,8 @@ def test_a_rep_reads_their_own_customers_alone(session: Session, as_user: Any) -
     statistics.refresh(session, CUTOFF)
     world.load(9, newest=True)
     statistics.refresh(session, CUTOFF)
-    everything = [name for name in EVERYTHING if name != "sector_growth"]  # of the customers that one sees
+    of_others = ("sector_growth", "region_growth", "share_of_wallet")  # of the customers that one sees
+    everything = [name for name in EVERYTHING if name not in of_others]
     with as_user(access.load_actor(session, rep.id)):
         seen = read(session, everything, as_reader=True)
     assert seen.index.tolist() == [own.id]

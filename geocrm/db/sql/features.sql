@@ -69,11 +69,21 @@ LEFT JOIN (
   SELECT id, max(depth) AS depth FROM up GROUP BY id
 ) AS d ON d.id = c.id
 
--- name: sectors
--- What each industry bought in the last year and in the one before.
-SELECT c.industry, sum(s.amount_365_e4) AS last_year, sum(s.amount_year_before_e4) AS year_before
+-- name: part_home
+LEFT JOIN {schema}.sites h ON h.customer_id = c.id AND h.is_primary
+
+-- name: growth
+-- What the customers of each key, an industry or a region, bought in the last year and in the one before.
+SELECT {key} AS key, sum(s.amount_365_e4) AS last_year, sum(s.amount_year_before_e4) AS year_before
 FROM ({statistics}) AS s JOIN customers c ON c.id = s.customer_id
-WHERE c.industry IS NOT NULL AND c.erased_at IS NULL GROUP BY c.industry ORDER BY c.industry
+{home}
+WHERE {key} IS NOT NULL AND c.erased_at IS NULL GROUP BY 1 ORDER BY 1
+
+-- name: wallets
+-- What a high share of the buyers of each key stays below in a year, where they are enough to tell.
+SELECT {key} AS key, percentile_cont(CAST(:wallet AS double precision)) WITHIN GROUP (ORDER BY s.amount_365_e4) AS wallet
+FROM ({statistics}) AS s JOIN customers c ON c.id = s.customer_id
+WHERE s.amount_365_e4 > 0 AND c.erased_at IS NULL GROUP BY 1 HAVING count(*) >= CAST(:least AS bigint) ORDER BY 1
 
 -- name: ids
 -- The first and the last customer.
