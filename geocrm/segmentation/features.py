@@ -27,6 +27,7 @@ from geocrm.db.queries import for_driver as for_driver
 from geocrm.db.queries import named
 from geocrm.errors import Invalid, NotFound, TooLittleData, TryAgain
 from geocrm.segmentation import rfm, statistics
+from geocrm.segmentation.place import nearest_place
 
 SQL: Final = "features"
 ROWS_AT_ONCE: Final = 25_000
@@ -37,6 +38,7 @@ MOST_WORDS: Final = 1_000
 Kind = Literal["identity", "behaviour", "place", "potential"]
 Part = Literal["sales", "interactions", "children", "depth", "home", "sectors", "regions", "peers"]
 Ids = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,20 @@ class Feature:
 
 @dataclass(frozen=True)
 class ServingCosts:
-    """What it costs to serve a customer, for each visit and each call, in the currency of the cutoff: the defaults are
-    an hour and a half of a rep on the road, the drive included, and a quarter of an hour at the desk, at 40 an hour."""
+    """What it costs to serve a customer, in the currency of the cutoff: each visit without the drive and each call (an
+    hour and a quarter of an hour at 40), each kilometre of the drive (0.40 for the car, the rest for the rep's time at
+    60 km/h), and how much longer the road is than the crow flies (1.2 to 1.5 in most countries: Ballou, Rahardja and
+    Sakai 2002, "Selected country circuity factors for road travel distance estimation", Transportation Research A 36).
+    """
 
-    visit: float = 60.0
+    visit: float = 40.0
     call: float = 10.0
+    km: float = 1.07
+    detour: float = 1.3
+
+    def trip(self, distance_m: Floats) -> Floats:
+        """What the drive there and back costs, of shape (n,) as the distances; 0 where they are not known."""
+        return np.where(np.isnan(distance_m), 0.0, 2 * self.detour * self.km * distance_m / 1000)
 
 
 def _money(column: str) -> str:
@@ -131,6 +142,20 @@ _WALLET_SHARE = (
 _SOLD: Final[tuple[Part, ...]] = ("sales",)
 _SPOKEN: Final[tuple[Part, ...]] = ("interactions",)
 _BOTH: Final[tuple[Part, ...]] = ("sales", "interactions")
+_DRIVEN: Final[tuple[Part, ...]] = ("sales", "interactions", "home")
+_TRIPS: Final = {
+    "cost_to_serve": ("visits", 1),
+    "cost_to_serve_365": ("visits_365", 1),
+    "profit": ("visits", -1),
+    "profit_365": ("visits_365", -1),
+}
+"""Features to which the drives of so many visits are added, or from which they are taken."""
+_DRIVES: Final = {
+    "visits": _count("i.visits"),
+    "visits_365": _count("i.visits_365"),
+    "lon": "CASE WHEN h.placement = 'placed' THEN ST_X(h.location) END",
+    "lat": "CASE WHEN h.placement = 'placed' THEN ST_Y(h.location) END",
+}
 
 
 def _behaviour(name: str, unit: str, meaning: str, sql: str, reads: tuple[Part, ...] = _SOLD) -> Feature:
@@ -201,10 +226,11 @@ FEATURES: Final[tuple[Feature, ...]] = (
     _behaviour("margin", "money", "net sales less cost, of sales whose cost is known", _MARGIN),
     _behaviour("margin_365", "money", "the same of the last 365 days", _MARGIN_365),
     _behaviour("cost_known_share", "share", "sales whose cost is known", _share("s.costed", "(s.orders + s.returns)")),
-    _behaviour("cost_to_serve", "money", "visits and calls at the cost of each", _TO_SERVE, _SPOKEN),
-    _behaviour("cost_to_serve_365", "money", "the same of the last 365 days", _TO_SERVE_365, _SPOKEN),
-    _behaviour("profit", "money", "margin less cost to serve", f"({_MARGIN}) - {_TO_SERVE}", _BOTH),
-    _behaviour("profit_365", "money", "the same of the last 365 days", f"({_MARGIN_365}) - {_TO_SERVE_365}", _BOTH),
+    _behaviour("cost_to_serve", "money", "visits, with the drive from the nearest place of ours, and calls at the cost "
+               "of each", _TO_SERVE, _DRIVEN),
+    _behaviour("cost_to_serve_365", "money", "the same of the last 365 days", _TO_SERVE_365, _DRIVEN),
+    _behaviour("profit", "money", "margin less cost to serve", f"({_MARGIN}) - {_TO_SERVE}", _DRIVEN),
+    _behaviour("profit_365", "money", "the same of the last 365 days", f"({_MARGIN_365}) - {_TO_SERVE_365}", _DRIVEN),
     # what models of customer value take in (Fader, Hardie and Lee 2005), purchases of a day taken together
     _behaviour("repeat_frequency", "days", "purchase days after the first",
                "CASE WHEN s.orders > 0 THEN s.purchase_days - 1 END"),
@@ -446,6 +472,12 @@ class _Reading:
                 self._add_growth(cutoff, part, key)
         if "peers" in parts:
             self._add_peers(cutoff)
+        self._costs = costs
+        self._drives = list(_DRIVES) if any(feature.name in _TRIPS for feature in features) else []
+        if self._drives:
+            fields += [f"coalesce(CAST({_DRIVES[name]} AS double precision), 'NaN') AS {name}" for name in self._drives]
+            bases = session.execute(text(named(SQL, "bases")), {"end_day": cutoff.end_day.date()}).all()
+            self._bases = np.array([(row.lon, row.lat) for row in bases], dtype=np.float64).reshape(-1, 2)
         joined = ("sales", "interactions", "children", "depth", "home")
         joins = [named(SQL, f"part_{part}") for part in joined if part in parts]
         statement = (
@@ -458,8 +490,9 @@ class _Reading:
 
     def read(self, after: int, upto: int) -> pd.DataFrame:
         """The customers from beyond `after` to `upto`."""
-        numbers = ["id", *(f"f{number}" for number in range(len(self._features)))]
+        numbers = ["id", *(f"f{number}" for number in range(len(self._features))), *self._drives]
         rows = _packed(self._session, self._query, numbers, self._values, (after, upto), as_reader=self._reader)
+        self._add_drives(rows)
         ids = rows["id"].astype(np.int64)
         order = None if (ids[1:] > ids[:-1]).all() else np.argsort(ids)
         columns: dict[str, Any] = {}
@@ -471,6 +504,19 @@ class _Reading:
             else:
                 columns[feature.name] = column
         return pd.DataFrame(columns, index=pd.Index(ids if order is None else ids[order], name="customer_id"))
+
+    def _add_drives(self, rows: dict[str, Floats]) -> None:
+        """Put the drives to who was visited into the features of cost and profit."""
+        if not self._drives:
+            return
+        distance = np.full(len(rows["id"]), np.nan)
+        visited = np.flatnonzero(rows["visits"] > 0)
+        distance[visited] = nearest_place(rows["lon"][visited], rows["lat"][visited], *self._bases.T).distance_m
+        trip = self._costs.trip(distance)
+        for number, feature in enumerate(self._features):
+            if feature.name in _TRIPS:
+                visits, sign = _TRIPS[feature.name]
+                rows[f"f{number}"] = rows[f"f{number}"] + sign * trip * rows[visits]
 
     def _coded(self, cutoff: Cutoff, feature: Feature, number: int) -> str:
         """An expression for the place of a word among the words of the feature, from 1."""

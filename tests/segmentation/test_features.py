@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyproj import Geod
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -92,7 +93,7 @@ def test_one_customer_by_hand(session: Session) -> None:
         "main_channel": "web", "contacts_90": 2, "contacts_365": 4, "contacts": 4, "complaints_90": 1,
         "complaints_365": 1, "complaints": 1, "visits_365": 1, "calls_365": 2, "contact_days": 19,
         "margin": 40 + 10 + 20 + 20 - 15, "margin_365": 10 + 20 + 20 - 15, "cost_known_share": 5 / 6,
-        "cost_to_serve": 80, "cost_to_serve_365": 80, "profit": 75 - 80, "profit_365": 35 - 80,
+        "cost_to_serve": 60, "cost_to_serve_365": 60, "profit": 75 - 60, "profit_365": 35 - 60,
         "repeat_frequency": 3, "recency_weeks": 390 / 7, "t_weeks": 399 / 7, "mean_repeat_value": 140 / 3,
         "freshness_days": 2, "channel_share.shop": 0.2, "channel_share.web": 0.6, "category_share.Camp": 0.75,
         "category_share.Climb": 0.25, "attributes.plan": "gold", "attributes.beds": 12,
@@ -110,6 +111,28 @@ def test_one_customer_by_hand(session: Session) -> None:
     assert (never["depth"], never["frequency"], never["profit"], never["sales_365"]) == (1, 0, 0, 0)
     assert never[["recency_days", "t_weeks", "gap_mean_days", "basket_value", "attributes.beds"]].isna().all()
     assert read(session, ["profit"], costs=features.ServingCosts(visit=1, call=2)).loc[customer.id, "profit"] == 70
+
+
+def test_visits_cost_the_drive_there_and_back(session: Session) -> None:
+    far, near, unknown, unvisited = (makers.make_customer(session) for _ in range(4))
+    session.execute(text("DELETE FROM sites"))
+    for customer, lon in ((far, 8.0), (near, 9.0), (unvisited, 7.0)):
+        makers.make_site(session, customer, lon, 47.0, is_primary=True)
+    makers.make_place(session, 9.1, 47.0, "depot")
+    makers.make_place(session, 8.01, 47.0, "competitor")
+    makers.make_place(session, 8.02, 47.0, attributes={"closed_on": "2020-01-01"})
+    for customer, days in ((far, 10), (far, 500), (near, 10), (unknown, 10)):
+        speak(session, customer.id, "visit", days)
+    speak(session, unvisited.id, "call", 10)
+    statistics.refresh(session, CUTOFF)
+    got = read(session, ["profit", "cost_to_serve", "cost_to_serve_365"])
+    km = {c.id: Geod(ellps="WGS84").inv(lon, 47, 9.1, 47)[2] / 1000 for c, lon in ((far, 8.0), (near, 9.0))}
+    trip = {number: 2 * 1.3 * 1.07 * length for number, length in km.items()}
+    assert got["cost_to_serve"].to_dict() == pytest.approx(
+        {far.id: 80 + 2 * trip[far.id], near.id: 40 + trip[near.id], unknown.id: 40, unvisited.id: 10}
+    )
+    assert got.loc[far.id, "cost_to_serve_365"] == pytest.approx(40 + trip[far.id])
+    assert (got["profit"] == -got["cost_to_serve"]).all()
 
 
 def test_growth_of_the_sector_leaves_the_customer_out(session: Session) -> None:

@@ -85,6 +85,12 @@ SELECT {key} AS key, percentile_cont(CAST(:wallet AS double precision)) WITHIN G
 FROM ({statistics}) AS s JOIN customers c ON c.id = s.customer_id
 WHERE s.amount_365_e4 > 0 AND c.erased_at IS NULL GROUP BY 1 HAVING count(*) >= CAST(:least AS bigint) ORDER BY 1
 
+-- name: bases
+-- The places of ours from which visits set out, those that had closed before the cutoff aside.
+SELECT ST_X(location) AS lon, ST_Y(location) AS lat FROM places
+WHERE kind IN ('own', 'depot', 'branch') AND placement = 'placed' AND location IS NOT NULL
+  AND coalesce(attributes ->> 'closed_on', '9') > CAST(CAST(:end_day AS date) AS text) ORDER BY id
+
 -- name: ids
 -- The first and the last customer.
 SELECT coalesce(min(id), 1) AS lowest, coalesce(max(id), 0) AS highest FROM customers
