@@ -7,7 +7,7 @@ import { Icon, MarkIcon } from '../design/icons';
 import { OTHER, STAGE_MARKS } from '../design/palette';
 import { ago, coordinates, date, distance, words } from '../format';
 import { SalesPlot } from '../plots/sales';
-import { featureName, featureValue } from '../segments/features';
+import { featureName, featureValue, isBeside } from '../segments/features';
 import { nameOf } from '../state/legend';
 import { useRemote } from '../state/remote';
 import { bring, map, spots } from '../state/screen';
@@ -262,7 +262,9 @@ function Segments({ customer }: { customer: Customer }) {
   return (
     <ul class="card-list">
       {customer.segments.map((row) => {
-        const scores = Object.entries(customer.scores[row.key] ?? {}).filter(([, value]) => value !== null);
+        const scores = Object.entries(customer.scores[row.key] ?? {}).filter(
+          ([name, value]) => value !== null && !isBeside(name),
+        );
         return (
           <li key={row.key}>
             <p class="small quiet">{row.segmentation.name}</p>
@@ -272,6 +274,11 @@ function Segments({ customer }: { customer: Customer }) {
                 {scores.map(([name, value]) => `${featureName(name)} ${featureValue(name, value ?? 0)}`).join(' · ')}
               </p>
             )}
+            {row.because.map((why) => (
+              <p key={why} class="small">
+                {why}
+              </p>
+            ))}
             <p class="small quiet">by what was known on {date(row.cutoff)}</p>
           </li>
         );

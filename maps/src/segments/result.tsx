@@ -8,8 +8,7 @@ import { CustomerList, type ListRow } from '../components/customer_list';
 import { Failed } from '../components/states';
 import { MarkIcon } from '../design/icons';
 import { type Mark, marksFor, OTHER } from '../design/palette';
-import { count, counted, money } from '../format';
-import { ChoicePlot } from '../plots/choice';
+import { count, counted } from '../format';
 import { apart } from '../plots/profile';
 import { ProfilePlots } from '../plots/profiles';
 import { segmentMarks } from '../state/legend';
@@ -18,8 +17,9 @@ import { filters, showWhere, toggleFilter } from '../state/store';
 import { Audience } from './audience';
 import { inSegment } from './conditions';
 import { featureName, featureValue, isPosition } from './features';
-import { type FoundSegment, type ProfileRow, type Results, readResults } from './results';
+import { type FoundSegment, type ProfileRow, readResults } from './results';
 import { may } from './state';
+import { Sureness } from './sureness';
 
 interface Props {
   segmentation: Segmentation;
@@ -261,52 +261,5 @@ function Rename({ row, renamed }: { row: FoundSegment; renamed: () => void }) {
       </p>
       {problem && <Failed problem={problem} />}
     </form>
-  );
-}
-
-/** How the number of groups was chosen, how sure the method is, and what to know of the figures. */
-function Sureness({ results, found }: { results: Results; found: readonly FoundSegment[] }) {
-  const { choice, verdict, total, worth, currency, notes } = results;
-  return (
-    <>
-      {total && currency && (
-        <section class="block" aria-labelledby="worth-title">
-          <h3 id="worth-title">What all are worth</h3>
-          <p>
-            <strong class="large">{money(total.worth, currency, true)}</strong>{' '}
-            <span class="small quiet">
-              expected; in 95 of 100 cases from {money(total.low, currency, true)} to{' '}
-              {money(total.high, currency, true)}, as far as the method’s own uncertainty goes
-            </span>
-          </p>
-          <ul class="worths small">
-            {worth.map(({ label, worth: part }) => (
-              <li key={label}>
-                {found.find((row) => row.label === label)?.name}: {money(part, currency, true)}
-              </li>
-            ))}
-          </ul>
-        </section>
-      )}
-      {choice && (
-        <section class="block" aria-labelledby="choice-title">
-          <h3 id="choice-title">{choice.k === 1 ? 'Why one group' : `Why ${choice.k} groups`}</h3>
-          <ChoicePlot choice={choice} />
-        </section>
-      )}
-      {(verdict || notes.length > 0) && (
-        <section class="block" aria-labelledby="notes-title">
-          <h3 id="notes-title">What to know of it</h3>
-          {verdict && <p class="small">{verdict}</p>}
-          {notes.length > 0 && (
-            <ul class="notes small quiet">
-              {notes.map((note) => (
-                <li key={note}>{note}</li>
-              ))}
-            </ul>
-          )}
-        </section>
-      )}
-    </>
   );
 }

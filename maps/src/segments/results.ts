@@ -1,6 +1,8 @@
 /** What a run found, as far as this page draws it. The API leaves the shape to the method; every part may be missing. */
 
 import type { RunWithResults } from '../api/shapes';
+import type { Measure } from '../plots/gain';
+import type { CalibrationBin, LiftPart } from '../plots/validation';
 
 export interface FoundSegment {
   readonly id: string;
@@ -45,6 +47,36 @@ export interface Drift {
   readonly verdict: string;
 }
 
+/** Whether place helps: the method with place beside the same without, on parts of the map that it had not seen. */
+export interface PlaceGain {
+  readonly sentence: string;
+  readonly what?: string;
+  readonly measures: readonly Measure[];
+}
+
+/** How well probabilities held in a time and in parts of the map that the method had not seen. */
+export interface Evaluation {
+  readonly how: string;
+  readonly customers: number;
+  readonly gain: { readonly sentence: string } | null;
+  readonly error: { readonly sentence: string } | null;
+  readonly calibration: readonly CalibrationBin[];
+  readonly lift: readonly LiftPart[];
+}
+
+/** What a method goes by: how much worse it does without, with the interval. */
+export interface Driver {
+  readonly feature: string;
+  readonly meaning: string;
+  readonly loss: number;
+}
+
+export interface RegionRate {
+  readonly sentence: string;
+  /** Of all regions together. */
+  readonly total: boolean;
+}
+
 export interface Results {
   readonly segments: readonly FoundSegment[];
   readonly profile: readonly ProfileRow[];
@@ -54,6 +86,11 @@ export interface Results {
   readonly verdict: string;
   readonly currency: string | null;
   readonly total: { readonly worth: number; readonly low: number; readonly high: number } | null;
+  readonly place: PlaceGain | null;
+  readonly evaluation: Evaluation | null;
+  readonly drivers: readonly Driver[];
+  readonly churnRate: readonly RegionRate[];
+  readonly dropped: readonly { readonly feature: string; readonly reason: string }[];
   readonly worth: readonly { readonly label: number; readonly worth: number }[];
 }
 
@@ -61,6 +98,25 @@ const rows = <T>(value: unknown): readonly T[] => (Array.isArray(value) ? (value
 const object = <T>(value: unknown): T | null =>
   value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as T) : null;
 const text = (value: unknown): string => (typeof value === 'string' ? value : '');
+
+function placeOf(value: unknown): PlaceGain | null {
+  const place = object<PlaceGain>(value);
+  return place && text(place.sentence) !== '' ? { ...place, measures: rows(place.measures) } : null;
+}
+
+function evaluationOf(value: unknown): Evaluation | null {
+  const told = object<Evaluation>(value);
+  return (
+    told && {
+      ...told,
+      how: text(told.how),
+      gain: object(told.gain),
+      error: object(told.error),
+      calibration: rows(told.calibration),
+      lift: rows(told.lift),
+    }
+  );
+}
 
 /** The parts of a run's results that are drawn. */
 export function readResults({ results }: Pick<RunWithResults, 'results'>): Results {
@@ -76,6 +132,11 @@ export function readResults({ results }: Pick<RunWithResults, 'results'>): Resul
     verdict: text(results.verdict),
     currency: text(results.currency) || null,
     total: object(results.total),
+    place: placeOf(results.place),
+    evaluation: evaluationOf(results.evaluation),
+    drivers: rows<Driver>(results.drivers).filter(({ loss }) => loss > 0),
+    churnRate: rows(results.churn_rate),
+    dropped: rows(results.dropped),
     worth: rows(results.worth_by_segment),
   };
 }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { Segmentation } from '../api/shapes';
 import { conditionWords, inSegment, scoreBetween } from './conditions';
-import { featureName, featureValue } from './features';
+import { featureName, featureValue, isBeside, noteWords } from './features';
 import { readResults } from './results';
 import { dialWords, isGoing, keyFor, METHOD_NAMES, methodWords, progressOf } from './words';
 
@@ -55,7 +55,13 @@ describe('features', () => {
   it('are called and written for people', () => {
     expect(featureName('category_share.Hike & Camp')).toBe('Of Hike & Camp');
     expect(featureName('channel_share.web')).toBe('By web');
-    expect(featureName('neighbours_spend')).toBe('Neighbours spend');
+    expect(featureName('of_later')).toBe('Of later');
+    expect(featureName('odds_recency_days')).toBe('What days since the last order does to the risk');
+    expect(featureValue('odds_recency_days', 2.304)).toBe('2.3 times the odds');
+    expect(['churn', 'churn_low', 'odds_lateness'].map(isBeside)).toEqual([false, true, true]);
+    expect(noteWords('gap_mean_days: not known of 3')).toBe('Days between orders: not known of 3');
+    expect(noteWords('Found on 3 customers: at random')).toBe('Found on 3 customers: at random');
+    expect(featureValue('urbanity', 3)).toBe('999 per km²');
     expect(featureValue('own_shop_m', 29034.2)).toBe('29 km');
     expect(featureValue('returned_share', 0.0506)).toBe('5 %');
     expect(featureValue('recency_days', 49.6)).toBe('50');
