@@ -5,9 +5,11 @@ Sales are generated as a stream, in the order of time, as they come in; the last
 compared column by column before anything is timed. `GEOCRM_BENCH_CUSTOMERS` sets the size (1,000,000).
 """
 
+import os
 import statistics as stats
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -44,15 +46,15 @@ NAMES = [
 ]
 
 
-def sales(batch: int, count: int, first: int, total: int) -> Iterator[pa.Table]:
+def sales(batch: int, count: int, first: int, total: int, customers: int = CUSTOMERS) -> Iterator[pa.Table]:
     """Sales number `first` to `first + count` of `total`, in chunks, in the order of time."""
-    weights = np.random.default_rng(8).gamma(0.8, size=CUSTOMERS) + 0.05  # some order often, most rarely
+    weights = np.random.default_rng(8).gamma(0.8, size=customers) + 0.05  # some order often, most rarely
     running = np.cumsum(weights) / weights.sum()
     begin = np.datetime64(CUTOFF.replace(tzinfo=None), "us") - np.timedelta64(DAYS, "D")
     for start in range(first, first + count, CHUNK):
         n = min(CHUNK, first + count - start)
         rng = np.random.default_rng([9, start])
-        who = np.minimum(np.searchsorted(running, rng.random(n)), CUSTOMERS - 1) + 1
+        who = np.minimum(np.searchsorted(running, rng.random(n)), customers - 1) + 1
         at = begin + ((start + np.arange(n) + rng.random(n)) / total * DAYS * 86_400e6).astype("timedelta64[us]")
         returned = rng.random(n) < 0.05
         amount = np.round(np.exp(rng.normal(3.7, 0.8, n)), 2) * np.where(returned, -1, 1)
@@ -132,6 +134,17 @@ def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - began, answer
 
 
+def cpu_seconds() -> float:
+    """CPU time so far of this process and of the server, with its processes that ended."""
+    server = local.ensure_running(OWN_HOME).pid()
+    children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    ticks = 0
+    for pid, last in ((str(server), 15), *((child, 13) for child in children)):
+        with suppress(OSError):  # one that just ends
+            ticks += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:last]))
+    return ticks / os.sysconf("SC_CLK_TCK") + sum(os.times()[:2])
+
+
 def same(ours: pd.DataFrame, theirs: pd.DataFrame, columns: Iterable[str]) -> bool:
     """Whether the columns are equal, to the rounding of floating point."""
     theirs = theirs[theirs["frequency"] > 0].reindex(ours.index)
@@ -184,13 +197,18 @@ def measure() -> Iterable[Row]:
     followed = read_all(database)
     worker = database.conninfo("worker").replace("postgresql://", "postgresql+psycopg://")
     full, reading, theirs = [], [], []
+    cpu: dict[str, list[float]] = {"ours": [], "theirs": []}
     for turn in range(TURNS):
+        before = cpu_seconds()
         full.append(seconds(lambda: all_anew(database))[0])
         took, ours = seconds(lambda: read_all(database))
         reading.append(took)
+        cpu["ours"].append(cpu_seconds() - before)
         if turn < 2:
+            before = cpu_seconds()
             took, peer = seconds(lambda: pandas_features.features(worker, CUTOFF))
             theirs.append(took)
+            cpu["theirs"].append(cpu_seconds() - before)
         if turn == 0:
             shares = [name for name in ours.columns if name.startswith("channel_share.")]
             columns = [*NAMES[:-1], *shares]
@@ -215,3 +233,7 @@ def measure() -> Iterable[Row]:
         yield compare(
             row, peer_name, "seconds", ours_s, theirs_s, target=target, scale=scale, equal=agrees, less_is_better=True
         )
+    yield compare(
+        "features cpu", "pandas + lifetimes' summary", "CPU seconds, client and server", stats.median(cpu["ours"]),
+        stats.median(cpu["theirs"]), target=None, scale=scale, equal=equal, less_is_better=True,
+    )  # fmt: skip

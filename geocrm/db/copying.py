@@ -4,7 +4,7 @@ the time), and back."""
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, Literal, LiteralString, NamedTuple
 
@@ -23,6 +23,7 @@ _BINARY_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _BINARY_TAIL: Final = struct.pack(">h", -1)
 _BINARY_HEADER: Final = len(_BINARY_HEAD)
 _BINARY_TRAILER: Final = len(_BINARY_TAIL)
+_ROWS: Final = 16_384
 _INT4: Final = 23  # numbers of types
 _INT8: Final = 20
 _HEX = np.frombuffer(b"".join(b"%02X" % i for i in range(256)), dtype=np.uint8).view("<u2")
@@ -151,7 +152,7 @@ def copy_columns(
     While the database takes one part in, the next is made."""
     missing = {} if nulls is None else nulls
     with ThreadPoolExecutor(1) as writer:
-        parts = iter(parts)
+        parts = _slices(parts)
         part = next(parts, None)
         if part is None:
             return
@@ -177,6 +178,13 @@ def copy_columns(
                 if written is not None:
                     written.result()
             copy.write(_BINARY_TAIL)
+
+
+def _slices(parts: Iterable[Mapping[str, NDArray[Any]]]) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """The same rows in parts of at most some thousand."""
+    for part in parts:
+        for start in range(0, len(next(iter(part.values()))), _ROWS):
+            yield {name: values[start : start + _ROWS] for name, values in part.items()}
 
 
 def _rows(columns: Mapping[str, NDArray[Any]], nulls: Mapping[str, int]) -> memoryview:

@@ -425,7 +425,7 @@ def _packed(
     """Columns of a query that binds `after` and `upto`, none of them NULL: each packed into bytes by the database,
     ranges of many customers side by side. Numbers to 2⁵³ are exact."""
     after, upto = ids
-    parts = 1 if as_reader else min(max(-(-(upto - after) // ROWS_AT_ONCE), 1), 1_000)
+    parts = min(max(-(-(upto - after) // ROWS_AT_ONCE), 1), 1_000)
     edges = [after + (upto - after) * i // parts for i in range(parts + 1)]
     fields = ", ".join(f"CAST({name} AS double precision)" for name in columns)
     queries, bound = [], dict(values)
@@ -434,17 +434,18 @@ def _packed(
         packed = f"SELECT CAST(:part AS integer), string_agg(array_send(ARRAY[{fields}]), '') FROM ({query}) AS q"
         queries.append(re.sub(r":(after|upto|part)\b", lambda found: f":{names[found[1]]}", packed))  # noqa: B023
         bound |= {names["after"]: edges[i], names["upto"]: edges[i + 1], names["part"]: i}
+    layout = np.dtype([("head", ">i4", (5,)), *((name, [("size", ">i4"), ("value", ">f8")]) for name in columns)])
+    read: dict[int, list[NDArray[np.float64]]] = {}
     statement = for_driver(" UNION ALL ".join(queries))
     used = {name: value for name, value in bound.items() if f"%({name})s" in statement}
     with (
         expecting_many_rows(session) if as_reader else side_by_side(session) if parts > 1 else nullcontext(),
         driver(session).cursor(binary=True) as cursor,
     ):
-        cursor.execute(statement, used)
-        rows = sorted((row for row in cursor if row[1] is not None), key=lambda row: int(row[0]))
-    layout = np.dtype([("head", ">i4", (5,)), *((name, [("size", ">i4"), ("value", ">f8")]) for name in columns)])
-    parts_read = [np.frombuffer(row[1], layout) for row in rows]
-    return {name: np.concatenate([np.zeros(0), *(part[name]["value"] for part in parts_read)]) for name in columns}
+        for part, packed_rows in cursor.stream(statement, used):
+            rows = np.frombuffer(packed_rows or b"", layout)
+            read[part] = [rows[name]["value"].astype(np.float64) for name in columns]
+    return {name: np.concatenate([read[part][i] for part in sorted(read)]) for i, name in enumerate(columns)}
 
 
 class _Reading:
