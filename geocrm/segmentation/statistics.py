@@ -296,7 +296,7 @@ class _Run:
         reading = self._reading(present.categories)
         read = list(
             reading.read(
-                [sales.packed_sales(), sales.packed_lines()],
+                [sales.packed_sales(), *([sales.packed_lines()] if self._run("pages").one().lines else [])],
                 self.values | values | sales.values() | {"currencies": list(sales.rates) or [present.currency]},
             )
         )
