@@ -274,6 +274,33 @@ def test_chunks_hold_the_same_as_one_frame(session: Session) -> None:
     assert read(session, EVERYTHING, customer_id=erased.id).empty
 
 
+def test_ranges_read_side_by_side_hold_the_same(
+    session: Session, as_user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rep = makers.make_user(session)
+    world = World(session, seed=18)
+    world.customers.append(makers.make_customer(session, owner_id=rep.id))
+    world.load(60)
+    statistics.refresh(session, CUTOFF)
+    world.load(9, newest=True)
+    statistics.refresh(session, CUTOFF)
+
+    def answers() -> list[Any]:
+        with as_user(access.load_actor(session, rep.id)):
+            seen = read(session, as_reader=True)
+        cuts = features.rfm_cuts(session, CUTOFF)
+        return [read(session, EVERYTHING), seen, cuts, features.count_histories(session, CUTOFF)]
+
+    whole = answers()
+    monkeypatch.setattr(features, "ROWS_AT_ONCE", 2)
+    for one, other in zip(whole, answers(), strict=True):
+        assert isinstance(one, rfm.RfmCuts) or len(one) > 0
+        if isinstance(one, rfm.RfmCuts):
+            assert one == other
+        else:
+            pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
 def test_a_refresh_between_two_chunks_is_noticed(session: Session) -> None:
     world = World(session, seed=14)
     world.load(20)
