@@ -8,6 +8,7 @@ import { asProblem } from '../state/remote';
 import { company, loadSegmentations } from '../state/session';
 import { show } from '../state/store';
 import { GroupsForm, type GroupsParameters, START_GROUPS } from './groups_form';
+import { type Chosen, MethodChoices } from './parameters';
 import { RuleBuilder } from './rule_builder';
 import { ruleFields } from './rule_fields';
 import { type Draft, emptyDraft, filterOf, rulesParameter } from './rules';
@@ -61,6 +62,7 @@ function Form({ method }: { method: string }) {
   );
   const [groups, setGroups] = useState<GroupsParameters>(START_GROUPS);
   const [drafts, setDrafts] = useState<readonly Draft[]>([emptyDraft('')]);
+  const [chosen, setChosen] = useState<Chosen>({});
   const [sending, setSending] = useState(false);
   const [problem, setProblem] = useState<Problem | null>(null);
 
@@ -79,7 +81,11 @@ function Form({ method }: { method: string }) {
         name: name.trim(),
         method: method as routes.NewSegmentation['method'],
         parameters:
-          method === 'groups' ? { ...groups } : method === 'rule' ? rulesParameter(drafts, ruleFields.value) : {},
+          method === 'groups'
+            ? { ...groups }
+            : method === 'rule'
+              ? rulesParameter(drafts, ruleFields.value)
+              : { ...chosen },
       });
       const { number } = await routes.runSegmentation(made.id, null);
       await loadSegmentations();
@@ -108,6 +114,7 @@ function Form({ method }: { method: string }) {
           onInput={(event) => setName(event.currentTarget.value)}
         />
       </div>
+      <MethodChoices method={method} chosen={chosen} change={setChosen} />
       {method === 'groups' && <GroupsForm parameters={groups} change={setGroups} />}
       {method === 'rule' && <RuleBuilder drafts={drafts} change={setDrafts} />}
       {problem && <Failed problem={problem} />}

@@ -9,12 +9,9 @@ import { ago, counted, date } from '../format';
 import { asProblem, useRemote } from '../state/remote';
 import { loadSegmentations } from '../state/session';
 import { colour, colourBy, show, state } from '../state/store';
+import { Change, Keeping } from './change';
 import { Drift } from './drift';
-import { GroupsForm, type GroupsParameters, START_GROUPS } from './groups_form';
 import { Result } from './result';
-import { RuleBuilder } from './rule_builder';
-import { ruleFields } from './rule_fields';
-import { type Draft, draftOf, filterOf, rulesParameter } from './rules';
 import { ScoreFilter } from './scores';
 import { finished, may, refreshShown, useRun } from './state';
 import { isGoing, methodWords, progressOf, standing, statusOf } from './words';
@@ -52,6 +49,7 @@ export function DetailPanel({ id, known }: { id: string; known: Segmentation | n
         <Shown segmentation={known} runs={runs} number={wanted} stamp={stamp} anew={anew} />
       )}
       {may('segmentations:write') && <Change segmentation={known} going={runs.some(isGoing)} anew={anew} />}
+      <Keeping segmentation={known} />
     </>
   );
 }
@@ -244,131 +242,5 @@ function Going({ run, cancel }: { run: Run; cancel: () => void }) {
       </div>
       <p class="small quiet">You can leave this page; the run goes on.</p>
     </div>
-  );
-}
-
-function storedRules(segmentation: Segmentation): readonly Draft[] {
-  const { rules } = segmentation.parameters;
-  if (!Array.isArray(rules)) return [];
-  return (rules as { name: string; filter: unknown }[]).map(({ name, filter }) =>
-    draftOf(name, filter, ruleFields.value),
-  );
-}
-
-function storedGroups(segmentation: Segmentation): GroupsParameters {
-  const { dial, k } = segmentation.parameters;
-  return {
-    ...START_GROUPS,
-    ...(typeof dial === 'number' ? { dial } : {}),
-    ...(typeof k === 'number' ? { k } : {}),
-  };
-}
-
-interface ChangeProps {
-  segmentation: Segmentation;
-  going: boolean;
-  anew: () => void;
-}
-
-/** Run again, with the parameters as they are or others. */
-function Change({ segmentation, going, anew }: ChangeProps) {
-  const [open, setOpen] = useState(false);
-  const [sending, setSending] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
-  const { id, method, version } = segmentation;
-  const changeable = method === 'groups' || method === 'rule';
-  const run = async (parameters: Record<string, unknown> | null) => {
-    setSending(true);
-    setProblem(null);
-    try {
-      if (parameters) await routes.editSegmentation(id, version, { parameters });
-      const { number } = await routes.runSegmentation(id, null);
-      await loadSegmentations();
-      setOpen(false);
-      show({ run: number });
-      anew();
-    } catch (error) {
-      setProblem(asProblem(error));
-    }
-    setSending(false);
-  };
-  return (
-    <section class="block" aria-labelledby="again-title">
-      <h3 id="again-title">Run again</h3>
-      <p class="small quiet">
-        A new run takes in what has happened since. It changes nothing that is published until you publish it.
-      </p>
-      {problem && <Failed problem={problem} />}
-      <div class="row-actions">
-        <button type="button" class="button" disabled={sending || going} onClick={() => void run(null)}>
-          Run now
-        </button>
-        {changeable && (
-          <button type="button" class="button" aria-expanded={open} onClick={() => setOpen(!open)}>
-            {method === 'groups' ? 'Change the dial' : 'Change the rules'}
-          </button>
-        )}
-      </div>
-      {open && method === 'groups' && (
-        <ChangeGroups
-          segmentation={segmentation}
-          run={(parameters) => void run(parameters)}
-          sending={sending || going}
-        />
-      )}
-      {open && method === 'rule' && (
-        <ChangeRules
-          segmentation={segmentation}
-          run={(parameters) => void run(parameters)}
-          sending={sending || going}
-        />
-      )}
-    </section>
-  );
-}
-
-interface FormProps {
-  segmentation: Segmentation;
-  run: (parameters: Record<string, unknown>) => void;
-  sending: boolean;
-}
-
-function ChangeGroups({ segmentation, run, sending }: FormProps) {
-  const [parameters, setParameters] = useState(() => storedGroups(segmentation));
-  return (
-    <form
-      class="block"
-      aria-label="The dial"
-      onSubmit={(event) => {
-        event.preventDefault();
-        const { k: _, ...others } = segmentation.parameters;
-        run({ ...others, ...parameters });
-      }}
-    >
-      <GroupsForm parameters={parameters} change={setParameters} />
-      <button type="submit" class="button primary" disabled={sending}>
-        Save and run
-      </button>
-    </form>
-  );
-}
-
-function ChangeRules({ segmentation, run, sending }: FormProps) {
-  const [drafts, setDrafts] = useState(() => storedRules(segmentation));
-  const whole = drafts.every((draft) => filterOf(draft, ruleFields.value) !== null);
-  return (
-    <form
-      class="block"
-      aria-label="The rules"
-      onSubmit={(event) => {
-        event.preventDefault();
-        run(rulesParameter(drafts, ruleFields.value));
-      }}
-    >
-      <RuleBuilder drafts={drafts} change={setDrafts} />
-      <button type="submit" class="button primary" disabled={sending || !whole}>
-        Save and run
-      </button>
-    </form>
   );
 }

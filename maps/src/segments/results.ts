@@ -84,6 +84,10 @@ export interface Results {
   readonly drift: Drift | null;
   readonly notes: readonly string[];
   readonly verdict: string;
+  /** What hot spots are of, how many places were tested, and which share of those named may be false. */
+  readonly about: string;
+  readonly tested: number | null;
+  readonly alpha: number | null;
   readonly currency: string | null;
   readonly total: { readonly worth: number; readonly low: number; readonly high: number } | null;
   readonly place: PlaceGain | null;
@@ -97,6 +101,7 @@ export interface Results {
 const rows = <T>(value: unknown): readonly T[] => (Array.isArray(value) ? (value as T[]) : []);
 const object = <T>(value: unknown): T | null =>
   value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as T) : null;
+const number = (value: unknown): number | null => (typeof value === 'number' ? value : null);
 const text = (value: unknown): string => (typeof value === 'string' ? value : '');
 
 function placeOf(value: unknown): PlaceGain | null {
@@ -130,6 +135,9 @@ export function readResults({ results }: Pick<RunWithResults, 'results'>): Resul
     drift: object<Drift>(results.drift),
     notes: rows<string>(results.notes),
     verdict: text(results.verdict),
+    about: text(results.about),
+    tested: number(results.tested),
+    alpha: number(results.alpha),
     currency: text(results.currency) || null,
     total: object(results.total),
     place: placeOf(results.place),

@@ -29,6 +29,11 @@ const fields = computed<readonly Field[]>(() => {
     { name: 'sales.average', label: 'An order on average', group: 'Sales', kind: 'number', windowed: true },
     { name: 'sales.last_at', label: 'Last order', group: 'Sales', kind: 'day' },
     { name: 'sales.first_at', label: 'First order', group: 'Sales', kind: 'day' },
+    { name: 'visits.count', label: 'Number of visits', group: 'Contact', kind: 'number', windowed: true },
+    { name: 'visits.last_at', label: 'Last visit', group: 'Contact', kind: 'day' },
+    { name: 'interactions.count', label: 'Number of contacts', group: 'Contact', kind: 'number', windowed: true },
+    { name: 'interactions.last_at', label: 'Last contact', group: 'Contact', kind: 'day' },
+    { name: 'complaints.count', label: 'Number of complaints', group: 'Contact', kind: 'number', windowed: true },
     ...published.map(
       (row): Field => ({
         name: `segments.${row.key}`,

@@ -77,6 +77,16 @@ export function Sureness({ results, found }: { results: Results; found: readonly
           </ul>
         </section>
       )}
+      {results.about && results.tested !== null && results.alpha !== null && (
+        <section class="block" aria-labelledby="about-title">
+          <h3 id="about-title">What makes a spot</h3>
+          <p class="small">
+            {words(results.about)}, in {counted(results.tested, 'place')} compared with maps on which the same figures
+            lie at random. Of the spots that are named at most {Math.round(results.alpha * 100)} in 100 are expected to
+            be chance.
+          </p>
+        </section>
+      )}
       {choice && (
         <section class="block" aria-labelledby="choice-title">
           <h3 id="choice-title">{choice.k === 1 ? 'Why one group' : `Why ${choice.k} groups`}</h3>
