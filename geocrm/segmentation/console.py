@@ -1,7 +1,7 @@
 """What `geocrm segments` does: list, create, run, publish, look."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -80,8 +80,18 @@ def run(key: str, cutoff: datetime | None, seed: int, *, then_publish: bool, ech
             for segment, said in segmentations.segments_of(session, done):
                 if said["size"]:
                     echo(f"  {segment.name:<40} {said['size']:>10}  {100 * said['share']:5.1f} %  {said['sentence']}")
-            for note in done.results.get("notes", []):
-                echo(f"  {note}")
+            for line in _found(done.results):
+                echo(f"  {line}")
+
+
+def _found(results: dict[str, Any]) -> Iterator[str]:
+    """What else a run found, in sentences: does place help, what drives leaving, the churn rate, notes."""
+    if results.get("place"):
+        yield results["place"]["sentence"]
+    if drivers := [row["meaning"] for row in results.get("drivers", []) if row["low"] > 0]:
+        yield f"What drives leaving, the strongest first: {'; '.join(drivers[:5])}."
+    yield from (row["sentence"] for row in results.get("churn_rate", []) if row["total"])
+    yield from results.get("notes", [])
 
 
 def publish(key: str, number: int, *, echo: Echo) -> None:

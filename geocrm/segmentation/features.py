@@ -214,8 +214,9 @@ FEATURES: Final[tuple[Feature, ...]] = (
     # contacts
     _behaviour("contacts_90", "contacts", "contacts on any channel, notes aside, in the last 90 days",
                _count("i.contacts_90"), _SPOKEN),
-    _behaviour("contacts_365", "contacts", "the same in the last 365 days", _count("i.contacts_365"), _SPOKEN),
-    _behaviour("contacts", "contacts", "the same, all of them", _count("i.contacts"), _SPOKEN),
+    _behaviour("contacts_365", "contacts", "contacts on any channel, notes aside, in the last 365 days",
+               _count("i.contacts_365"), _SPOKEN),
+    _behaviour("contacts", "contacts", "all contacts on any channel, notes aside", _count("i.contacts"), _SPOKEN),
     _behaviour("complaints_90", "complaints", "complaints in the last 90 days", _count("i.complaints_90"), _SPOKEN),
     _behaviour("complaints_365", "complaints", "complaints in the last 365 days", _count("i.complaints_365"), _SPOKEN),
     _behaviour("complaints", "complaints", "all complaints", _count("i.complaints"), _SPOKEN),
@@ -224,13 +225,13 @@ FEATURES: Final[tuple[Feature, ...]] = (
     _behaviour("contact_days", "days", "since the last contact", _days("i.last_contact"), _SPOKEN),
     # profit
     _behaviour("margin", "money", "net sales less cost, of sales whose cost is known", _MARGIN),
-    _behaviour("margin_365", "money", "the same of the last 365 days", _MARGIN_365),
+    _behaviour("margin_365", "money", "margin of the sales of the last 365 days", _MARGIN_365),
     _behaviour("cost_known_share", "share", "sales whose cost is known", _share("s.costed", "(s.orders + s.returns)")),
     _behaviour("cost_to_serve", "money", "visits, with the drive from the nearest place of ours, and calls at the cost "
                "of each", _TO_SERVE, _DRIVEN),
-    _behaviour("cost_to_serve_365", "money", "the same of the last 365 days", _TO_SERVE_365, _DRIVEN),
+    _behaviour("cost_to_serve_365", "money", "cost to serve of the last 365 days", _TO_SERVE_365, _DRIVEN),
     _behaviour("profit", "money", "margin less cost to serve", f"({_MARGIN}) - {_TO_SERVE}", _DRIVEN),
-    _behaviour("profit_365", "money", "the same of the last 365 days", f"({_MARGIN_365}) - {_TO_SERVE_365}", _DRIVEN),
+    _behaviour("profit_365", "money", "profit of the last 365 days", f"({_MARGIN_365}) - {_TO_SERVE_365}", _DRIVEN),
     # what models of customer value take in (Fader, Hardie and Lee 2005), purchases of a day taken together
     _behaviour("repeat_frequency", "days", "purchase days after the first",
                "CASE WHEN s.orders > 0 THEN s.purchase_days - 1 END"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -38,8 +38,15 @@ from geocrm.segmentation.surroundings import OF_BUYERS, POINT, Surroundings
 
 BEHAVIOUR: Final = (
     "recency_days", "frequency", "basket_value", "gap_mean_days", "returned_share", "discount_share",
-    "channel_share.*", "category_share.*",
+    "channel_share.*", "category_share.*", "is_organisation",
 )  # fmt: skip
+WEIGHTS: Final = {
+    **dict.fromkeys(("recency_days", "frequency", "gap_mean_days"), 1 / 3),
+    **dict.fromkeys(("basket_value", "returned_share", "discount_share"), 1 / 3),
+    "category_share": 2.0,
+}
+"""Variance of the usual features: three that say nearly the same count as one, and what is bought counts double. Where
+features are named they weigh alike."""
 PLACE: Final = ("location", "own_shop_m", "competitor_m", "urbanity")
 SAMPLE_ROWS: Final = 200_000
 """Groups are found on at most so many customers; all are assigned."""
@@ -64,6 +71,8 @@ _WORDING: Final = {
     "returned_share": Wording("share returned", "share", "{} returned", high="many returns", low="few returns"),
     "discount_share": Wording("share of discounts", "share", "{} discount", high="discount buyers",
                               low="full-price buyers"),
+    "is_organisation": Wording("organisations", "share", "{} organisations", "people", "organisations",
+                               "organisations", "people"),
     "own_shop_m": Wording("distance to a shop", "m", "{} from a shop", "within {} of a shop", "over {} from a shop",
                           "far from shops", "close to a shop"),
     "competitor_m": Wording("distance to a competitor", "m", "{} from a competitor", "within {} of a competitor",
@@ -126,6 +135,11 @@ def check(parameters: Mapping[str, Any]) -> None:
         raise wrong("features", "contiguous groups need the feature location")
 
 
+def weigh(scaled: Sequence[scaling.Feature]) -> list[scaling.Feature]:
+    """The usual features with their weights."""
+    return [replace(feature, weight=WEIGHTS.get(feature.name, 1.0)) for feature in scaled]
+
+
 def _wanted(reader: Reader, names: Sequence[str]) -> Wanted:
     cutoff = features.get_cutoff(reader.session, reader.cutoff)
     read: list[str] = []
@@ -169,8 +183,9 @@ class Groups(Method):
 
     def parts(self) -> Iterator[Part]:
         dial = number_of(self.parameters, "dial", 0.3, 0, 1)
-        names = self.parameters.get("features") or [*BEHAVIOUR, *PLACE]
-        self._wanted = _wanted(self.reader, names)
+        self._wanted = _wanted(self.reader, self.parameters.get("features") or [*BEHAVIOUR, *PLACE])
+        if not self.parameters.get("features"):
+            self._wanted = replace(self._wanted, scaled=weigh(self._wanted.scaled))
         self._method = cast(clusters.Method, self.parameters.get("method", "kmeans"))
         self._around = (
             Surroundings(self.reader.session, self.reader.cutoff, self._wanted.place, points=True)

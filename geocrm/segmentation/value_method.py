@@ -39,7 +39,7 @@ class Value(Method):
     """What customers are worth: BG/NBD and Gamma-Gamma; segments by their share of the expected worth.
 
     Parameters: `horizon_weeks` (52), `discount_a_year` (0.1), `of` ("revenue", or "margin": what is left of it after
-    costs and after visits and calls).
+    costs and after visits, drives and calls).
 
     Of margin: worth = revenue × margin rate − cost to serve. The rate of a customer is that of its sales whose cost is
     known and of one more average order at the rate of all: (margin + rate × order) ÷ (sales + order), so that one order
@@ -178,7 +178,7 @@ class Value(Method):
             results["margin"] = {"rate": self._margin.rate, "customers": self._known, "cost_to_serve": self._serving}
             results["notes"].append(
                 f"By margin: {self._margin.rate:.1%} of sales whose cost is known, of {self._known:,} customers; visits"
-                " and calls are taken off. The length of drives is not known to it."
+                " with their drives and calls are taken off."
             )
         if self._without:
             results["notes"].append(

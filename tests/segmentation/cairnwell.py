@@ -41,6 +41,16 @@ class Contracts:
     places: pd.DataFrame
 
 
+@dataclass(frozen=True, eq=False)
+class Buyers:
+    """Features of customers at the end of the books, their planted group, and the hill of liking they live on (-1: on
+    none)."""
+
+    frame: pd.DataFrame
+    group: NDArray[np.int64]
+    hill: NDArray[np.int64]
+
+
 @lru_cache(maxsize=1)
 def _world(seed: int) -> company.World:
     return company.build_world(seed=seed)
@@ -103,3 +113,48 @@ def contracts(seed: int, customers: int, *, number: int = 0, month: int = 24) ->
     x = 111_320 * np.cos(np.radians(39.5)) * (lon + 109)
     places = pd.DataFrame({"x_m": x, "y_m": 111_132 * (lat - 39.5)}, index=frame.index)
     return Contracts(at_cutoff(frame[there], moment), labels, probability[there], places[there])
+
+
+def buyers(seed: int, customers: int, *, orders: int = 3) -> Buyers:
+    """Of the first chunk of the world, those with at least so many orders."""
+    world = _world(seed)
+    made = company.chunk(world, 0, size=customers)
+    truth, who = made.truth, made.truth["customer_id"].to_numpy()
+    back = made.sales["returned"].to_numpy(dtype=bool)
+    sales = made.sales[~back]
+    lines = made.lines[made.lines["sale_no"].isin(sales["sale_no"])]
+    category = world.products["category"].to_numpy()[lines["product_row"].to_numpy()]
+    amounts = pd.crosstab(lines["customer_id"], category, values=lines["amount"].astype(float), aggfunc="sum")
+    channels = pd.crosstab(sales["customer_id"], sales["channel"])
+    grouped = sales.groupby("customer_id")
+    number = grouped.size().reindex(who).fillna(0).to_numpy(dtype=float)
+    first, last = (grouped["occurred_at"].agg(kind).reindex(who).to_numpy() for kind in ("min", "max"))
+    day = np.timedelta64(86_400, "s")
+    spent, off = grouped["amount"].sum().reindex(who).to_numpy(), grouped["discount"].sum().reindex(who).to_numpy()
+    returned = -made.sales[back].groupby("customer_id")["amount"].sum().reindex(who).fillna(0).to_numpy()
+    home = made.sites[made.sites["is_primary"]].set_index("customer_id").reindex(who)
+    lon, lat = home["true_lon"].to_numpy(), home["true_lat"].to_numpy()
+    columns = {
+        "recency_days": (np.datetime64(world.until, "s") + 2 * day - last) / day,
+        "frequency": number,
+        "basket_value": spent / 100 / np.maximum(number, 1),
+        "gap_mean_days": np.where(number > 1, (last - first) / day / np.maximum(number - 1, 1), np.nan),
+        "returned_share": returned / spent,
+        "discount_share": off / (spent + off),
+        "is_organisation": (made.customers["kind"] == "organisation").to_numpy(dtype=float),
+        "lon": lon,
+        "lat": lat,
+    }
+    for name, kind in (("own_shop_m", "own"), ("competitor_m", "competitor")):
+        shops = world.places[world.places["kind"] == kind]
+        away = distance_km(lon[:, None], lat[:, None], shops["lon"].to_numpy()[None], shops["lat"].to_numpy()[None])
+        columns[name] = 1_000 * away.min(axis=1)
+    frame = pd.DataFrame(columns, index=pd.Index(who, name="customer_id"))
+    for table, family in ((amounts, "category_share"), (channels, "channel_share")):
+        held = table.reindex(who).fillna(0.0).clip(lower=0)
+        frame = frame.join(held.div(held.sum(axis=1).where(lambda s: s > 0), axis=0).add_prefix(f"{family}."))
+    hill = np.full(len(who), -1, dtype=np.int64)
+    for at, bump in enumerate(world.truth.bumps):
+        hill[distance_km(lon, lat, np.full(1, bump.lon), np.full(1, bump.lat)) < bump.width_km] = at
+    held = number >= orders
+    return Buyers(frame[held], truth["group_index"].to_numpy()[held], hill[held])

@@ -11,11 +11,10 @@ from geocrm.errors import Invalid, TooLittleData
 from geocrm.segmentation import churn, classifiers, validation
 from geocrm.segmentation.calibration import Curve
 from geocrm.segmentation.churn import Labels, at_cutoff, fit, labels_of_contracts, labels_of_orders
-from tests.segmentation import cairnwell
 from tests.segmentation.leaving import CUTOFF, DESCRIBED, DRIVERS, WINDOW_DAYS, Leaving, buy, leave
 
 
-def folds_of(world: Leaving | cairnwell.Contracts, seed: int, size_m: float = 15_000.0) -> validation.Folds:
+def folds_of(world: Leaving, seed: int, size_m: float = 15_000.0) -> validation.Folds:
     return validation.make_folds(world.places, size_m, seed=seed, buffer_m=1_000)
 
 
@@ -122,33 +121,6 @@ def test_true_probabilities_lie_within_the_intervals_over_twenty_seeds(customers
         said.append((model.kind, model.calibrator.method))
     print(f"{customers} customers: within {within} of 20, drivers in order {ordered} of 20, {set(said)}")
     assert within >= 18
-    assert ordered >= 18
-
-
-def demo_truth_within(seed: int, customers: int) -> tuple[bool, list[str]]:
-    world = cairnwell.contracts(seed, customers)
-    folds = folds_of(world, seed, 30_000)
-    model = fit(world.frame, world.labels, cairnwell.DESCRIBED, seed=seed, folds=folds, kinds=["logistic"])
-    fresh = cairnwell.contracts(seed, customers, number=1)
-    held = truth_within(model.evaluation.curve, model.predict(fresh.frame), fresh.probability)
-    return held, [each.feature.name for each in model.drivers]
-
-
-def test_true_probabilities_of_the_demo_company() -> None:
-    held, order = demo_truth_within(1, 8_000)
-    assert held
-    assert order[0] == "is_organisation"
-
-
-@pytest.mark.soak
-def test_true_probabilities_of_the_demo_company_over_twenty_seeds() -> None:
-    """Planted: organisations stay, then those who have long been customers, then those near a shop, least of all."""
-    found = [demo_truth_within(seed, 10_000) for seed in range(20)]
-    ordered = sum(
-        order[0] == "is_organisation" and order.index("tenure_days") < order.index("shop_m") for _, order in found
-    )
-    print(f"demo: within {sum(held for held, _ in found)} of 20, drivers in order {ordered} of 20")
-    assert sum(held for held, _ in found) >= 18
     assert ordered >= 18
 
 
