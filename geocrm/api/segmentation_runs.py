@@ -168,10 +168,17 @@ def list_segmentation_runs(
 def get_segmentation_run(
     session: Reading, actor: CanReadSegments, segmentation_id: SegmentationId, number: RunNumber
 ) -> object:
-    """What it was made from and what it found. Who does not see every customer is not told of groups under 10."""
+    """What it was made from and what it found, segments by the names that somebody gave them. Who does not see every
+    customer is not told of groups under 10."""
     held = segmentations.get_segmentation(session, segmentation_id)
     run = runs.get_run(session, held.id, number)
-    return _run(actor, held, run) | {"results": suppressing.results_for(actor, run.results)}
+    results = suppressing.results_for(actor, run.results)
+    given = {
+        ids.show("seg", one.id): one.name for one, _ in segmentations.segments_of(session, run) if one.named_by_hand
+    }
+    for row in results["segments"]:
+        row["name"] = given.get(row["id"], row["name"])
+    return _run(actor, held, run) | {"results": results}
 
 
 @routes.post(

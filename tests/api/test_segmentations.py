@@ -146,6 +146,8 @@ def test_names_and_versions_of_segments(world: World, client: Clients) -> None:
     assert marketer.patch(path, json={"name": "Ours"}, headers={"If-Match": '"9"'}).status_code == 412
     renamed = marketer.patch(path, json={"name": "Ours"}, headers={"If-Match": f'"{segment["version"]}"'})
     assert renamed.json()["name"] == "Ours"
+    told = marketer.get(f"/v1/segmentations/{made['id']}/runs/1").json()["results"]["segments"]
+    assert [row["name"] for row in told if row["id"] == segment["id"]] == ["Ours"]
     work(world, marketer, f"/v1/segmentations/{made['id']}/runs", {"then_publish": True})
     assert marketer.get(path).json()["name"] == "Ours"
     rule = create(marketer)

@@ -1175,7 +1175,8 @@ export interface paths {
         };
         /**
          * One run with its results
-         * @description What it was made from and what it found. Who does not see every customer is not told of groups under 10.
+         * @description What it was made from and what it found, segments by the names that somebody gave them. Who does not see every
+         *     customer is not told of groups under 10.
          */
         get: operations["get_segmentation_run"];
         put?: never;

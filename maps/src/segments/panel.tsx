@@ -1,6 +1,6 @@
 /** Segments: the list of segmentations, a new one, or one with its runs. */
 
-import { useEffect } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import { Empty, Failed, Loading } from '../components/states';
 import { Icon } from '../design/icons';
 import { counted } from '../format';
@@ -21,10 +21,15 @@ export function open(segmentation: string | null): void {
 export function SegmentsPanel() {
   const { status, problem, segmentations } = company.value;
   const { segmentation } = state.value;
+  const last = useRef<string | null>(null);
   // A page that was opened begins at its top, where its heading is.
   useEffect(() => {
     document.querySelector('.panel-scroll:not([hidden])')?.scrollTo({ top: 0 });
+    const from = last.current;
+    last.current = segmentation;
     if (segmentation) document.getElementById('segments-title')?.focus({ preventScroll: true });
+    // Back in the list the keyboard goes on where it came from.
+    else if (from) document.getElementById(`open-${from}`)?.focus({ preventScroll: true });
   }, [segmentation]);
   if (status === 'failed' && problem) return <Failed problem={problem} again={() => void loadCompany()} />;
   if (status === 'loading') return <Loading what="segments" lines={6} />;
@@ -71,7 +76,7 @@ function List() {
             const { word } = standing(row);
             return (
               <li key={row.id}>
-                <button type="button" class="segmentation" onClick={() => open(row.id)}>
+                <button type="button" id={`open-${row.id}`} class="segmentation" onClick={() => open(row.id)}>
                   <strong>{row.name}</strong>
                   <span class={row.is_active ? 'badge strong' : 'badge'}>{word}</span>
                   <span class="small quiet">

@@ -37,8 +37,7 @@ function marksOf(found: readonly FoundSegment[]): ReadonlyMap<string, Mark> {
 export function Result({ segmentation, run, renamed }: Props) {
   const results = readResults(run);
   const marks = marksOf(results.segments);
-  const names = new Map(segmentation.segments.map((row) => [row.id, row.name]));
-  const found = results.segments.map((row) => ({ ...row, name: names.get(row.id) ?? row.name }));
+  const found = results.segments;
   const label = (row: FoundSegment) => ({ label: row.label, name: row.name, mark: marks.get(row.id) ?? OTHER });
   return (
     <>
