@@ -322,6 +322,25 @@ def report_map(
     typer.echo(f"{output}: {size / 1e6:.1f} MB")
 
 
+@report_app.command("segments")
+def report_segments(
+    output: Annotated[str, typer.Option("--output", "-o", help="The HTML file to write.")],
+    title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
+    user: _User = None,
+) -> None:
+    """Write what is published of segments, and the newest analyses, as one HTML file."""
+    from geocrm import frames, texts
+    from geocrm.db.engine import command_database
+    from geocrm.reports import segments_report
+
+    with command_database() as database:
+        actor = frames.actor_of(database, user)
+        with database.writing() as session:
+            page = segments_report.make(session, actor, title=title, tell=lambda said: typer.echo(said, err=True))
+            size = texts.write(output, page)
+    typer.echo(f"{output}: {size / 1e6:.1f} MB")
+
+
 # ---------------------------------------------------------------- layers
 
 segments_app = typer.Typer(help="Segments: divide customers, look at what is found, show it.", no_args_is_help=True)

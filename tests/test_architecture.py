@@ -63,6 +63,11 @@ PURE = [
     "segmentation/stability.py",
     "segmentation/validation.py",
     "campaigns/experiments.py",
+    "reports/charts.py",
+    "reports/segments_content.py",
+    "reports/segments_page.py",
+    "reports/segments_what.py",
+    "reports/segments_who.py",
 ]
 DATABASE_AND_NETWORK = {
     *("sqlalchemy", "psycopg", "geoalchemy2", "alembic", "procrastinate", "asyncpg", "socket", "http", "urllib"),

@@ -104,7 +104,7 @@ PAGES = {
     "report": ("accounts.html",),
 }
 # starts and stops services, see tests/faults/test_up.py; compute for long, see test_runs.py, test_analyses.py
-NOT_RUN = {"running", "segments", "analyses"}
+NOT_RUN = {"running", "segments", "analyses", "segments-report"}
 # Around the blocks of Python of a page: what the page says is there, and that something came out.
 AROUND = {
     "report": (

@@ -116,6 +116,15 @@ def county_polygons() -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(frame.rename(columns={"state": "region"}), geometry="geometry", crs=4326)
 
 
+def people_in(counties: gpd.GeoDataFrame, zips: pd.DataFrame) -> IntArray:
+    """People round the ZIP points in each county; 0 where there is none."""
+    tree = shapely.STRtree(counties.geometry.to_numpy())
+    point, county = tree.query(shapely.points(zips["lon"], zips["lat"]), predicate="intersects")
+    point, first = np.unique(point, return_index=True)  # on a border: the first one
+    people = np.bincount(county[first], weights=zips["people"].to_numpy()[point], minlength=len(counties))
+    return people.round().astype(np.int64)
+
+
 @dataclass(frozen=True)
 class Streets:
     """Straight streets, one row each; arrays of equal length. Houses stand along start + t · (run, rise), t in 0…1."""

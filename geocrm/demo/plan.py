@@ -18,6 +18,7 @@ from geocrm import access
 from geocrm.demo import territories
 from geocrm.demo.company import World
 from geocrm.demo.copying import copy
+from geocrm.demo.geography import people_in
 from geocrm.demo.placing import SOURCE
 from geocrm.spatial import areas, layers, ledger, publishing
 
@@ -75,7 +76,11 @@ def add_layers(
     counties = world.counties
     layer = _layer(session, "counties", "Counties", "reference", False, begin, admin)
     m = len(counties)
-    facts = [json.dumps({"fips": f, "state": s}) for f, s in zip(counties["fips"], counties["region"], strict=True)]
+    people = people_in(counties, world.zips)
+    facts = [
+        json.dumps({"fips": fips, "state": state} | ({"population": many} if many else {}))
+        for fips, state, many in zip(counties["fips"], counties["region"], people.tolist(), strict=True)
+    ]
     titles = list(counties["name"] + ", " + counties["region"])
     _areas(connection, layer, n, titles, list(counties.geometry), [None] * m, facts, [None] * m, [None] * m)
     ledger.adopt(session, layer, 1, begin)

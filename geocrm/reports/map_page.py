@@ -105,7 +105,7 @@ def render(content: MapContent) -> str:
     root.title = None
     root.header.add_child(_Markup(_head(content)), name="geocrm")
     root.html.add_child(_Markup(_above(content)), name="above")
-    page.add_child(_Call("geocrmBackground", _background(bounds)))
+    page.add_child(_Call("geocrmBackground", background(bounds)))
     page.add_child(_Call("geocrmAreas", _area_features(content.areas, bounds)))
     page.add_child(_Call("geocrmFit", [[bounds[1], bounds[0]], [bounds[3], bounds[2]]]))
     page.add_child(_Call("geocrmSites", {stage: (colour, SHAPES[shape]) for stage, (colour, shape) in STAGES.items()}))
@@ -327,7 +327,7 @@ def _label_places(part: shapely.Geometry) -> list[shapely.Point]:
     return [middle, *inside[np.argsort(shapely.distance(inside, middle), kind="stable")]]
 
 
-def _background(bounds: _Bounds) -> dict[str, Any]:
+def background(bounds: _Bounds) -> dict[str, Any]:
     """Land round the map's middle and, in the United States, state and county lines when it is near enough."""
     width, height = bounds[2] - bounds[0], bounds[3] - bounds[1]
     size = max(width, height, 0.5)

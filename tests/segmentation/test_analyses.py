@@ -43,7 +43,8 @@ def company(new_database: Callable[[], Database]) -> Database:
                 session, layer.id, version, actor=SYSTEM, name=f"Square {i}", attributes={"population": 1000 + 500 * i},
                 geometry=shapely.box(-105 + i / 5, 39, -104.8 + i / 5, 39.2),
             )  # fmt: skip
-        products = [models.Product(sku=name, name=name, category="all") for name in ("Tea", "Cup", "Pen", "Ink", "Rug")]
+        names = ["Tea", "Cup", *(f"Thing {number}" for number in range(10))]
+        products = [models.Product(sku=name, name=name, category="all") for name in names]
         session.add_all(products)
         session.flush()
         ids = [product.id for product in products]
@@ -53,10 +54,11 @@ def company(new_database: Callable[[], Database]) -> Database:
             customer = make_customer(session, -104.9 + square / 5 + dice.normal(0, 0.01), 39.1)
             made.append(customer.id)
             rate, leaves, day = dice.gamma(2, 1 / 80), dice.beta(1, 6), dice.uniform(100, 1090)
+            spends = dice.gamma(6, 5)
             while day > 0:
                 sales.append({"customer": customer.id, "id": len(sales) + 1, "at": CUTOFF - timedelta(days=day),
-                              "amount": round(float(dice.gamma(3, 10)), 2)})  # fmt: skip
-                bought = [ids[0], ids[1]] if dice.random() < 0.4 else list(dice.choice(ids, dice.integers(1, 3), False))
+                              "amount": round(float(dice.gamma(4, spends / 4)), 2)})  # fmt: skip
+                bought = ids[:2] if dice.random() < 0.25 else list(dice.choice(ids[2:], dice.integers(1, 3), False))
                 lines += [{"customer": customer.id, "sale": len(sales), "line": n, "product": int(one)}
                           for n, one in enumerate(bought, 1)]  # fmt: skip
                 day -= dice.exponential(1 / rate)

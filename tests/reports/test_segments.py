@@ -1,0 +1,160 @@
+"""The marketer's report: its figures are the database's, nothing of few stands in it, and it opens by itself."""
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from geocrm.access import SYSTEM
+from geocrm.db.engine import Database
+from geocrm.errors import Forbidden
+from geocrm.reports import segments_report
+from geocrm.segmentation import analyses, publishing, runs, segmentations
+from tests.makers import actor_of, make_customer, make_sale, make_user
+from tests.segmentation.test_analyses import CUTOFF, PEOPLE, company  # noqa: F401
+
+RARE = '<b onmouseover="alert(1)">Rare</b>'
+
+
+class Page(HTMLParser):
+    """The rows of the page's tables by section, and everything that could run or be fetched."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.rows: dict[str, list[list[str]]] = {}
+        self.texts: dict[str, str] = {}
+        self.strange: list[str] = []
+        self._section, self._cell = "", False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag in ("script", "img", "iframe", "link") or any(name.startswith("on") for name in given):
+            self.strange.append(tag)
+        for name in ("href", "src"):
+            if name in given and not str(given[name]).startswith("#"):
+                self.strange.append(str(given[name]))
+        if tag == "section":
+            self._section = str(given["id"])
+        if tag == "tr":
+            self.rows.setdefault(self._section, []).append([])
+        if tag in ("td", "th"):
+            self.rows[self._section][-1].append("")
+            self._cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._cell = False
+
+    def handle_data(self, data: str) -> None:
+        self.texts[self._section] = self.texts.get(self._section, "") + data
+        if self._cell:
+            self.rows[self._section][-1][-1] += data
+
+
+@pytest.fixture(scope="module")
+def done(company: Database) -> Database:  # noqa: F811
+    """The company of analyses with everything run, but churn; four customers are in a rule's segment of their own."""
+    with company.writing() as session:
+        few = [make_customer(session, name=RARE) for _ in range(4)]
+        for customer in few:
+            make_sale(session, customer, occurred_at=CUTOFF.replace(year=2025))
+        made = {
+            method: segmentations.create_segmentation(
+                session, actor=SYSTEM, key=method, name=RARE if method == "rfm" else method, method=method,
+                parameters=parameters,
+            ).id
+            for method, parameters in (("rfm", {}), ("value", {}), ("groups", {"k": 3}), ("hotspots", {"zoom": 14}))
+        }  # fmt: skip
+        asked = [
+            analyses.start(session, kind, actor=SYSTEM, parameters=parameters, cutoff=CUTOFF, queued=False).id
+            for kind, parameters in (
+                ("affinity", {"fewest": 3}), ("forecast", {"horizon": 3}), ("penetration", {"layer": "sales"}),
+                ("tracking", {}),
+            )
+        ]  # fmt: skip
+        started = {method: runs.start(session, number, actor=SYSTEM, cutoff=CUTOFF, queued=False).id
+                   for method, number in made.items()}  # fmt: skip
+    for number in asked:
+        analyses.execute(company, number)
+    for method, number in started.items():
+        runs.execute(company, number)
+        with company.writing() as session:
+            publishing.publish(session, made[method], 1, actor=SYSTEM)
+    return company
+
+
+def report(database: Database, **given: Any) -> str:
+    with database.writing() as session:
+        return segments_report.make(session, SYSTEM, **given)
+
+
+def test_figures_are_those_of_the_database(done: Database) -> None:
+    page = Page(report(done))
+    with done.writing() as session:
+        sizes = session.execute(
+            text("SELECT s.name, count(*) AS n FROM segment_members m JOIN segments s ON s.id = m.segment_id JOIN"
+                 " segmentations g ON g.current_run_id = m.run_id WHERE g.key = 'rfm' GROUP BY 1")
+        ).all()  # fmt: skip
+        worth = session.scalar(
+            text("SELECT sum(x.numbers[3]) FROM scores x JOIN segmentations g ON g.current_run_id = x.run_id"
+                 " WHERE g.key = 'value' AND x.numbers[3] <> 'NaN'")
+        )  # fmt: skip
+        customers = session.scalar(text("SELECT count(*) FROM customers"))
+        forecast = analyses.find_newest(session, "forecast")
+        together = analyses.find_newest(session, "affinity")
+        assert forecast is not None
+        assert together is not None
+    assert f"{customers:,} customers" in page.texts[""]
+    large = {row.name: row.n for row in sizes if row.n >= 10}
+    told = [(row[0], re.match(r"([\d,]+) · [\d.]+%", row[-1])) for row in page.rows["customers"]]
+    shown = {name: int(found[1].replace(",", "")) for said, found in told if found
+             for name in large if said.startswith(name)}  # fmt: skip
+    assert set(shown.items()) <= set(large.items())
+    assert len(shown) == sum(found is not None for _, found in told)
+    assert len(large) - len(shown) <= 1, "one more may go with those of few"
+    total = next(part for part in re.findall(r"bring: ([\d.]+[kM]?|[\d,]+) USD", page.texts["value"]))
+    assert float(total.rstrip("kM").replace(",", "")) * {"k": 1e3, "M": 1e6}.get(total[-1], 1) == pytest.approx(
+        worth, rel=0.01
+    )
+    pair = together.results["pairs"][0]
+    assert page.rows["products"][1][0].startswith(f"{pair['first_name']} and {pair['second_name']}")
+    assert page.rows["products"][1][-1] == f"{pair['lift']:.1f} ×"
+    names = [row[0] for row in page.rows["forecast"][1:]]
+    assert names[0] == "whole"
+    assert "Square 5" not in names, "five customers"
+    areas = {row[0]: row[-1] for row in page.rows["penetration"]}
+    assert areas["Square 379 of 2,500"] == f"{79 / 2500:.2%}"
+    assert "Square 5" not in page.texts["penetration"]
+    assert "areas of too few customers are not told" in page.texts["penetration"]
+    assert "geocrm segments create churn --method churn" in page.texts["leaving"]
+
+
+def test_it_opens_by_itself_and_runs_nothing(done: Database) -> None:
+    page = report(done, title=RARE)
+    read = Page(page)
+    assert read.strange == []
+    assert "default-src 'none'" in page
+    assert RARE not in page
+    assert "&lt;b onmouseover" in page
+    assert len(page) < 1_000_000
+
+
+def test_whoever_does_not_see_everybody_gets_none(done: Database) -> None:
+    with done.writing() as session:
+        for role in ("rep", "manager"):
+            with pytest.raises(Forbidden):
+                segments_report.make(session, actor_of(session, make_user(session, role)))
+        page = segments_report.make(session, actor_of(session, make_user(session, "analyst")))
+        assert "Made" in page
+        entry = session.execute(text("SELECT action FROM audit_log ORDER BY id DESC LIMIT 1")).scalar_one()
+    assert entry == "report.segments"
+
+
+def test_an_empty_company_is_told_what_is_missing(new_database: Callable[[], Database]) -> None:
+    page = Page(report(new_database()))
+    for section in ("customers", "groups", "value", "hotspots", "penetration", "products", "forecast", "leaving"):
+        assert "geocrm " in page.texts[section], section
