@@ -21,6 +21,7 @@ from sqlalchemy import text
 from geocrm.db.queries import named
 from geocrm.errors import TooLittleData
 from geocrm.segmentation import churn, classifiers, features, statistics, validation
+from geocrm.segmentation.calibration import Area
 from geocrm.segmentation.churn import HISTORY, RHYTHM, ChurnModel, Labels, ShopModel
 from geocrm.segmentation.clv import bg_nbd, counts
 from geocrm.segmentation.clv.bg_nbd import BgNbd
@@ -478,6 +479,10 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9_]+", "_", name.lower())[:50]
 
 
+def _area(found: Area) -> dict[str, float | None]:
+    return {name: value if np.isfinite(value) else None for name, value in asdict(found).items()}
+
+
 def _evaluation(found: churn.Evaluation) -> dict[str, Any]:
     """How good the probabilities are on customers that nothing was learnt from, as JSON."""
     return {
@@ -494,8 +499,8 @@ def _evaluation(found: churn.Evaluation) -> dict[str, Any]:
             "sentence": found.error.sentence,
         },
         "brier": asdict(found.brier) | {"skill": found.brier.skill},
-        "roc": asdict(found.roc),
-        "precision": asdict(found.precision),
+        "roc": _area(found.roc),
+        "precision": _area(found.precision),
         "lift": as_rows(found.lift.reset_index()),
         "gain": gain_as_json(found.gain),
     }
