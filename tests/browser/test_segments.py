@@ -170,6 +170,7 @@ def test_from_the_dial_to_the_audience(open_screen: Opening) -> None:
     page.get_by_label("Your name for it").fill("Our heartland")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Later runs keep this name")).to_be_visible()
+    expect(first).to_contain_text("Our heartland")
     press(screen, "Publish this run", "/publish$")
     expect(first).to_contain_text("Our heartland")
     page.get_by_role("button", name="Show only these on the map").click()
@@ -223,9 +224,22 @@ def test_from_the_dial_to_the_audience(open_screen: Opening) -> None:
     expect(page.locator(".found-more")).to_contain_text("those who consented to marketing")
     screen.axe("the audience")
 
-    # run again, see that nobody moved, go back
+    page.get_by_role("button", name="Put “Spring mailing” away").click()
+    expect(page.get_by_role("button", name="New segmentation")).to_be_visible()
+    expect(page.locator(".segmentation", has_text="Spring mailing")).to_have_count(0)
+
+    # who moved since an earlier day; publish that, and go back
+    page.locator(".segmentation", has_text="On the map").click()
+    page.get_by_text("As of another day").click()
+    page.get_by_label("By what was known before").fill("2026-03-01")
     press(screen, "Run now", "/runs$")
-    expect(page.get_by_text("Nobody moved")).to_be_visible()
+    moves = page.locator(".move")
+    expect(moves.first).to_be_visible()
+    divided = parse_qs(urlsplit(page.url).query)["segmentation"][0]
+    answer = screen.ask(f"/v1/segmentations/{divided}/moves?from_run=1&to_run=2")["data"]
+    most = max((row for row in answer if row["from_segment"] != row["to_segment"]), key=lambda row: row["customers"])
+    expect(moves.first.locator(".move-count")).to_have_text(f"{most['customers']:,}")
+    screen.axe("who moved")
     press(screen, "Publish this run", "/publish$")
     press(screen, "Go back to the former run", "/revert$")
     expect(page.get_by_label("Run", exact=True).locator("option", has_text="1: published")).to_have_count(1)
