@@ -30,9 +30,9 @@ from geocrm.db.engine import expecting_many_rows
 from geocrm.db.models import Layer
 from geocrm.db.queries import named
 from geocrm.errors import Invalid, NotFound, TooLittleData
-from geocrm.segmentation import intervals, lift, offers, statistics
+from geocrm.segmentation import lift, offers, statistics
 from geocrm.segmentation.features import for_driver
-from geocrm.spatial import layers
+from geocrm.spatial import intervals, layers
 
 SQL: Final = "affinity"
 FEWEST_BASKETS: Final = 30

@@ -16,8 +16,8 @@ from scipy.optimize import isotonic_regression
 from scipy.special import expit, logit
 
 from geocrm.errors import Invalid, TooLittleData
-from geocrm.segmentation.intervals import LEVEL, of_share
 from geocrm.segmentation.validation import RocCurve
+from geocrm.spatial.intervals import LEVEL, of_share
 
 Floats = NDArray[np.float64]
 Method = Literal["isotonic", "platt"]

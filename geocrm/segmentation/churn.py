@@ -38,8 +38,8 @@ from geocrm.segmentation.clv import bg_nbd
 from geocrm.segmentation.clv.bg_nbd import BgNbd
 from geocrm.segmentation.clv.counts import DAYS_A_WEEK, collapse
 from geocrm.segmentation.drivers import Contributions, Driver
-from geocrm.segmentation.intervals import LEVEL, of_share
 from geocrm.segmentation.validation import Folds, Gain, Predict, check_out_of_time, compare, random_folds
+from geocrm.spatial.intervals import LEVEL, of_share
 
 Floats = NDArray[np.float64]
 CUTOFF: Final = "cutoff"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geocrm.errors import Invalid, TooLittleData
-from geocrm.segmentation.intervals import LEVEL, of_rate, of_share
+from geocrm.spatial.intervals import LEVEL, of_rate, of_share
 
 ALL = "all regions"
 DAY = np.timedelta64(1, "D")

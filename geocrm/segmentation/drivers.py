@@ -16,8 +16,8 @@ from scipy.special import expit
 
 from geocrm.errors import Invalid, TooLittleData
 from geocrm.segmentation.classifiers import Boosting, Classifier, Feature, Logistic
-from geocrm.segmentation.intervals import LEVEL
 from geocrm.segmentation.validation import log_loss
+from geocrm.spatial.intervals import LEVEL
 
 Floats = NDArray[np.float64]
 REPEATS = 5

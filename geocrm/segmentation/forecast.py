@@ -16,27 +16,21 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import isotonic_regression
-from scipy.stats import t as student
 
 from geocrm.errors import Invalid, TooLittleData
 from geocrm.segmentation import smoothing
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from geocrm.segmentation.adding_up import add_up
+from geocrm.segmentation.backtest import LEAST_ORIGINS, NAIVE, Floats, Ints, Judged, Past, judge_errors
 
 LEAST_PERIODS: Final = 12
 LEAST_SOLD: Final = 8
 """Periods that a forecast needs, and how many of them with sales."""
 FIRST_ORIGIN: Final = 8
-LEAST_ORIGINS: Final = 4
 SEASON_ORIGINS: Final = 6
 """Periods beyond two seasons from which on a season can be tested."""
 MOST_ORIGINS: Final = 12
 OTHERS: Final = "others"
 
-_QUANTILES: Final = (0.025, 0.1, 0.5, 0.9, 0.975)
-_PRIOR: Final = 4.0  # errors of the average series that count towards the spread of each
 _RARE: Final = 1.32  # mean periods between sales (Syntetos, Boylan and Croston 2005)
 
 
@@ -165,7 +159,6 @@ def _own(batch: _Batch, multiplicative: bool) -> Floats:
     return batch.smoothed(np.isfinite(first).all(axis=1), True, season, first)
 
 
-NAIVE: Final = "seasonal naive"
 _PLAIN: Final[dict[str, Callable[[_Batch], Floats]]] = {  # the simplest first
     NAIVE: _seasonal_naive,
     "mean": _mean,
@@ -222,40 +215,7 @@ def share_seasons(values: Floats, starts: Ints, end: int, m: int) -> Floats:
 # --- the backtest ---
 
 
-@dataclass(frozen=True)
-class _Past:
-    """Series, whole first, and the origins from which they are forecast again: `valid` (n, k), where a series has the
-    history for it; `scale` (n,), the seasonal naive's mean absolute error before the first of them."""
-
-    values: Floats
-    starts: Ints
-    m: int
-    horizon: int
-    origins: Ints
-    valid: NDArray[np.bool_]
-    scale: Floats
-    shares: Floats
-    """Seasons as known at each origin and, last, now, (n, k + 1, m)."""
-
-    @property
-    def overlap(self) -> float:
-        """From how many origins in turn a period is forecast: their errors go together."""
-        stride = (self.origins[-1] - self.origins[0]) / max(len(self.origins) - 1, 1)
-        return max(self.horizon / max(stride, 1.0), 1.0)
-
-    def near(self, origin: int) -> NDArray[np.bool_]:
-        """Origins from which some of the same periods are forecast, (k,)."""
-        return np.asarray(np.abs(self.origins - self.origins[origin]) < self.horizon)
-
-    def actual(self) -> Floats:
-        """What came, (n, k, horizon); NaN beyond what is known."""
-        periods = self.origins[:, None] + np.arange(self.horizon)
-        known = periods < self.values.shape[1]
-        found = self.values[:, np.minimum(periods, self.values.shape[1] - 1)]
-        return np.where(known, found, np.nan)
-
-
-def _past(values: Floats, starts: Ints, m: int, horizon: int) -> _Past:
+def _past(values: Floats, starts: Ints, m: int, horizon: int) -> Past:
     periods = values.shape[1]
     lengths = periods - starts
     first = np.where(
@@ -275,10 +235,10 @@ def _past(values: Floats, starts: Ints, m: int, horizon: int) -> _Past:
         size = np.abs(known[back:] - known[:-back]).mean() or np.abs(values[row]).mean()
         scale[row] = size if size > 0 else 1.0
     shares = [share_seasons(values, starts, int(end), m) for end in (*origins, periods)]
-    return _Past(values, starts, m, horizon, origins.astype(np.int64), valid, scale, np.stack(shares, axis=1))
+    return Past(values, starts, m, horizon, origins.astype(np.int64), valid, scale, np.stack(shares, axis=1))
 
 
-def _replay(past: _Past, rows: Ints, method: Callable[[_Batch], Floats]) -> Floats:
+def _replay(past: Past, rows: Ints, method: Callable[[_Batch], Floats]) -> Floats:
     """What a method forecasts from each origin and, last, from now, (rows, k + 1, horizon); not below 0 for a series
     that never was. NaN where it cannot."""
     periods = past.values.shape[1]
@@ -296,121 +256,8 @@ def _replay(past: _Past, rows: Ints, method: Callable[[_Batch], Floats]) -> Floa
     return np.where(positive[:, None, None], np.maximum(found, 0.0), found)
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """Errors of one method, or of the methods chosen, on the past; all scaled."""
-
-    mase: Floats
-    squared: Floats
-    pinball: Floats
-    by_origin: Floats
-    """Mean absolute error by origin, (n, k); NaN where none."""
-    squared_by_origin: Floats
-    counts: Ints
-    """Values forecast by origin, (n, k)."""
-    spread: Floats
-    """What the quantiles below are to be multiplied by, unscaled, (n, horizon)."""
-    tails: Callable[[Floats], Floats]
-    """Quantiles of error ÷ spread for probabilities (p,)."""
-    coverage: Callable[[Sequence[float]], Floats]
-    """Shares of errors within the intervals made without their origin, (levels, n)."""
-    tested: Ints
-
-
-def _spread(scaled: Floats, overlap: float) -> Floats:
-    """The typical size of an error by series and horizon, (n, horizon): a curve over the horizon that never falls,
-    shared by all series, times a factor of each series: its own origins, as many as do not overlap, count against the
-    prior of the curve."""
-    known = np.isfinite(scaled)
-    squares = np.where(known, scaled, 0.0) ** 2
-    count = known.sum(axis=(0, 1))
-    mean = squares.sum(axis=(0, 1)) / np.maximum(count, 1)
-    curve = np.asarray(isotonic_regression(mean, weights=np.maximum(count, 1e-6)).x)
-    curve = np.maximum(curve, 1e-18)
-    origins = known.any(axis=2)
-    ratio = (squares / curve).sum(axis=2) / np.maximum(known.sum(axis=2), 1)
-    total = np.where(origins, ratio, 0.0).sum(axis=1) / overlap
-    own = (total + _PRIOR) / (origins.sum(axis=1) / overlap + _PRIOR)
-    return np.sqrt(curve[None, :] * own[:, None])
-
-
-def _quantiles(ratios: Floats, origins: float, probabilities: Floats) -> Floats:
-    """Quantiles of past errors as conformal prediction takes them, the (n + 1) p-th smallest (Vovk, Gammerman and
-    Shafer: Algorithmic Learning in a Random World, 2005; here out of sample, but not exchangeable). Periods are
-    the same for all series, whose errors go together: few origins say little of tails, however many series there are,
-    so these are not nearer to 0 than Student's t has them."""
-    ordered = np.sort(ratios)
-    count = len(ordered)
-    above = np.minimum(np.ceil((count + 1) * probabilities).astype(int), count) - 1
-    below = np.maximum(np.floor((count + 1) * probabilities).astype(int), 1) - 1
-    found = np.where(probabilities > 0.5, ordered[above], ordered[below])
-    found = np.where(probabilities == 0.5, np.median(ordered), found)
-    usual = student.ppf(probabilities, df=max(origins - 1, 1) + _PRIOR)
-    found = np.where(probabilities > 0.5, np.maximum(found, usual), found)
-    return np.where(probabilities < 0.5, np.minimum(found, usual), found)
-
-
-def _judge(past: _Past, rows: Ints, errors: Floats) -> _Judged:
-    """What the errors (n, k, horizon), actual less forecast, of some series say."""
-    scale = past.scale[rows][:, None, None]
-    scaled = errors / scale
-    known = np.isfinite(scaled)
-    k = scaled.shape[1]
-    ratios = np.full(scaled.shape, np.nan)
-    without: list[Floats] = []
-    for origin in range(k):
-        near = past.near(origin)
-        if not known[:, ~near].any():
-            near = np.arange(k) == origin
-        rest = np.where(near[None, :, None], np.nan, scaled)
-        without.append(_spread(rest, past.overlap))
-        ratios[:, origin] = scaled[:, origin] / without[-1]
-    origins = known.any(axis=(0, 2))
-
-    def tails(probabilities: Floats, leave: int | None = None) -> Floats:
-        kept = ratios if leave is None else np.delete(ratios, leave, axis=1)
-        there = kept[np.isfinite(kept)]
-        left = float(origins.sum() - (leave is not None and origins[leave])) / past.overlap
-        return _quantiles(there, left, probabilities) if len(there) else np.zeros(len(probabilities))
-
-    probabilities = np.array(_QUANTILES)
-    loss = np.zeros(len(rows))
-    for origin in range(k):
-        bound = tails(probabilities, origin)[:, None, None] * without[origin][None]
-        miss = scaled[None, :, origin] - bound
-        chance = probabilities[:, None, None]
-        loss += np.where(known[:, origin], np.maximum(chance * miss, (chance - 1) * miss).mean(axis=0), 0.0).sum(axis=1)
-
-    def coverage(levels: Sequence[float]) -> Floats:
-        inside = np.zeros((len(levels), len(rows)))
-        for origin in range(k):
-            for place, level in enumerate(levels):
-                low, high = tails(np.array([(1 - level) / 2, (1 + level) / 2]), origin)
-                here = ratios[:, origin]
-                inside[place] += ((here >= low) & (here <= high)).sum(axis=1)
-        return inside / np.maximum(tested, 1)
-
-    tested = known.sum(axis=(1, 2))
-    least = np.maximum(tested, 1)
-    absolute, squares = np.where(known, np.abs(scaled), 0.0), np.where(known, scaled, 0.0) ** 2
-    each = known.sum(axis=2)
-    nothing = each == 0
-    return _Judged(
-        mase=np.where(tested > 0, absolute.sum(axis=(1, 2)) / least, np.inf),
-        squared=np.where(tested > 0, squares.sum(axis=(1, 2)) / least, np.inf),
-        pinball=np.where(tested > 0, loss / least, np.inf),
-        by_origin=np.where(nothing, np.nan, absolute.sum(axis=2) / np.maximum(each, 1)),
-        squared_by_origin=np.where(nothing, np.nan, squares.sum(axis=2) / np.maximum(each, 1)),
-        counts=each,
-        spread=_spread(scaled, past.overlap) * past.scale[rows][:, None],
-        tails=tails,
-        coverage=coverage,
-        tested=tested,
-    )
-
-
 def _choose(
-    judged: Sequence[_Judged], row: int, kept: NDArray[np.bool_], *, squared: bool, overlap: float
+    judged: Sequence[Judged], row: int, kept: NDArray[np.bool_], *, squared: bool, overlap: float
 ) -> tuple[int, float]:
     """Which method a series gets by the origins `kept` (k,), and by how much its errors are smaller than the seasonal
     naive's: among those with smaller errors, and no wider intervals than these make up for, the simplest whose error is
@@ -440,38 +287,6 @@ def _choose(
             best = number
             break
     return best, float(1 - (loss[best] / loss[0]) ** root)
-
-
-# --- adding up ---
-
-
-def reconcile_weights(errors: Floats) -> Floats:
-    """How base forecasts, the whole first, become ones that add up: a matrix (n + 1, n + 1) to multiply them by.
-
-    MinT with shrinkage (Wickramasuriya, Athanasopoulos and Hyndman: Optimal forecast reconciliation for hierarchical
-    and grouped time series through trace minimization, Journal of the American Statistical Association 114, 2019, S
-    (S′W⁻¹S)⁻¹S′W⁻¹); W from errors (k, n + 1), NaN where not known, its correlations shrunk to none (Schäfer and
-    Strimmer: A shrinkage approach to large-scale covariance matrix estimation, 2005)."""
-    known = np.isfinite(errors)
-    count = np.maximum(known.sum(axis=0), 1)
-    variances = np.where(known, errors, 0.0) ** 2
-    sizes = variances.sum(axis=0) / count
-    sizes = np.maximum(sizes, max(float(sizes.max()), 1e-12) * 1e-6)
-    standard = np.where(known, errors, 0.0) / np.sqrt(sizes)
-    n = errors.shape[1]
-    both = np.maximum(known.astype(float).T @ known, 1)
-    correlation = standard.T @ standard / both
-    products = standard[:, :, None] * standard[:, None, :]
-    noise = ((products - correlation) ** 2 * (known[:, :, None] & known[:, None, :])).sum(axis=0) / both
-    noise /= np.maximum(both - 1, 1)
-    off = ~np.eye(n, dtype=bool)
-    total = float((correlation[off] ** 2).sum())
-    shrink = min(1.0, float(noise[off].sum()) / total) if total > 0 else 1.0
-    held = np.where(off, (1 - shrink) * correlation, 1.0)
-    w = held * np.sqrt(np.outer(sizes, sizes)) + np.eye(n) * sizes * 1e-9
-    summing = np.vstack([np.ones(n - 1), np.eye(n - 1)])
-    solved = np.linalg.solve(w, summing)
-    return np.asarray(summing @ np.linalg.solve(summing.T @ solved, solved.T))
 
 
 # --- the forecast ---
@@ -531,7 +346,7 @@ def forecast(
             f"{period}s it reaches {periods - int(past.origins[0])}."
         )
     base, blind, naive, methods, reasons = _chosen(past)
-    together = _coherent(past, base, blind, naive)
+    together = add_up(past, base, blind, naive)
     made, coherence, judged, naive_judged = together.means.copy(), together.how, together.judged, together.naive
     if coherence == NAIVE and len(values) > 1:
         methods = [NAIVE] * len(values)
@@ -608,7 +423,7 @@ def _checked(
     return given[:, since:]
 
 
-def _chosen(past: _Past) -> tuple[Floats, Floats, Floats, list[str], list[str]]:
+def _chosen(past: Past) -> tuple[Floats, Floats, Floats, list[str], list[str]]:
     """Forecasts of the method chosen for each series, of those chosen for each origin without looking at the origins
     near it, and of the seasonal naive, all (n, k + 1, horizon); the methods, and why."""
     n = len(past.values)
@@ -626,7 +441,7 @@ def _chosen(past: _Past) -> tuple[Floats, Floats, Floats, list[str], list[str]]:
             continue
         names = list(among)
         replayed = [_replay(past, rows, among[name]) for name in names]
-        judged = [_judge(past, rows, actual[rows] - one[:, :-1]) for one in replayed]
+        judged = [judge_errors(past, rows, actual[rows] - one[:, :-1]) for one in replayed]
         for place, row in enumerate(rows):
             number, saved = _choose(judged, place, everything, squared=squared, overlap=past.overlap)
             base[row], naive[row] = replayed[number][place], replayed[0][place]
@@ -640,63 +455,3 @@ def _chosen(past: _Past) -> tuple[Floats, Floats, Floats, list[str], list[str]]:
                 blind[row, origin] = there if np.isfinite(there).all() else replayed[0][place, origin]
     blind[:, -1] = base[:, -1]
     return base, blind, naive, methods, reasons
-
-
-@dataclass(frozen=True)
-class _Coherent:
-    """Forecasts (n, horizon) that add up, how they do; errors of what was chosen, of what would have been chosen
-    without them, and of the seasonal naive."""
-
-    means: Floats
-    how: str
-    judged: _Judged
-    blind: _Judged
-    naive: _Judged
-
-
-def _coherent(past: _Past, base: Floats, blind: Floats, naive: Floats) -> _Coherent:
-    """Reconciled or bottom-up, whichever has the smaller errors, of those that leave no series worse than its seasonal
-    naive; where neither does, of those that leave neither the whole nor the mean of the series worse; else the seasonal
-    naive for all."""
-    n, k = len(base), len(past.origins)
-    rows = np.arange(n, dtype=np.int64)
-    actual = past.actual()
-
-    def judge(made: Floats) -> _Judged:
-        return _judge(past, rows, np.where(past.valid[..., None], actual - made[:, :-1], np.nan))
-
-    own = judge(naive)
-    if n == 1:
-        return _Coherent(base[:, -1], "one series", judge(base), judge(blind), own)
-    for row, place in zip(*np.nonzero(~past.valid), strict=True):
-        # before a series has a history of its own, what a forecaster then would have counted it as
-        known = past.values[row, : past.origins[place]]
-        filled = known[past.starts[row] :].mean() if len(known) > past.starts[row] else 0.0
-        base[row, place] = blind[row, place] = filled
-
-    def summed(made: Floats) -> Floats:
-        return np.concatenate([made[1:].sum(axis=0)[None], made[1:]])
-
-    def tied(made: Floats) -> Floats:
-        """By weights from the errors of other origins."""
-        firsts = np.where(past.valid, (actual - made[:, :-1])[:, :, 0], np.nan)
-        found = np.empty_like(made)
-        for origin in range(k + 1):
-            kept = ~past.near(origin) if origin < k else np.ones(k, dtype=bool)
-            known = firsts[:, kept] if kept.sum() >= LEAST_ORIGINS else np.diag(past.scale)
-            found[:, origin] = reconcile_weights(known.T) @ made[:, origin]
-        return found
-
-    positive = past.values.min(axis=1) >= 0
-    options: list[tuple[bool, float, _Coherent]] = []
-    for how, together in (("reconciled", tied), ("bottom-up", summed)):
-        made = together(base)
-        judged = judge(made)
-        worse = (judged.mase > own.mase + 1e-12) & (judged.squared > own.squared + 1e-12)
-        better_together = judged.mase[0] <= own.mase[0] and judged.mase[1:].mean() <= own.mase[1:].mean()
-        if (not worse.any() or better_together) and not (made[positive] < -1e-9).any():
-            size = float(judged.mase[0] + judged.mase[1:].mean())
-            options.append((bool(worse.any()), size, _Coherent(made[:, -1], how, judged, judge(together(blind)), own)))
-    if not options:
-        return _Coherent(summed(naive)[:, -1], NAIVE, own, own, own)
-    return min(options, key=lambda option: option[:2])[2]

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
 from geocrm.errors import Invalid, NotConverged, TooLittleData
-from geocrm.segmentation import intervals
+from geocrm.spatial import intervals
 from geocrm.spatial.hotspots import adjust
 
 FEWEST_FOR_PRIOR: Final = 30

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from geocrm.errors import Invalid, TooLittleData
-from geocrm.segmentation.intervals import LEVEL
+from geocrm.spatial.intervals import LEVEL
 
 FOLDS = 5
 FEWEST_BLOCKS = 20

@@ -14,9 +14,10 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from geocrm import errors
+from geocrm.spatial.intervals import of_share
 
 FEWEST_AREAS: Final = 5
 """Areas that it takes to say how much areas differ."""
@@ -79,7 +80,7 @@ def penetration(customers: ArrayLike, population: ArrayLike, *, seed: int, level
     n = len(c)
     share, low, high, shrunk, shrunk_low, shrunk_high = (np.full(n, np.nan) for _ in range(6))
     share[known] = c[known] / p[known]
-    low[known], high[known] = exact_interval(c[known], p[known], level)
+    low[known], high[known] = of_share(c[known], p[known], level)
     overall = float(c[known].sum() / p[known].sum())
     if known.sum() < FEWEST_AREAS:
         notes.append(f"With fewer than {FEWEST_AREAS} areas shares are not drawn towards each other.")
@@ -131,17 +132,6 @@ def potential(
     if s is not None:
         made[3:] -= s
     return Potential(made[0], made[1], made[2], made[3], made[4], made[5], level, tuple(notes))
-
-
-def exact_interval(
-    successes: NDArray[np.float64], trials: NDArray[np.float64], level: float = 0.95
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The interval of Clopper & Pearson (1934) for shares, (n,) each: covers the true share with at least `level`."""
-    tail = (1 - level) / 2
-    with np.errstate(invalid="ignore"):
-        low = np.where(successes > 0, stats.beta.ppf(tail, successes, trials - successes + 1), 0.0)
-        high = np.where(successes < trials, stats.beta.isf(tail, successes + 1, trials - successes), 1.0)
-    return low, high
 
 
 def spread_of(successes: NDArray[np.float64], trials: NDArray[np.float64]) -> Spread:

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from geocrm.errors import Invalid, TooLittleData
-from geocrm.segmentation import intervals
 from geocrm.segmentation.churn_rate import Book, Spells, churn_rates, count_year, spells_of_orders
+from geocrm.spatial import intervals
 
 NAT = np.datetime64("NaT", "s")
 YEAR = {"start": "2025-01-01", "end": "2026-01-01"}

@@ -158,3 +158,31 @@ def test_honest_answers(session: Session) -> None:
         read(session, period="day")
     with pytest.raises(Invalid, match="need the segmentation"):
         read(session, by="segment")
+
+
+def test_segments_are_those_of_a_run_that_knows_nothing_later(session: Session) -> None:
+    bought, other = make_customer(session), make_customer(session)
+    held = models.Segmentation(key="groups", name="Groups", method="rule")
+    session.add(held)
+    session.flush()
+    run = models.SegmentationRun(segmentation_id=held.id, number=1, cutoff=at(2026, 4), seed=1, parameters={})
+    segment = models.Segment(segmentation_id=held.id, identity=1, name="Regulars")
+    session.add_all([run, segment])
+    session.flush()
+    with pytest.raises(NotFound):
+        read(session, by="segment", segmentation="groups")
+    held.current_run_id = run.id
+    session.add(models.SegmentMember(customer_id=bought.id, run_id=run.id, segment_id=segment.id))
+    for customer, amount in ((bought, "10"), (other, "3")):
+        for month in (2, 3, 4):
+            make_sale(session, customer, amount, occurred_at=at(2026, month, 1))
+    session.flush()
+    for which in ("groups", held.id):
+        found = read(session, by="segment", segmentation=which)
+        assert found.names == ("Regulars", "no segment")
+        assert found.amounts.tolist() == [[10, 10, 10], [3, 3, 3]]
+    assert "chosen by what its customers" in found.notes[0]
+    run.cutoff = CUTOFF + timedelta(days=1)
+    session.flush()
+    with pytest.raises(Invalid, match="know what happened"):
+        read(session, by="segment", segmentation="groups")

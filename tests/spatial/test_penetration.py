@@ -7,7 +7,8 @@ from scipy import stats
 
 from geocrm import errors
 from geocrm.spatial import penetration
-from geocrm.spatial.penetration import exact_interval, spread_of
+from geocrm.spatial.intervals import of_share
+from geocrm.spatial.penetration import spread_of
 
 # Gelman, Carlin, Stern, Dunson, Vehtari & Rubin (2013), Bayesian Data Analysis, table 5.1: with a tumour, of how many
 TUMOURS = [0] * 14 + [1] * 8 + [2] * 9 + [
@@ -42,7 +43,7 @@ def test_exact_intervals() -> None:
     rng = np.random.default_rng(1)
     trials = rng.integers(1, 3000, 40)
     successes = np.concatenate([rng.binomial(trials[:30], 0.03), trials[30:35], np.zeros(5, int)])
-    low, high = exact_interval(successes.astype(float), trials.astype(float), 0.9)
+    low, high = of_share(successes.astype(float), trials.astype(float), 0.9)
     for y, n, a, b in zip(successes.tolist(), trials.tolist(), low, high, strict=True):
         theirs = stats.binomtest(y, n).proportion_ci(0.9, method="exact")
         assert (a, b) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
