@@ -468,7 +468,7 @@ class Churn(Method):
             what = "contract has ended" if self._contract else f"last order is over {self._active:g} days old"
             yield f"{self._gone:,} customers whose {what} have left already: they are in no segment."
         if self._unread:
-            yield f"{self._unread:,} customers have a day of their contract that is none, or an end before its begin."
+            yield f"Customers whose contract has a day that is none, or an end before its begin: {self._unread:,}."
         yield from self._around.notes
         if self._churn_model.kind == "boosting":
             yield "What drives a customer's odds is told of customers of high risk alone."
