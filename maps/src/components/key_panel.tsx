@@ -1,6 +1,7 @@
 /** Colours, legend, filters and what the map shows. */
 
 import { Icon } from '../design/icons';
+import { COLOURS } from '../design/palette';
 import { placeIconText } from '../design/places';
 import { count, counted, words } from '../format';
 import { conditionWords } from '../segments/conditions';
@@ -87,6 +88,8 @@ export function KeyPanel() {
             {active.value
               ? `By “${active.value.name}”. A ring has the colour of the segment that most of its customers are in; those in no segment have no say.`
               : 'No segmentation is on the map: put one there under Segments.'}
+            {(active.value?.segments.length ?? 0) > COLOURS.length &&
+              ' Where segments share a colour, come nearer: their shapes differ.'}
           </p>
         )}
         <Legend />
