@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -32,6 +33,8 @@ from geocrm.segmentation.place import nearest_place
 SQL: Final = "features"
 ROWS_AT_ONCE: Final = 25_000
 """Customers, about, that one process of the database reads at once."""
+IDS_AT_ONCE: Final = 1_000_000
+"""Customers, about, of whom one statement tells."""
 MOST_WORDS: Final = 1_000
 """Different words that a categorical feature may have."""
 
@@ -613,4 +616,8 @@ def _of_buyers(session: Session, cutoff: datetime, query: str) -> list[NDArray[n
     present = get_cutoff(session, cutoff)
     statement = named(SQL, query).replace("{statistics}", present.statistics(chunk=True))
     lowest, highest = session.execute(text(named(SQL, "ids"))).one()
-    return list(_packed(session, statement, ["a", "b", "c"], present.binds(), (lowest - 1, highest)).values())
+    edges = [*range(lowest - 1, highest, max(IDS_AT_ONCE, (highest - lowest) // 1_000)), highest]
+    read = [_packed(session, statement, ["a", "b", "c"], present.binds(), ids) for ids in pairwise(edges)]
+    if session.scalar(text(named(SQL, "version")), {"cutoff_id": present.id}) != present.version:
+        raise TryAgain("The statistics of customers were refreshed while they were read.")
+    return [np.concatenate([np.zeros(0), *(part[name] for part in read)]) for name in ("a", "b", "c")]

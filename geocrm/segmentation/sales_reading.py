@@ -29,6 +29,8 @@ from geocrm.segmentation.sales_statistics import LINE, SALE
 SQL: Final = "features_statistics"
 PAGES: Final = 1_024
 """Pages of a table that are packed at once: 8 MB."""
+SIDE_BY_SIDE: Final = 160_000
+"""Pages of tables up to which their parts are read side by side: 1.2 GB, of which as much is packed at most."""
 IN_BUCKET: Final = 500_000
 """Sales in a bucket, about."""
 _ON_A_PAGE: Final = 80
@@ -201,11 +203,29 @@ def _amounts(text: bytes, columns: int) -> list[pa.ChunkedArray]:
     return list(table.columns)
 
 
-def parts_of_table(pages: int) -> list[tuple[str, str]]:
-    """Parts of a table, as `tid` of the first row and of the first beyond it; the last part is open at its end."""
-    at_once = max(PAGES, min(8 * PAGES, pages // 256))
-    edges = [f"({page},0)" for page in range(0, max(pages, 1), at_once)]
-    return list(pairwise([*edges, "(4294967295,0)"]))
+def whole_tables(sales: Sales, pages: Mapping[str, int]) -> tuple[list[str], dict[str, Any]]:
+    """Queries that pack all sales and lines before the cutoff, `PAGES` of the `pages` of a table at a time, the last
+    open at its end; and what they bind.
+
+    Each of them is a part that a process of its own can do, which keeps what it packed until the statement ends; so
+    large tables are one query each, that goes through its parts one after the other in the memory of one."""
+    queries: list[str] = []
+    values: dict[str, Any] = {}
+    apart = sum(pages.values()) <= SIDE_BY_SIDE
+    for table, alias, pack in (("sales", "s", sales.packed_sales), ("lines", "l", sales.packed_lines)):
+        if not apart:
+            packed = pack(f"AND {alias}.ctid >= part.first AND {alias}.ctid < part.next")
+            queries.append(_fill(named(SQL, "parts"), {"table": table, "packed": packed}))
+            values |= {f"{table}_pages": pages[table], "size": PAGES}
+            continue
+        edges = [f"({page},0)" for page in range(0, max(pages[table], 1), PAGES)]
+        for i, (first, after) in enumerate(pairwise([*edges, "(4294967295,0)"])):
+            names = f"{table}_from_{i}", f"{table}_to_{i}"
+            queries.append(
+                pack(f"AND {alias}.ctid >= CAST(:{names[0]} AS tid) AND {alias}.ctid < CAST(:{names[1]} AS tid)")
+            )
+            values |= {names[0]: first, names[1]: after}
+    return queries, values
 
 
 class Buckets:

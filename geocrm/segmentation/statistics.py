@@ -34,7 +34,7 @@ from geocrm.segmentation.sales_reading import (
     Sales,
     buckets_of,
     microseconds,
-    parts_of_table,
+    whole_tables,
 )
 from geocrm.segmentation.sales_statistics import LINE, NO_DAY, SALE, Columns, Windows, summarise
 
@@ -360,7 +360,8 @@ class _Run:
             shares = [i / number for i in range(1, number)]
             bounds = sorted(set(self._run("bounds", shares=shares).scalar() or []))
         with Buckets(bounds, SALE, self.folder) as sales, Buckets(bounds, LINE, self.folder) as lines:
-            with side_by_side(session, enable_hashjoin="off", enable_mergejoin="off"):  # lines find sales by key
+            by_key = dict.fromkeys(("enable_hashjoin", "enable_mergejoin", "enable_memoize"), "off")  # lines find sales
+            with side_by_side(session, **by_key):
                 for sold, lined in reading.read(*self._queries(known, pages)):
                     sales.put(sold)
                     lines.put(lined)
@@ -388,21 +389,11 @@ class _Run:
         return Refreshed(header.id, True, why, header.customers)
 
     def _queries(self, money: _Money, pages: Row[Any]) -> tuple[list[str], dict[str, Any]]:
-        """Queries that pack all sales and lines before the cutoff, some pages of a table each; and what they bind."""
+        """Queries that pack all sales and lines before the cutoff, and what they bind."""
         sales = Sales("sales", "", money.rates)
-        values = self.values | sales.values() | {"currencies": list(money.rates) or [money.currency]}
-        queries = []
-        for table, alias, pack, size in (
-            ("sales", "s", sales.packed_sales, pages.sales),
-            ("lines", "l", sales.packed_lines, pages.lines),
-        ):
-            for i, part in enumerate(parts_of_table(size)):
-                names = f"{table}_from_{i}", f"{table}_to_{i}"
-                queries.append(
-                    pack(f"AND {alias}.ctid >= CAST(:{names[0]} AS tid) AND {alias}.ctid < CAST(:{names[1]} AS tid)")
-                )
-                values |= dict(zip(names, part, strict=True))
-        return queries, values
+        queries, values = whole_tables(sales, {"sales": pages.sales, "lines": pages.lines})
+        currencies = list(money.rates) or [money.currency]
+        return queries, self.values | sales.values() | values | {"currencies": currencies}
 
     # --- what both share ---
 

@@ -58,6 +58,15 @@ SELECT CAST(2 AS integer), string_agg(int8send(l.customer_id), ''), string_agg(i
 FROM sale_lines l JOIN ({sales}) AS s ON s.customer_id = l.customer_id AND s.id = l.sale_id
 WHERE NOT s.returned {and_lines}
 
+-- name: parts
+-- What a packing query says of some parts of a table, one after the other: memory is that of one part.
+SELECT p.* FROM (
+  SELECT CAST(format('(%s,0)', page) AS tid) AS first,
+         CAST(format('(%s,0)', CASE WHEN page + CAST(:size AS bigint) < CAST(:{table}_pages AS bigint)
+                               THEN page + CAST(:size AS bigint) ELSE 4294967295 END) AS tid) AS next
+  FROM generate_series(0, greatest(CAST(:{table}_pages AS bigint) - 1, 0), CAST(:size AS bigint)) AS page
+) AS part CROSS JOIN LATERAL ({packed}) AS p
+
 -- name: pages
 -- How many pages two tables have.
 SELECT pg_relation_size('sales') / size AS sales, pg_relation_size('sale_lines') / size AS lines
