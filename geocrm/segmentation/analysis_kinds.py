@@ -178,10 +178,9 @@ def _find_forecast(asked: Asked) -> Found:
     asked.tell("forecasting the past and what comes", 0, None)
     found = sales_series.forecast_sales(asked.session, asked.cutoff, horizon=int(given.get("horizon", 6)), **options)
     series, made = found.series, found.forecasts
-    used = {name: value for name, value in bound.items() if f":{name}" in named(SQL, f"customers_of_{by}")}
-    people = {row.key: row.customers for row in asked.session.execute(text(named(SQL, f"customers_of_{by}")), used)}
+    people = _buyers(asked.session, by, bound)
     several = len(series.names) > 1
-    whole = ("whole", None, series.amounts.sum(axis=0), sum(people.values()))
+    whole = ("whole", None, series.amounts.sum(axis=0), _buyers(asked.session, "nothing", bound)[None])
     rows = [whole] + [
         (name, key, series.amounts[i], people.get(key, 0))
         for i, (name, key) in enumerate(zip(series.names, series.keys, strict=True))
@@ -221,6 +220,13 @@ def _find_forecast(asked: Asked) -> Found:
         "notes": [*series.notes, *made.notes],
     }
     return Found(results, digest.hexdigest())
+
+
+def _buyers(session: Session, by: str, bound: Mapping[str, Any]) -> dict[Any, int]:
+    """How many customers made each series: who bought before the cutoff."""
+    query = named(SQL, f"customers_of_{by}")
+    used = {name: value for name, value in bound.items() if f":{name}" in query}
+    return {row.key: row.customers for row in session.execute(text(query), used)}
 
 
 # ---------------------------------------------------------------- penetration

@@ -43,7 +43,9 @@ def _affinity(results: dict[str, Any]) -> dict[str, Any]:
 def _forecast(results: dict[str, Any]) -> dict[str, Any]:
     """Series of ten customers or more; those together as `others` hold what is withheld, and stay only without it."""
     whole, *series = results["rows"]
-    named = [row for row in series if row["customers"] is not None]
+    # sales whose buyers are none of it any more are somebody's, too
+    named = [row | {"customers": row["customers"] or int(any(row["history"]))} for row in series
+             if row["customers"] is not None]  # fmt: skip
     kept, withheld = shown_rows(named)
     others = [row for row in series if row["customers"] is None and not withheld]
     everybody = whole["customers"] >= SMALLEST_GROUP

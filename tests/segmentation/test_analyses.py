@@ -223,6 +223,10 @@ def test_what_few_made_is_not_handed_on() -> None:
     """Few customers in all: no forecast, no track, no offers."""
     row = {"name": "whole", "customers": 9}
     assert handing_on.analysis("forecast", {"rows": [row]}) == {"rows": [], "withheld": 1}
+    gone = {"name": "gone", "customers": 0, "history": [0.0, 5.0]}
+    kept = [row | {"name": name, "customers": 50, "history": [9.0]} for name in ("whole", "one", "two", "three")]
+    told = handing_on.analysis("forecast", {"rows": [*kept, gone]})
+    assert [one["name"] for one in told["rows"]] == ["whole", "two", "three"], "and one that would tell it"
     held = {"weeks": 26, "customers": 9, "came": 3.0, "notes": []}
     assert "came" not in json.dumps(handing_on.analysis("tracking", held))
     few = {"pairs": [], "by_region": [], "sentences": [], "customers": 9, "offers": {"customers": 60}}

@@ -44,22 +44,33 @@ SELECT b.day, count(*) AS purchases FROM bought b JOIN began g ON g.customer_id 
 GROUP BY 1 ORDER BY 1
 
 -- name: customers_of_segment
-SELECT m.segment_id AS key, count(*) AS customers FROM segment_members m
-WHERE m.run_id = (SELECT current_run_id FROM segmentations
+-- Who bought before a moment, by segment of a published run; null: in none.
+SELECT m.segment_id AS key, count(*) AS customers
+FROM (SELECT DISTINCT customer_id FROM sales WHERE occurred_at < CAST(:cutoff AS timestamptz)) b
+LEFT JOIN segment_members m ON m.customer_id = b.customer_id
+  AND m.run_id = (SELECT current_run_id FROM segmentations
                   WHERE key = CAST(:segmentation AS text) OR CAST(id AS text) = CAST(:segmentation AS text)
-                  ORDER BY key = CAST(:segmentation AS text) DESC LIMIT 1) GROUP BY 1
+                  ORDER BY key = CAST(:segmentation AS text) DESC LIMIT 1)
+GROUP BY 1
 
 -- name: customers_of_region
-SELECT area_id AS key, count(DISTINCT customer_id) AS customers FROM assignments
-WHERE layer_id = CAST(:layer AS bigint) AND superseded_at IS NULL AND area_id IS NOT NULL
-  AND valid_from <= CAST(:cutoff AS timestamptz) AND (valid_to IS NULL OR valid_to > CAST(:cutoff AS timestamptz))
+-- The same by area of a layer, as the ledger has it at that moment.
+SELECT a.area_id AS key, count(DISTINCT b.customer_id) AS customers
+FROM (SELECT DISTINCT customer_id FROM sales WHERE occurred_at < CAST(:cutoff AS timestamptz)) b
+LEFT JOIN assignments a ON a.customer_id = b.customer_id AND a.layer_id = CAST(:layer AS bigint) AND a.superseded_at IS NULL
+  AND a.valid_from <= CAST(:cutoff AS timestamptz) AND (a.valid_to IS NULL OR a.valid_to > CAST(:cutoff AS timestamptz))
 GROUP BY 1
 
 -- name: customers_of_owner
-SELECT owner_id AS key, count(*) AS customers FROM customers WHERE erased_at IS NULL GROUP BY 1
+SELECT c.owner_id AS key, count(*) AS customers
+FROM (SELECT DISTINCT customer_id FROM sales WHERE occurred_at < CAST(:cutoff AS timestamptz)) b
+JOIN customers c ON c.id = b.customer_id GROUP BY 1
 
 -- name: customers_of_stage
-SELECT stage AS key, count(*) AS customers FROM customers WHERE erased_at IS NULL GROUP BY 1
+SELECT c.stage AS key, count(*) AS customers
+FROM (SELECT DISTINCT customer_id FROM sales WHERE occurred_at < CAST(:cutoff AS timestamptz)) b
+JOIN customers c ON c.id = b.customer_id GROUP BY 1
 
 -- name: customers_of_nothing
-SELECT CAST(NULL AS bigint) AS key, count(*) AS customers FROM customers WHERE erased_at IS NULL
+SELECT CAST(NULL AS bigint) AS key, count(DISTINCT customer_id) AS customers
+FROM sales WHERE occurred_at < CAST(:cutoff AS timestamptz)
