@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from sqlalchemy import select, text
@@ -28,7 +28,7 @@ from geocrm.reports.segments_who import SPOTS
 from geocrm.segmentation import handing_on
 from geocrm.segmentation.analysis_kinds import KINDS
 from geocrm.segmentation.segmentations import METHODS, segments_of
-from geocrm.spatial.suppression import SMALLEST_GROUP, suppress
+from geocrm.spatial.suppression import SMALLEST_GROUP
 
 MOST_HOTSPOTS: Final = 2
 """Segmentations by hot spots on one page."""
@@ -141,7 +141,7 @@ def _run(session: Session, held: Segmentation, run: SegmentationRun) -> RunPart:
         results["named"] = {name: labels_of.count(name) for name in ("hot", "cold", "mixed")}
         results["cells"], results["cells_withheld"] = handing_on.shown_rows(results["cells"])
     if "churn_rate" in results:
-        results["churn_rate"], results["churn_rate_withheld"] = _rates(results["churn_rate"])
+        results["churn_rate"], results["churn_rate_withheld"] = handing_on.churn_rates(results["churn_rate"])
     if withheld:
         results.pop("total", None)
     return RunPart(
@@ -151,18 +151,6 @@ def _run(session: Session, held: Segmentation, run: SegmentationRun) -> RunPart:
         customers=run.customers if (run.customers or 0) >= SMALLEST_GROUP else None,
         segments=tuple(told), withheld=withheld, results=results,
     )  # fmt: skip
-
-
-def _rates(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
-    """Churn rates of regions whose leavers, stayers and newcomers are none or ten; all together stand last."""
-    regions, whole = [row for row in rows if not row["total"]], [row for row in rows if row["total"]]
-    counts = [[row["left"], row["opening"], row["joined"]] for row in regions]
-    kept = []
-    if counts:
-        hidden = suppress(counts).hidden.any(axis=1)
-        kept = [row for row, hides in zip(regions, hidden, strict=True) if not hides]
-    few = any(0 < row[name] < SMALLEST_GROUP for row in whole for name in ("left", "opening", "joined"))
-    return ([] if few else [*kept, *whole]), len(regions) - len(kept)
 
 
 def _analyses(session: Session, missing: dict[str, str]) -> dict[str, AnalysisPart]:

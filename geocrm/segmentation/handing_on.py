@@ -5,6 +5,7 @@ Pure. For pages and files whose readers nobody knows; what is left out is counte
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -19,6 +20,42 @@ def shown_rows(rows: Sequence[Mapping[str, Any]], count: str = "customers") -> t
     hidden = suppress([int(row[count]) for row in rows]).hidden
     kept = [dict(row) for row, hides in zip(rows, hidden, strict=True) if not hides]
     return kept, len(rows) - len(kept)
+
+
+def churn_rates(rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    """`churn_rates(rows) -> (shown_rows, withheld)`: churn rates of regions as a run has them, and how many of the
+    regions are withheld.
+
+    Shown are regions whose customers at the opening and at the end, newcomers and leavers are none or ten each, where
+    what is withheld cannot be worked out from all together; these (`total`) stand last. Where all together would tell
+    of a few, nothing is shown, and every region withheld. What became of the customers of the opening
+    (`left_of_opening`, `opening_share` with its interval, and their part of `sentence`) is told where nothing is
+    withheld and none of the four groups that come and go is of a few; else it is null. The rows given stay as they are.
+    """
+    regions, whole = [row for row in rows if not row["total"]], [row for row in rows if row["total"]]
+    counts = [[int(row[name]) for name in _BOOK] for row in regions]
+    hidden, few = [False] * len(regions), any(0 < row[name] < SMALLEST_GROUP for row in whole for name in _BOOK)
+    if counts:
+        found = suppress(counts)
+        hidden, few = found.hidden.any(axis=1).tolist(), few or bool(whole and found.column_totals.any())
+    if few:
+        return [], len(regions)
+    kept = [dict(row) for row, hides in zip(regions, hidden, strict=True) if not hides] + [dict(row) for row in whole]
+    if any(hidden) or any(0 < many < SMALLEST_GROUP for row in kept for many in _comings(row)):
+        for row in kept:
+            row |= dict.fromkeys(("left_of_opening", "opening_share", "opening_low", "opening_high"))
+            row["sentence"] = _OF_OPENING.sub("", row["sentence"])
+    return kept, sum(hidden)
+
+
+_BOOK: Final = ("opening", "closing", "joined", "left")
+_OF_OPENING: Final = re.compile(r"; of the [\d,]+ at the opening [^()]*\([^()]*\)")
+
+
+def _comings(row: Mapping[str, Any]) -> tuple[int, int, int, int]:
+    """Who was there and left, who was there and stayed, who came and left, who came and stayed."""
+    gone = row["left"] - row["left_of_opening"]
+    return row["left_of_opening"], row["opening"] - row["left_of_opening"], gone, row["joined"] - gone
 
 
 def analysis(kind: str, results: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,18 @@ from geocrm.access import SYSTEM
 from geocrm.db import models
 from geocrm.db.engine import Database
 from geocrm.errors import Conflict, Forbidden, GeocrmError, Invalid
-from geocrm.segmentation import affinity, analyses, analysis_kinds, features, handing_on, sales_series, statistics
+from geocrm.segmentation import (
+    affinity,
+    analyses,
+    analysis_kinds,
+    churn_rate,
+    features,
+    handing_on,
+    regional_churn,
+    sales_series,
+    statistics,
+)
+from geocrm.segmentation.churn_rate import Book
 from geocrm.segmentation.clv import bg_nbd
 from geocrm.segmentation.clv.counts import collapse
 from geocrm.spatial import areas, hotspot_data, layers, lookup, territories
@@ -231,3 +242,28 @@ def test_what_few_made_is_not_handed_on() -> None:
     assert "came" not in json.dumps(handing_on.analysis("tracking", held))
     few = {"pairs": [], "by_region": [], "sentences": [], "customers": 9, "offers": {"customers": 60}}
     assert handing_on.analysis("affinity", few)["offers"] is None
+
+
+def test_churn_rates_tell_of_nobody_by_subtraction() -> None:
+    """By the sums of a book too: of 20 at the opening 15 left, so five stayed."""
+
+    def row(region: str, opening: int, joined: int, left: int, left_of_opening: int, total: bool = False) -> Any:
+        book = Book(region, opening, joined, left, left_of_opening, opening + joined - left, 365.0 * opening)
+        return regional_churn._row(churn_rate.churn_rates((book,))[0], total=total)
+
+    fine = [row("North", 200, 60, 50, 30), row("South", 300, 40, 40, 30), row("West", 100, 30, 30, 10)]
+    every = row("All", 600, 130, 120, 70, total=True)
+    assert handing_on.churn_rates([*fine, every]) == ([*fine, every], 0)
+    stayed = row("East", 20, 0, 15, 15)
+    told, withheld = handing_on.churn_rates([*fine, stayed, row("All", 620, 130, 135, 85, total=True)])
+    names = [one["region"] for one in told]
+    assert "East" not in names
+    assert names[-1] == "All"
+    assert (withheld, len(told)) == (2, 3), "another goes with it, else all together would tell it"
+    assert {one["left_of_opening"] for one in told} == {None}
+    assert not any("opening" in one["sentence"] for one in told)
+    came_and_went = row("East", 100, 30, 30, 27)
+    told, withheld = handing_on.churn_rates([*fine, came_and_went, row("All", 700, 160, 150, 97, total=True)])
+    assert (withheld, {one["opening_share"] for one in told}) == (0, {None}), "three came and left"
+    assert handing_on.churn_rates([stayed, row("All", 20, 0, 15, 15, total=True)]) == ([], 1)
+    assert handing_on.churn_rates([]) == ([], 0)
