@@ -181,16 +181,23 @@ def _place(part: RunPart) -> int:
 
 
 def _worth(session: Session, part: RunPart, value: RunPart) -> dict[int, float]:
-    """The expected worth of the segments that are shown, where ten or more of them have one."""
+    """The expected worth of the segments that are shown, where ten or more of them have one, and so many of those whose
+    worth is left out that the worth of all does not tell it."""
     rows = session.execute(
         text(named("reports", "worth_by_segment")),
         {"run_id": part.run_id, "value_run": value.run_id, "place": _place(value)},
     ).all()
     shown = {row["id"] for row in part.segments}
+    every = session.execute(
+        text(named("reports", "worth_shares")), {"run_id": value.run_id, "place": _place(value), "parts": 1}
+    ).all()
+    rest = sum(row.customers for row in every) - sum(row.customers for row in rows)  # in no segment of this run
+    table = [dict(row._mapping) for row in rows]
+    told, _ = handing_on.shown_rows([*table, {"segment_id": None, "customers": max(rest, 0)}])
     return {
-        row.segment_id: float(row.worth)
-        for row in rows
-        if row.segment_id in shown and row.customers >= SMALLEST_GROUP and row.worth is not None
+        row["segment_id"]: float(row["worth"])
+        for row in told
+        if row["segment_id"] in shown and row["worth"] is not None
     }
 
 

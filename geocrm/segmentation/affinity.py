@@ -72,8 +72,9 @@ class Affinity:
     and shrunken_low (NaN where too few pairs teach what is usual, see `notes`); lift_within, with what is expected
     summed over regions, so that two products that sell in the same regions do not go together for that alone;
     odds_ratio, regions_compared, p_regions, p_regions_adjusted, whether regions differ (NaN: it cannot be told).
-    `by_region`: by region, region and region_name first; lift_elsewhere with elsewhere_low and _high; more_here where
-    regions differ, it goes together here and more than elsewhere; only_here where elsewhere it surely hardly does.
+    `by_region`: by region, region and region_name first; both_elsewhere; lift_elsewhere with elsewhere_low and _high;
+    more_here where regions differ, it goes together here and more than elsewhere; only_here where elsewhere it surely
+    hardly does.
     """
 
     pairs: pd.DataFrame
@@ -390,6 +391,7 @@ def _by_region(session: Session, count: _Counts, whole: pd.DataFrame, fewest: in
     known = {row.id: row.name for row in held}
     frame.insert(0, "region", ids)
     frame.insert(1, "region_name", [known[int(i)] for i in ids])
+    frame["both_elsewhere"] = rest
     with np.errstate(divide="ignore", invalid="ignore"):
         frame["lift_elsewhere"] = np.where(expected > 0, rest / expected, np.nan)
     frame["elsewhere_low"], frame["elsewhere_high"] = low, high

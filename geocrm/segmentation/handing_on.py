@@ -6,6 +6,7 @@ Pure. For pages and files whose readers nobody knows; what is left out is counte
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -64,17 +65,32 @@ def analysis(kind: str, results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _affinity(results: dict[str, Any]) -> dict[str, Any]:
-    """Pairs that ten customers have; sentences speak of the surest pairs, and go with them."""
-    withheld = 0
-    for table in ("pairs", "by_region"):
-        kept = [row for row in results[table] if row["both"] >= SMALLEST_GROUP]
-        withheld += len(results[table]) - len(kept)
-        results[table] = kept
+    """Pairs that ten customers have; regions where ten have them, elsewhere ten or nobody. Sentences speak of the
+    surest pairs, and go with them."""
+    pairs = [row for row in results["pairs"] if row["both"] >= SMALLEST_GROUP]
+    by_region = _pairs_by_region(results["by_region"])
+    withheld = len(results["pairs"]) - len(pairs) + len(results["by_region"]) - len(by_region)
+    results |= {"pairs": pairs, "by_region": by_region}
     del results["sentences"]
     offers = results["offers"]
     if results["customers"] < SMALLEST_GROUP or (offers is not None and offers["customers"] < SMALLEST_GROUP):
         results["offers"] = None
     return results | {"withheld": withheld}
+
+
+def _pairs_by_region(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each row tells how many have its pair elsewhere, those of a pair together how many have it in none of them."""
+    of_pair: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for at, row in enumerate(rows):
+        of_pair[row["first"], row["second"]].append(at)
+    kept: set[int] = set()
+    for places in of_pair.values():
+        both = [rows[at]["both"] for at in places]
+        rest = both[0] + rows[places[0]]["both_elsewhere"] - sum(both)
+        hidden = suppress([*both, rest]).hidden
+        kept |= {at for at, hides in zip(places, hidden[:-1], strict=True)
+                 if not hides and not 0 < rows[at]["both_elsewhere"] < SMALLEST_GROUP}  # fmt: skip
+    return [row for at, row in enumerate(rows) if at in kept]
 
 
 def _forecast(results: dict[str, Any]) -> dict[str, Any]:

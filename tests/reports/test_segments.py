@@ -158,3 +158,34 @@ def test_an_empty_company_is_told_what_is_missing(new_database: Callable[[], Dat
     page = Page(report(new_database()))
     for section in ("customers", "groups", "value", "hotspots", "penetration", "products", "forecast", "leaving"):
         assert "geocrm " in page.texts[section], section
+
+
+def test_worth_of_few_is_not_told_by_that_of_all(done: Database) -> None:
+    """Where five of a segment have a worth, another one goes with it; so it is where three with one are in none."""
+    member = "SELECT customer_id FROM segment_members WHERE run_id = :rfm AND"
+    no_worth = "UPDATE scores SET numbers[3] = 'NaN' WHERE run_id = :value AND customer_id IN"
+    with done.writing() as session:
+        parts, _ = segments_report._runs(session)
+        value, rfm = parts["value"][0], parts["rfm"][0]
+        shown = [row["id"] for row in rfm.segments]
+        bound = {"rfm": rfm.run_id, "value": value.run_id, "shown": shown, "one": shown[0]}
+        session.execute(text(f"{no_worth} ({member} segment_id <> ALL(:shown))"), bound)
+        worth = segments_report._worth(session, rfm, value)
+        assert len(worth) > 3
+        with session.begin_nested() as few:
+            session.execute(
+                text(f"{no_worth} ({member} segment_id = :one) AND customer_id NOT IN"
+                     f" ({member} segment_id = :one ORDER BY 1 LIMIT 5)"), bound
+            )  # fmt: skip
+            left = segments_report._worth(session, rfm, value)
+            assert shown[0] not in left
+            assert len(left) == len(worth) - 2
+            few.rollback()
+        with session.begin_nested() as few:
+            session.execute(
+                text(f"DELETE FROM segment_members WHERE run_id = :rfm AND customer_id IN"
+                     f" ({member} segment_id = :one ORDER BY 1 LIMIT 3)"), bound
+            )  # fmt: skip
+            assert len(segments_report._worth(session, rfm, value)) == len(worth) - 1
+            few.rollback()
+        session.rollback()

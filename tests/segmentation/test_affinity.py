@@ -192,6 +192,8 @@ def test_what_goes_together_everywhere_only_here_or_for_the_region_alone(session
     assert differs == {("skis", "wax")}
     here = got.by_region[got.by_region["more_here"]]
     assert [(r.first_name, r.second_name, r.region_name) for r in here.itertuples()] == [("skis", "wax", "Mountains")]
+    everywhere = [rows[r.first_name, r.second_name].both for r in got.by_region.itertuples()]
+    assert (got.by_region["both"] + got.by_region["both_elsewhere"]).tolist() == everywhere
     said = got.sentences()
     assert any(s.startswith("tent and mat are bought together") for s in said)
     assert any(s.startswith("skis and wax go together") and "in Mountains" in s for s in said)

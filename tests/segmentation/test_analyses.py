@@ -267,3 +267,16 @@ def test_churn_rates_tell_of_nobody_by_subtraction() -> None:
     assert (withheld, {one["opening_share"] for one in told}) == (0, {None}), "three came and left"
     assert handing_on.churn_rates([stayed, row("All", 20, 0, 15, 15, total=True)]) == ([], 1)
     assert handing_on.churn_rates([]) == ([], 0)
+
+
+def test_pairs_of_a_region_tell_of_nobody_elsewhere() -> None:
+    def told(*rows: tuple[int, int, int]) -> list[tuple[int, int]]:
+        held = [{"first": 1, "second": pair, "both": both, "both_elsewhere": rest} for pair, both, rest in rows]
+        given = {"pairs": [], "by_region": held, "sentences": [], "customers": 90, "offers": None}
+        found = handing_on.analysis("affinity", given)
+        assert found["withheld"] == len(rows) - len(found["by_region"])
+        return [(row["second"], row["both"]) for row in found["by_region"]]
+
+    assert told((2, 12, 3), (3, 30, 40), (4, 20, 0)) == [(3, 30), (4, 20)], "three have the first pair elsewhere"
+    assert told((2, 12, 33), (2, 30, 15)) == [(2, 30)], "three in neither region"
+    assert told((2, 12, 30), (2, 20, 22), (2, 7, 35)) == [(2, 12), (2, 20)], "ten in the third and in none"
