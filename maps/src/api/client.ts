@@ -41,6 +41,7 @@ export interface Options {
 
 let csrfToken: string | null = null;
 let onSignedOut: () => void = () => {};
+let onUnreachable: () => void = () => {};
 
 /** The token that writes have to carry; the session's answer brings it. */
 export function useCsrfToken(token: string | null): void {
@@ -50,6 +51,11 @@ export function useCsrfToken(token: string | null): void {
 /** What to do when the API says that nobody is signed in any more. */
 export function whenSignedOut(action: () => void): void {
   onSignedOut = action;
+}
+
+/** What to do when a request reached nobody. */
+export function whenUnreachable(action: () => void): void {
+  onUnreachable = action;
 }
 
 /** The query of a URL, with `?`; lists as comma-separated values, empty values left out. */
@@ -100,6 +106,7 @@ async function request<T>(method: string, path: string, options: Options = {}): 
     });
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') throw error;
+    onUnreachable();
     throw new Problem(0, 'The server cannot be reached', 'Check the connection, then try again.');
   }
   if (!response.ok) {

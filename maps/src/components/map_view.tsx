@@ -11,6 +11,7 @@ import { CustomerMap } from '../map/map';
 import type { PlaceOnMap, Scene } from '../map/style';
 import { loadTowns, orientation, type Town } from '../map/towns';
 import { sample } from '../segments/state';
+import { offline } from '../state/connection';
 import { marks, scopeOf, territoryMarks } from '../state/legend';
 import { isFiltered, originOf, type Point, type View } from '../state/model';
 import { asProblem } from '../state/remote';
@@ -22,7 +23,6 @@ import {
   isPhone,
   loading,
   map,
-  offline,
   open,
   opener,
   place,

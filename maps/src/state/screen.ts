@@ -15,14 +15,6 @@ export const open = signal<{ readonly scope: string; readonly tally: Tally } | n
 /** Customers of the view are being loaded. */
 export const loading = signal(true);
 
-/** The browser says that it has no connection. */
-export const offline = signal(!navigator.onLine);
-window.addEventListener('offline', () => {
-  offline.value = true;
-});
-window.addEventListener('online', () => {
-  offline.value = false;
-});
 export const sheet = signal<SheetHeight>('half');
 /** Pixels at the bottom of a phone's map that the sheet covers. */
 export const covered = signal(0);
