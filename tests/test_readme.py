@@ -23,6 +23,7 @@ SHOWN = (
     ("geocrm nearby", ("distance_m", "bearing_deg")),
     ("--preview", ("Latitude", "Account Name")),
     ("geocrm layers publish spring-campaign", ("Version 1 of spring-campaign is in force", "campaign.html")),
+    ("geocrm segments run", ("Champions", "Lookups and tiles carry the segments of buyers now")),
     ("geocrm import undo", ("imp_2 is undone", "imp_1 is undone")),
     ("geocrm users key", ('"role":"rep"', '"distance_m"', '"territory"', "application/problem+json", "422")),
     ("geocrm users add", ("ada@example.com signs in as administrator", "Version 1 of sales is in force")),
