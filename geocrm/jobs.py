@@ -6,6 +6,7 @@ at any moment leaves a job either done or to be done again. `geocrm.db.queue.enq
 
 import asyncio
 import contextlib
+import json
 import sys
 import threading
 import time
@@ -419,6 +420,24 @@ def run_job(database: Database, name: str, job_id: int, args: Mapping[str, Any])
     log.info("job_done", job=job_id, name=name, s=round(time.monotonic() - began, 2))
 
 
+def give_up(database: Database, job_id: int) -> None:
+    """A job that was tried often enough has failed, and so has the run or analysis that waited for it."""
+    problem = {"title": "This could not be done, though it was tried again and again; the log says why."}
+    values = {"id": job_id, "error": json.dumps(problem)}
+    with database.writing() as session:
+        for statement in (
+            "UPDATE jobs SET status = 'failed', error = CAST(:error AS jsonb), finished_at = clock_timestamp()"
+            " WHERE id = CAST(:id AS bigint) AND status IN ('queued', 'running')",
+            *(
+                f"UPDATE {table} SET status = 'failed', error = CAST(:error AS jsonb), finished_at = clock_timestamp()"
+                " WHERE job_id = CAST(:id AS bigint) AND status IN ('queued', 'running')"
+                for table in ("segmentation_runs", "analyses")
+            ),
+        ):
+            session.execute(text(statement), values)
+    log.error("job_given_up", job=job_id)
+
+
 def _begin(database: Database, job_id: int) -> bool:
     with database.writing() as session:
         row = session.get(Job, job_id, with_for_update=True)
@@ -501,7 +520,12 @@ def _register(app: procrastinate.App, database: Database, chosen: Handler) -> No
 
         @app.task(name=chosen.name, queue=QUEUE, pass_context=True, retry=RETRY)
         def run(context: procrastinate.JobContext, /, **args: Any) -> None:
-            run_job(database, chosen.name, context.job.id or 0, args)
+            try:
+                run_job(database, chosen.name, context.job.id or 0, args)
+            except Exception as error:
+                if RETRY.get_retry_decision(exception=error, job=context.job) is None:
+                    give_up(database, context.job.id or 0)
+                raise
 
     else:
 

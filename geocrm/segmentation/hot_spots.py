@@ -23,12 +23,14 @@ from geocrm.db.queries import named
 from geocrm.errors import TooLittleData
 from geocrm.segmentation import features
 from geocrm.segmentation.methods import (
+    MONEY,
     NONE,
     Group,
     Method,
     Outcome,
     Part,
     Reader,
+    check_money,
     check_names,
     names_of,
     number_of,
@@ -52,7 +54,7 @@ _RATES: Final = ("churn", "share")
 _READS: Final = {
     "sales": ["sales_365", "orders_365"],
     "customers": ["orders_365"],
-    "churn": ["sales_year_before", "orders_365"],
+    "churn": ["orders_year_before", "orders_365"],
     "share": ["frequency"],
 }
 _PLACE: Final = ("lon", "lat", "column", "row", "precision_m", "event", "verdict")
@@ -84,15 +86,17 @@ class HotSpots(Method):
 
     @staticmethod
     def check(parameters: Mapping[str, Any]) -> None:
-        check_names(parameters, {"measure", "filter", "zoom", "layer", "statistic", "alpha", "rings", "gap_m"})
+        check_names(parameters, {"measure", "filter", "zoom", "layer", "statistic", "alpha", "rings", "gap_m", *MONEY})
+        check_money(parameters)
         measure = parameters.get("measure", "sales")
-        if measure not in MEASURES:
+        if not isinstance(measure, str) or measure not in MEASURES:
             raise wrong("measure", f"expected one of {', '.join(MEASURES)}")
         if (measure == "share") != ("filter" in parameters):
             raise wrong("filter", "the measure share, and no other, takes the filter of a group")
         if measure == "share" and not read_rule(parameters["filter"], "/parameters/filter"):
             raise wrong("filter", "everybody passes it: a group has to leave somebody out")
-        if parameters.get("statistic", "gi_star") not in STATISTICS:
+        statistic = parameters.get("statistic", "gi_star")
+        if not isinstance(statistic, str) or statistic not in STATISTICS:
             raise wrong("statistic", f"expected one of {', '.join(STATISTICS)}")
         number_of(parameters, "alpha", 0.05, 0.001, 0.5)
         number_of(parameters, "gap_m", 0, 0, 50_000)
@@ -241,7 +245,7 @@ class HotSpots(Method):
             return np.ones(len(frame), dtype=np.bool_), events
         bought = frame["orders_365"].to_numpy() > 0
         if self._measure == "churn":
-            before = frame["sales_year_before"].to_numpy() > 0
+            before = frame["orders_year_before"].to_numpy() > 0
             return before, (before & ~bought).astype(np.float64)
         if self._measure == "sales":
             amount = frame["sales_365"].to_numpy()

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -235,6 +235,7 @@ def execute(database: Database, run_id: int, *, chunk_rows: int = 100_000) -> di
     Raises what the method raises (TooLittleData, NotConverged, Invalid …), noted in the run; and TryAgain where the
     statistics were refreshed by somebody else meanwhile: do it again."""
     progress = Progress(database, run_id)
+    forget_learnt: Callable[[], None] | None = None
     try:
         if not progress.begin():
             return {"status": "cancelled"}
@@ -242,6 +243,7 @@ def execute(database: Database, run_id: int, *, chunk_rows: int = 100_000) -> di
             run = session.get_one(SegmentationRun, run_id)
             held = session.get_one(Segmentation, run.segmentation_id)
         kind = METHODS[held.method]
+        forget_learnt = partial(_forget_in_own, database, run, kind)
         kind.check(run.parameters)
         if kind.at_cutoff:
             for moment in kind.cutoffs(run.cutoff, run.parameters):
@@ -252,16 +254,20 @@ def execute(database: Database, run_id: int, *, chunk_rows: int = 100_000) -> di
             done = _compute(session, held, run, progress, chunk_rows)
         return {"status": "done", "run": run.number} | done
     except Cancelled:
+        if forget_learnt is not None:
+            forget_learnt()
         return {"status": "cancelled"}
     except (TryAgain, OperationalError, InterfaceError, psycopg.OperationalError):
         raise  # done again
     except GeocrmError as error:
         progress.fail(error)
-        with database.writing() as session:
-            _forget_learnt(session, run, kind)
+        if forget_learnt is not None:
+            forget_learnt()
         raise
     except Exception:
         progress.fail(GeocrmError("Something went wrong here; it has been logged."))
+        if forget_learnt is not None:
+            forget_learnt()
         raise
     finally:
         progress.close()
@@ -335,6 +341,8 @@ def _compute(
         "drift": _drift(session, held.current_run_id, former, customers, of_customer, lineages),
         "profiles": {str(segments[label].identity): row for label, row in outcome.profiles.items()},
     }  # fmt: skip
+    # whoever publishes an old run meanwhile has locked the segmentation: wait, and make room knowing what is shown
+    session.get_one(Segmentation, held.id, with_for_update=True, populate_existing=True)
     finished = session.execute(
         text(named(SQL, "finish_run")),
         {
@@ -525,6 +533,11 @@ def _make_room(session: Session, segmentation_id: int) -> None:
     for cutoff in session.scalars(text(named(SQL, "forgettable_cutoffs"))).all() if gone else ():
         if cutoff < datetime.now(UTC) - timedelta(days=2):  # others may be reading it
             statistics.forget(session, cutoff)
+
+
+def _forget_in_own(database: Database, run: SegmentationRun, kind: type[Method]) -> None:
+    with database.writing() as session:
+        _forget_learnt(session, run, kind)
 
 
 def _forget_learnt(session: Session, run: SegmentationRun, kind: type[Method]) -> None:

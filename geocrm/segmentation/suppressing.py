@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from geocrm import ids
 from geocrm.access import Actor
+from geocrm.segmentation import handing_on
 from geocrm.spatial.suppression import SMALLEST_GROUP, suppress
 
 _TABLES: Final = (
@@ -34,6 +35,9 @@ def results_for(actor: Actor, results: Mapping[str, Any]) -> dict[str, Any]:
     shown["segments"] = segments
     if shown["drift"] is not None:
         shown["drift"] = _outer(shown["drift"])
+    if not (actor.sees_all and actor.exact):
+        # sums of cells, with those around them and those of the next zoom, tell what single customers bought, and where
+        shown.pop("cells", None)
     if actor.sees_all:
         return shown
     hidden = _hidden({row["label"]: row["size"] for row in segments})
@@ -46,17 +50,15 @@ def results_for(actor: Actor, results: Mapping[str, Any]) -> dict[str, Any]:
                 if row[label] not in hidden and row.get("n", SMALLEST_GROUP) >= SMALLEST_GROUP
             ]
     if "churn_rate" in shown:
-        shown["churn_rate"] = _regions(shown["churn_rate"])
+        shown["churn_rate"], _ = handing_on.churn_rates(shown["churn_rate"])
     if "evaluation" in shown:
         told = shown["evaluation"]
-        lift = [row for row in told["lift"] if row["customers"] >= SMALLEST_GROUP]
-        shown["evaluation"] = dict(told) | {"lift": lift}
+        parts = [n for row in told["lift"] for n in (row["left"], row["customers"] - row["left"])]
+        few = any(0 < n < SMALLEST_GROUP for n in parts)  # what a part left out reached follows from the next one
+        shown["evaluation"] = dict(told) | {"lift": [] if few else told["lift"]}
     shown["drift"] = None
     if hidden and "total" in shown:  # less the worths that are told, it would tell the hidden one
         del shown["total"]
-    if "cells" in shown:  # of hot spots: fixed cells or areas, beside the number of all
-        held = suppress([row["customers"] for row in shown["cells"]]).hidden
-        shown["cells"] = [row for row, hides in zip(shown["cells"], held, strict=True) if not hides]
     return shown
 
 
@@ -65,12 +67,14 @@ def customers_for(actor: Actor, customers: int | None) -> int | None:
     return customers if actor.sees_all or not customers or customers >= SMALLEST_GROUP else None
 
 
-def _regions(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Churn rates of regions with enough customers; where one is not told, nor is what it could be subtracted from."""
-    regions = [row for row in rows if not row["total"]]
-    hidden = suppress([row["n"] for row in regions]).hidden
-    kept = [row for row, hides in zip(regions, hidden, strict=True) if not hides]
-    return kept + [row for row in rows if row["total"] and row["n"] >= SMALLEST_GROUP]
+def progress_for(actor: Actor, progress: Mapping[str, Any]) -> dict[str, Any]:
+    """How far a run is, as the actor may read it: numbers of customers are for those who see every one."""
+    return dict(progress) if actor.sees_all else {name: progress[name] for name in ("phase",) if name in progress}
+
+
+def error_for(actor: Actor, error: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Why a run failed, as the actor may read it: details may tell numbers of customers."""
+    return None if error is None else dict(error) if actor.sees_all else {"title": error.get("title")}
 
 
 def _hidden(sizes: Mapping[int, int]) -> set[int]:

@@ -16,10 +16,12 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from geocrm import jobs
+from geocrm.access import SYSTEM
 from geocrm.crm import changes
 from geocrm.db import audit, models, queue
 from geocrm.db.engine import Database
 from geocrm.errors import Invalid
+from geocrm.segmentation import analyses, runs, segmentations
 from tests.api.conftest import World
 
 Clients = Callable[[str | None], TestClient]
@@ -147,6 +149,25 @@ def test_a_job_that_ends_in_a_deadlock_is_done_again(
     assert jobs.RETRY.get_retry_decision(exception=lost.value, job=job) is not None  # the queue does it again
     jobs.run_job(database, "test.deadlock", number, {})
     assert job_of(database, number).result == "done"
+
+
+def test_what_waits_for_a_job_that_is_given_up_has_failed(new_database: Callable[[], Database]) -> None:
+    database = new_database()
+    with database.writing() as session:
+        held = segmentations.create_segmentation(session, actor=SYSTEM, key="rfm", name="RFM", method="rfm")
+        run = runs.start(session, held.id, actor=SYSTEM)
+        asked = analyses.start(session, "affinity", actor=SYSTEM)
+        numbers = [int(one.job_id or 0) for one in (run, asked)]
+    for number in numbers:
+        jobs.give_up(database, number)
+        assert job_of(database, number).status == "failed"
+    with database.writing() as session:
+        for model, one in ((models.SegmentationRun, run), (models.Analysis, asked)):
+            row = session.get_one(model, one.id)
+            assert row.status == "failed"
+            assert row.error is not None
+            assert "tried again" in row.error["title"]
+            assert row.finished_at is not None
 
 
 def test_audit_entries_are_sealed_and_a_change_shows(new_database: Callable[[], Database]) -> None:

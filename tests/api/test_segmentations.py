@@ -205,6 +205,11 @@ def test_small_groups_are_not_told_to_who_does_not_see_them() -> None:
     assert [row["size"] for row in shown["segments"]] == [400, None, None, None]
     assert [suppressing.customers_for(actor(sees_all=False), n) for n in (None, 0, 9, 10)] == [None, 0, None, 10]
     assert suppressing.customers_for(actor(sees_all=True), 9) == 9
+    progress, error = {"phase": "done", "done": 7}, {"title": "Too little.", "detail": "3 of 45 customers left."}
+    assert suppressing.progress_for(actor(sees_all=True), progress) == progress
+    assert suppressing.progress_for(actor(sees_all=False), progress) == {"phase": "done"}
+    assert suppressing.error_for(actor(sees_all=True), error) == error
+    assert suppressing.error_for(actor(sees_all=False), error) == {"title": "Too little."}
 
 
 @pytest.mark.parametrize(

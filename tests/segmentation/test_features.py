@@ -121,6 +121,7 @@ def test_visits_cost_the_drive_there_and_back(session: Session) -> None:
     makers.make_place(session, 9.1, 47.0, "depot")
     makers.make_place(session, 8.01, 47.0, "competitor")
     makers.make_place(session, 8.02, 47.0, attributes={"closed_on": "2020-01-01"})
+    makers.make_place(session, 8.03, 47.0, attributes={"opened_on": "2030-01-01"})
     for customer, days in ((far, 10), (far, 500), (near, 10), (unknown, 10)):
         speak(session, customer.id, "visit", days)
     speak(session, unvisited.id, "call", 10)

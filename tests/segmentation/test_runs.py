@@ -1,7 +1,9 @@
 """Runs of segmentations: reproducible, cancelled and killed without a trace, published, reverted, compared."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -447,6 +449,27 @@ def test_old_members_make_room(company: Database, monkeypatch: pytest.MonkeyPatc
     assert [bool(members(company, one.id)) for one in (first, *later)] == [True, False, True, True]
     with pytest.raises(Conflict, match="to make room"):
         publish(company, which, later[0].number)
+
+
+def test_a_run_that_is_just_being_published_makes_no_room(company: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old run is published while a new one ends: the members that are shown stay."""
+    monkeypatch.setattr(runs, "KEEP", 1)
+    which = create(company, "busy", "rfm")
+    old = run(company, which)
+    with company.writing() as session:
+        new = runs.start(session, which, actor=SYSTEM, cutoff=CUTOFF)
+    with ThreadPoolExecutor(1) as beside, company.writing() as session:
+        publishing.publish(session, which, old.number, actor=SYSTEM)
+        ending = beside.submit(runs.execute, company, new.id)
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
+        while not ending.done() and not session.scalar(text(waits)):
+            time.sleep(0.02)
+        assert not ending.done()
+        session.commit()
+        assert ending.result(30)["status"] == "done"
+    with company.writing() as session:
+        assert runs.get_run(session, which, old.number).kept
+    assert len(members(company, old.id)) == PEOPLE - PEOPLE // 12
 
 
 def test_few_customers_are_answered_honestly(new_database: Callable[[], Database]) -> None:

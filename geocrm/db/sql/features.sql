@@ -86,10 +86,11 @@ FROM ({statistics}) AS s JOIN customers c ON c.id = s.customer_id
 WHERE s.amount_365_e4 > 0 AND c.erased_at IS NULL GROUP BY 1 HAVING count(*) >= CAST(:least AS bigint) ORDER BY 1
 
 -- name: bases
--- The places of ours from which visits set out, those that had closed before the cutoff aside.
+-- The places of ours from which visits set out, of those that had opened and not closed at the cutoff.
 SELECT ST_X(location) AS lon, ST_Y(location) AS lat FROM places
 WHERE kind IN ('own', 'depot', 'branch') AND placement = 'placed' AND location IS NOT NULL
-  AND coalesce(attributes ->> 'closed_on', '9') > CAST(CAST(:end_day AS date) AS text) ORDER BY id
+  AND coalesce(nullif(attributes ->> 'closed_on', ''), '9') > CAST(CAST(:end_day AS date) AS text)
+  AND coalesce(attributes ->> 'opened_on', '') <= CAST(CAST(:end_day AS date) AS text) ORDER BY id
 
 -- name: ids
 -- The first and the last customer.
@@ -98,9 +99,9 @@ SELECT coalesce(min(id), 1) AS lowest, coalesce(max(id), 0) AS highest FROM cust
 -- name: recency
 -- Days since the last order, orders and net sales of who ordered.
 SELECT CAST(:end_day AS date) - last_day AS a, orders AS b, CAST(amount_e4 AS double precision) / 10000 AS c
-FROM ({statistics}) AS s WHERE orders > 0
+FROM ({statistics}) AS s JOIN customers c ON c.id = s.customer_id AND c.erased_at IS NULL WHERE orders > 0
 
 -- name: histories
 -- Purchase days after the first, days from the first to the last and to the cutoff, of who ordered.
 SELECT purchase_days - 1 AS a, last_day - first_day AS b, CAST(:end_day AS date) - first_day AS c
-FROM ({statistics}) AS s WHERE orders > 0
+FROM ({statistics}) AS s JOIN customers c ON c.id = s.customer_id AND c.erased_at IS NULL WHERE orders > 0

@@ -70,8 +70,8 @@ SELECT c.id, c.attributes ->> CAST(:since AS text) AS since, c.attributes ->> CA
 WHERE c.id >= CAST(:first AS bigint) AND c.id <= CAST(:last AS bigint) AND c.erased_at IS NULL ORDER BY c.id
 
 -- name: regions
--- The region in the address of customers' primary sites, where there is one.
-SELECT s.customer_id, s.region FROM sites s
+-- Country and region in the address of customers' primary sites, where there is a region.
+SELECT s.customer_id, concat_ws(' ', s.country, s.region) AS region FROM sites s
 WHERE s.customer_id >= CAST(:first AS bigint) AND s.customer_id <= CAST(:last AS bigint) AND s.is_primary AND s.region <> ''
 ORDER BY s.customer_id
 

@@ -63,6 +63,11 @@ def upgrade() -> None:
 def downgrade() -> None:
     take_back_sql(op.get_bind())
     op.drop_table("analyses")
+    for table in ("segment_members", "scores"):
+        op.execute(
+            f"DELETE FROM {table} WHERE run_id IN (SELECT r.id FROM segmentation_runs r JOIN segmentations g"
+            " ON g.id = r.segmentation_id WHERE g.method IN ('churn', 'hotspots'))"
+        )
     op.execute(
         "DELETE FROM segments WHERE segmentation_id IN"
         " (SELECT id FROM segmentations WHERE method IN ('churn', 'hotspots'))"
