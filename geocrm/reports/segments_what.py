@@ -128,7 +128,7 @@ def forecast(content: Content) -> str:
         _series(found, whole, place, height=260),
     ]
     series = [row for row in series if row["history"] is not None and row["mean"][0] is not None]
-    largest = sorted(series, key=lambda row: -sum(row["history"][-12:]))[:_MOST_SERIES]
+    largest = sorted(series, key=lambda row: -sum(one or 0.0 for one in row["history"][-12:]))[:_MOST_SERIES]
     if largest:
         cards = "".join(
             f"<article><h4>{html.escape(row['name'])}</h4>{_series(found, row, place, height=190)}</article>"
@@ -146,7 +146,12 @@ def forecast(content: Content) -> str:
     )
     heads = ("Sales of", f"Next {len(found['periods'])} {period}s", "Method", "Error", "Naive", "Within")
     parts.append(table(heads, rows, (1, 3, 4, 5)))
-    return "".join(parts) + withheld(found["withheld"], "series") + listed(found["notes"])
+    return (
+        "".join(parts)
+        + withheld(found["withheld"], "series")
+        + withheld(found["periods_withheld"], f"{found['period']}s of curves")
+        + listed(found["notes"])
+    )
 
 
 def _pair(row: Mapping[str, Any]) -> str:

@@ -203,18 +203,23 @@ def _tracking(part: AnalysisPart) -> str:
     actual, expected = np.array(found["actual"], dtype=float), np.array(found["expected"], dtype=float)
     divide = len(actual) - 1 - found["weeks"]
     error = "" if found["error"] is None else f", {found['error']:+.1%}"
+    came = "too few to tell" if found["came"] is None else f"{found['came']:,.0f}"
+    off = (
+        ""
+        if found["weekly_error"] is None
+        else (f" A week was off by {found['weekly_error']:,.1f} of {found['weekly_mean']:,.1f} on average.")
+    )
     drawn = charts.curves(
         [Curve("purchases again", actual, "one"), Curve("expected", expected, "two")],
         [day[:7] for day in found["ends"]], divide=divide, across="fitted | foreseen", ticks=5,
-        about=f"Cumulated purchases beside those expected; {found['came']:,.0f} came after the fit, "
+        about=f"Cumulated purchases beside those expected; {came} came after the fit, "
         f"{found['expected_of_histories']:,.0f} were expected",
     )  # fmt: skip
     return (
         f"<p>The same model, fitted on what was before {found['fitted_before'][:10]}, expected "
         f"{found['expected_of_histories']:,.0f} purchases ({found['low']:,.0f} to {found['high']:,.0f}) of "
-        f"{found['customers']:,} customers in the {found['weeks']} weeks after; <b>{found['came']:,.0f}</b> came"
-        f"{error}. A week was off by {found['weekly_error']:,.1f} of {found['weekly_mean']:,.1f} on average.</p>{drawn}"
-        f"{listed(found['notes'])}"
+        f"{found['customers']:,} customers in the {found['weeks']} weeks after; <b>{came}</b> came"
+        f"{error}.{off}</p>{drawn}{listed(found['notes'])}"
     )
 
 

@@ -169,7 +169,6 @@ def _find_forecast(asked: Asked) -> Found:
     if by == "region":
         layer = _layer(asked.session, given.get("layer"))
         options |= {"layer": layer, "basis": given.get("basis", "restated")}
-        bound["layer"] = layer
     if by == "segment":
         options["segmentation"] = bound["segmentation"] = given["segmentation"]
     for name, read in (("currency", str), ("rates", _rates), ("known_until", _moment)):
@@ -178,15 +177,19 @@ def _find_forecast(asked: Asked) -> Found:
     asked.tell("forecasting the past and what comes", 0, None)
     found = sales_series.forecast_sales(asked.session, asked.cutoff, horizon=int(given.get("horizon", 6)), **options)
     series, made = found.series, found.forecasts
-    people = _buyers(asked.session, by, bound)
+    most = dict(zip(series.keys, series.customers.max(axis=1).tolist(), strict=True))
+    people = most if by == "region" else _buyers(asked.session, by, bound)
     several = len(series.names) > 1
-    whole = ("whole", None, series.amounts.sum(axis=0), _buyers(asked.session, "nothing", bound)[None])
+    in_period = _buyers(asked.session, "periods", bound | {"period": series.period})
+    every = np.array([in_period.get(day, 0) for day in series.starts], dtype=np.int64)
+    whole = ("whole", None, series.amounts.sum(axis=0), _buyers(asked.session, "nothing", bound)[None], every)
     rows = [whole] + [
-        (name, key, series.amounts[i], people.get(key, 0))
+        (name, key, series.amounts[i], people.get(key, 0), series.customers[i])
         for i, (name, key) in enumerate(zip(series.names, series.keys, strict=True))
     ]
     digest = hashlib.sha256("\x1f".join(map(str, (*series.keys, *series.starts, series.currency))).encode())
     digest.update(series.amounts.tobytes() + series.sales.tobytes() + series.running_amounts.tobytes())
+    digest.update(series.customers.tobytes() + every.tobytes())
     results = {
         "by": by,
         "period": series.period,
@@ -196,11 +199,13 @@ def _find_forecast(asked: Asked) -> Found:
         "levels": list(made.levels),
         "season_length": made.season_length,
         "coherence": made.coherence,
+        "counted": series.counted,
         "rows": [
             {
                 "name": made.names[i],
                 "key": None if i >= len(rows) or rows[i][1] is None else str(rows[i][1]),
                 "customers": rows[i][3] if i < len(rows) else None,
+                "buyers": rows[i][4].tolist() if i < len(rows) else None,
                 "history": numbers(rows[i][2]) if i < len(rows) else None,
                 "mean": numbers(made.means[i]),
                 "low": [numbers(part[i]) for part in made.low],
@@ -223,7 +228,7 @@ def _find_forecast(asked: Asked) -> Found:
 
 
 def _buyers(session: Session, by: str, bound: Mapping[str, Any]) -> dict[Any, int]:
-    """How many customers made each series: who bought before the cutoff."""
+    """How many different customers bought before the cutoff, by group or period."""
     query = named(SQL, f"customers_of_{by}")
     used = {name: value for name, value in bound.items() if f":{name}" in query}
     return {row.key: row.customers for row in session.execute(text(query), used)}
@@ -256,7 +261,7 @@ def _find_penetration(asked: Asked) -> Found:
     )  # fmt: skip
     held, share, more = found.counts, found.penetration, found.potential
     digest = hashlib.sha256("\x1f".join(map(str, (*held.area_ids, *held.names))).encode())
-    digest.update(held.customers.tobytes() + held.sales.tobytes() + found.population.tobytes())
+    digest.update(held.customers.tobytes() + held.sales.tobytes() + held.buyers.tobytes() + found.population.tobytes())
     if "peers" in given:
         digest.update("\x1f".join(str(one.get(given["peers"])) for one in held.attributes).encode())
     columns: dict[str, NDArray[np.float64]] = {
@@ -266,7 +271,12 @@ def _find_penetration(asked: Asked) -> Found:
         "potential_sales": more.sales, "potential_sales_low": more.sales_low, "potential_sales_high": more.sales_high,
     }  # fmt: skip
     rows: list[dict[str, Any]] = [
-        {"area": ids.show("are", int(area)), "name": held.names[i], "customers": int(held.customers[i])}
+        {
+            "area": ids.show("are", int(area)),
+            "name": held.names[i],
+            "customers": int(held.customers[i]),
+            "buyers": int(held.buyers[i]),
+        }
         for i, area in enumerate(held.area_ids)
     ]
     for i, row in enumerate(rows):
@@ -305,8 +315,12 @@ def _find_tracking(asked: Asked) -> Found:
         raise TooLittleData(f"A track needs customers with an order before {upto:%Y-%m-%d}; there are none.")
     again, recency, t, customers = np.array([tuple(row) for row in rows], dtype=np.float64).T
     later = asked.session.execute(text(named(SQL, "repeats")), {"until": asked.cutoff, "upto": upto}).all()
+    buyers = asked.session.execute(
+        text(named(SQL, "repeat_buyers")), {"until": asked.cutoff, "upto": upto, "fit": upto.date()}
+    ).all()
     digest = hashlib.sha256(np.stack([again, recency, t, customers]).tobytes())
     digest.update(repr([(row.day.toordinal(), row.purchases) for row in later]).encode())
+    digest.update(repr([(row.week, row.customers) for row in buyers]).encode())
     asked.tell("fitting", 0, None)
     fitted = cast("Estimate[PurchaseModel]", bg_nbd.fit(counts.collapse(again, recency / 7, t / 7, customers)))
     expected = value.expected_purchases(fitted, again, recency / 7, t / 7, horizon_weeks=weeks)
@@ -316,6 +330,7 @@ def _find_tracking(asked: Asked) -> Found:
     )  # fmt: skip
     low, high = total.interval()
     ends, actual, curve = _weekly(fitted.model, t, customers, later, upto.date(), weeks)
+    of_week = {row.week: row.customers for row in buyers}
     came = float(actual[-1] - actual[-1 - weeks])
     if not np.isfinite(curve).all():
         raise NotConverged("The curve of expected purchases has no number for some weeks.")
@@ -326,6 +341,7 @@ def _find_tracking(asked: Asked) -> Found:
         "customers": int(customers.sum()),
         "ends": [day.isoformat() for day in ends],
         "actual": numbers(actual),
+        "buyers": [of_week.get(week, 0) for week in range(weeks + 1 - len(ends), weeks)],
         "expected": numbers(curve),
         "came": came,
         "expected_of_histories": float(total.value[0]),

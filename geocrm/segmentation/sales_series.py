@@ -8,7 +8,7 @@ one in which the books end: mid-month makes no drop.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -54,7 +54,8 @@ class SalesSeries:
     """Net sales by group and period.
 
     `starts` (t,) are the first days of complete periods, the oldest first; `amounts` and `sales` (n, t) are sums and
-    numbers of sales, returns among these. `running` is the first day of the period that is not complete, if any, and
+    numbers of sales, returns among these; `customers` (n, t) are so many different ones at least, `counted` exactly
+    where all was sold in one currency. `running` is the first day of the period that is not complete, if any, and
     `running_amounts` (n,) what was sold in it so far."""
 
     by: By
@@ -65,6 +66,8 @@ class SalesSeries:
     starts: tuple[date, ...]
     amounts: NDArray[np.float64]
     sales: NDArray[np.int64]
+    customers: NDArray[np.int64]
+    counted: bool
     running: date | None
     running_amounts: NDArray[np.float64]
     notes: tuple[str, ...]
@@ -88,6 +91,7 @@ class _Sum:
     currency: str
     amount: Decimal
     sales: int
+    customers: int
 
 
 def read_series(
@@ -128,7 +132,9 @@ def read_series(
             session, layers.get_layer(session, layer).id, datetime(1, 1, 2, tzinfo=UTC), moment,
             basis=basis, period=period, now=moment,
         )  # fmt: skip
-        sums = [_Sum(row.period, row.area_id, row.name, row.currency, row.amount, row.sales) for row in rows]
+        sums = [
+            _Sum(row.period, row.area_id, row.name, row.currency, row.amount, row.sales, row.customers) for row in rows
+        ]
     else:
         values: dict[str, Any] = {"period": period, "cutoff": moment}
         if by == "segment":
@@ -140,6 +146,7 @@ def read_series(
         query = query.replace("{groups}", groups).replace("{schema}", schema)
         with expecting_many_rows(session):
             sums = [_Sum(*row) for row in session.execute(text(query), values)]
+    counted = len({one.currency for one in sums}) == 1
     money, sums = _in_one_currency(sums, currency, rates, moment)
     until = moment if known_until is None else min(moment, known_until.astimezone(UTC))
     first, guessed = _days(session, schema, moment)
@@ -152,7 +159,7 @@ def read_series(
     starts, running = _periods(first, until, period)
     if not starts:
         raise TooLittleData(f"A forecast needs complete {period}s with sales before {moment:%Y-%m-%d}; there is none.")
-    return _laid_out(sums, starts, running, by, period, money, notes)
+    return _laid_out(sums, starts, running, by, period, money, counted, notes)
 
 
 def forecast_sales(
@@ -229,9 +236,7 @@ def _in_one_currency(
     for name, rate in worth.items():
         if not (rate.is_finite() and rate > 0):
             raise Invalid(f"The rate of {name} has to be a number above 0.")
-    return currency, [
-        _Sum(one.period, one.key, one.name, currency, one.amount * worth[one.currency], one.sales) for one in sums
-    ]
+    return currency, [replace(one, currency=currency, amount=one.amount * worth[one.currency]) for one in sums]
 
 
 def _days(session: Session, schema: str, cutoff: datetime) -> tuple[date, date | None]:
@@ -269,7 +274,14 @@ def _periods(first: date, until: datetime, period: Period) -> tuple[list[date], 
 
 
 def _laid_out(
-    sums: Iterable[_Sum], starts: list[date], running: date, by: By, period: Period, currency: str, notes: list[str]
+    sums: Iterable[_Sum],
+    starts: list[date],
+    running: date,
+    by: By,
+    period: Period,
+    currency: str,
+    counted: bool,
+    notes: list[str],
 ) -> SalesSeries:
     names: dict[Key, str] = {}
     for one in sums:
@@ -278,17 +290,20 @@ def _laid_out(
     at = {key: row for row, key in enumerate(keys)}
     when = {start: column for column, start in enumerate(starts)}
     amounts, counts = np.zeros((len(keys), len(starts))), np.zeros((len(keys), len(starts)), dtype=np.int64)
+    customers = np.zeros_like(counts)
     since = np.zeros(len(keys))
     begun = False
     for one in sums:
         if one.period in when:
             amounts[at[one.key], when[one.period]] += float(one.amount)
-            counts[at[one.key], when[one.period]] += one.sales
+            place = at[one.key], when[one.period]
+            counts[place] += one.sales
+            customers[place] = max(customers[place], one.customers)
         elif one.period == running:
             since[at[one.key]] += float(one.amount)
             begun = True
     return SalesSeries(
         by=by, period=period, currency=currency, keys=tuple(keys), names=tuple(names[key] for key in keys),
-        starts=tuple(starts), amounts=amounts, sales=counts, running=running if begun else None,
-        running_amounts=since, notes=tuple(notes),
+        starts=tuple(starts), amounts=amounts, sales=counts, customers=customers, counted=counted,
+        running=running if begun else None, running_amounts=since, notes=tuple(notes),
     )  # fmt: skip

@@ -78,7 +78,7 @@ class CellCounts:
 @dataclass(frozen=True)
 class AreaCounts:
     """The areas of a layer as published now, arrays (n,) by id, those without customers too. `sales` in `currency` are
-    NaN unless asked for."""
+    NaN unless asked for, those of `buyers` different customers."""
 
     area_ids: NDArray[np.int64]
     names: tuple[str, ...]
@@ -87,6 +87,7 @@ class AreaCounts:
     customers: NDArray[np.int64]
     events: NDArray[np.int64]
     sales: NDArray[np.float64]
+    buyers: NDArray[np.int64]
     currency: str | None
     left_out: LeftOut
 
@@ -183,6 +184,7 @@ def count_areas(
     at = {row.id: position for position, row in enumerate(rows)}
     customers, hits = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.int64)
     sales = np.full(len(rows), np.nan if currency is None else 0.0)
+    buyers = np.zeros(len(rows), dtype=np.int64)
     found: dict[str, int] = {}
     for row in _read(session, actor, "customers_of_areas", events, base, values):
         if row.verdict != "fits":
@@ -190,7 +192,7 @@ def count_areas(
             continue
         customers[at[row.area_id]], hits[at[row.area_id]] = row.customers, row.events
         if currency is not None:
-            sales[at[row.area_id]] = float(row.sales)
+            sales[at[row.area_id]], buyers[at[row.area_id]] = float(row.sales), row.buyers
     return AreaCounts(
         area_ids=np.array([row.id for row in rows], dtype=np.int64),
         names=tuple(row.name for row in rows),
@@ -199,6 +201,7 @@ def count_areas(
         customers=customers,
         events=hits,
         sales=sales,
+        buyers=buyers,
         currency=currency,
         left_out=LeftOut(**found),
     )

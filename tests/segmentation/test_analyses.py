@@ -126,8 +126,19 @@ def test_forecast_by_region(company: Database) -> None:
     assert rows[0]["mean"] == pytest.approx(direct.forecasts.means[0])
     assert rows[1]["history"] == pytest.approx(direct.series.amounts[0])
     assert rows[0]["history"] == pytest.approx(direct.series.amounts.sum(axis=0))
+    with company.writing() as session:
+        held = session.execute(
+            text("SELECT CAST(date_trunc('month', s.occurred_at AT TIME ZONE 'UTC') AS date), a.name,"
+                 " count(DISTINCT s.customer_id) FROM sales s JOIN sites p ON p.customer_id = s.customer_id"
+                 " JOIN assignments x ON x.site_id = p.id JOIN areas a ON a.id = x.area_id GROUP BY GROUPING SETS"
+                 " ((1, 2), (1))")
+        ).all()  # fmt: skip
+    bought = {(month.isoformat(), name): many for month, name, many in held}
+    for row, name in ((rows[0], None), (rows[1], rows[1]["name"])):
+        assert row["buyers"] == [bought.get((month, name), 0) for month in done.results["starts"]]
     people = {row["name"]: row["customers"] for row in rows}
-    assert (people["whole"], people["Square 5"], people["Square 0"]) == (PEOPLE, 5, 79)
+    assert (people["whole"], people["Square 0"]) == (PEOPLE, max(rows[1]["buyers"]))
+    assert 0 < people["Square 5"] <= 5
     told = handing_on.analysis("forecast", done.results)
     kept = {row["name"] for row in told["rows"]}
     assert len(kept & {f"Square {i}" for i in range(5)}) == 4, "the smallest goes with it, else it could be told"
@@ -147,6 +158,10 @@ def test_penetration(company: Database) -> None:
     assert [row["customers"] for row in rows] == direct.counts.customers.tolist()
     assert rows[0]["share"] == pytest.approx(79 / 1000)
     assert rows[2]["potential_sales"] == pytest.approx(direct.potential.sales[2])
+    with company.writing() as session:
+        bought = session.scalar(text("SELECT count(DISTINCT customer_id) FROM sales WHERE occurred_at >= :since"),
+                                {"since": CUTOFF - timedelta(days=365)})  # fmt: skip
+    assert 0 < sum(row["buyers"] for row in rows) == bought < PEOPLE
     told = handing_on.analysis("penetration", done.results)
     assert told["withheld"] == 2
     assert "Square 5" not in {row["name"] for row in told["rows"]}
@@ -175,6 +190,13 @@ def test_track_of_purchases(company: Database) -> None:
     expected = dict(zip(done.results["ends"], done.results["expected"], strict=True))
     later = fitted.model.expected_since_first(back + WEEKS).sum()
     assert expected[CUTOFF.date().isoformat()] == pytest.approx(later)
+    weeks: dict[int, set[int]] = {}
+    for who, when in days.items():
+        if min(when) < upto.date():
+            for day in sorted(when)[1:]:
+                weeks.setdefault((day - upto.date()).days // 7, set()).add(who)
+    oldest = WEEKS - len(done.results["buyers"])
+    assert done.results["buyers"] == [len(weeks.get(week, ())) for week in range(oldest, WEEKS)]
     assert done.results["low"] < done.results["expected_of_histories"] < done.results["high"]
 
 
@@ -232,11 +254,13 @@ def test_parameters_that_a_kind_does_not_take(kind: str, parameters: dict[str, A
 
 def test_what_few_made_is_not_handed_on() -> None:
     """Few customers in all: no forecast, no track, no offers."""
-    row = {"name": "whole", "customers": 9}
-    assert handing_on.analysis("forecast", {"rows": [row]}) == {"rows": [], "withheld": 1}
-    gone = {"name": "gone", "customers": 0, "history": [0.0, 5.0]}
-    kept = [row | {"name": name, "customers": 50, "history": [9.0]} for name in ("whole", "one", "two", "three")]
-    told = handing_on.analysis("forecast", {"rows": [*kept, gone]})
+    row = {"name": "whole", "customers": 9, "buyers": [9], "history": [9.0], "mean": [9.0]}
+    assert handing_on.analysis("forecast", {"rows": [row]})["rows"] == []
+    given = {"by": "owner", "counted": True}
+    few = row | {"name": "few", "customers": 5, "buyers": [5], "history": [5.0]}
+    kept = [row | {"name": name, "customers": many, "buyers": [many]} for name, many in
+            (("whole", 155), ("one", 40), ("two", 50), ("three", 60))]  # fmt: skip
+    told = handing_on.analysis("forecast", given | {"rows": [*kept, few]})
     assert [one["name"] for one in told["rows"]] == ["whole", "two", "three"], "and one that would tell it"
     held = {"weeks": 26, "customers": 9, "came": 3.0, "notes": []}
     assert "came" not in json.dumps(handing_on.analysis("tracking", held))
@@ -280,3 +304,93 @@ def test_pairs_of_a_region_tell_of_nobody_elsewhere() -> None:
     assert told((2, 12, 3), (3, 30, 40), (4, 20, 0)) == [(3, 30), (4, 20)], "three have the first pair elsewhere"
     assert told((2, 12, 33), (2, 30, 15)) == [(2, 30)], "three in neither region"
     assert told((2, 12, 30), (2, 20, 22), (2, 7, 35)) == [(2, 12), (2, 20)], "ten in the third and in none"
+
+
+@pytest.mark.parametrize("by", ["owner", "region"])
+def test_periods_of_few_are_not_told_by_any_sum(by: str) -> None:
+    """Whatever is told of random companies, and the whole less what is told, is of nobody or of ten different buyers.
+    A customer of a region may buy in another one, too."""
+    dice = np.random.default_rng(8)
+    told_of, nulls = 0, 0
+    for _ in range(150):
+        groups, periods, people = int(dice.integers(2, 6)), 6, int(dice.integers(12, 90))
+        sizes = dice.dirichlet(np.full(groups, 0.7))
+        home = dice.choice(groups, people, p=sizes)
+        bought = np.zeros((people, groups, periods))
+        for who in range(people):
+            often = dice.random() < dice.beta(1, 1, periods)
+            where = home[who] if by == "owner" else dice.choice([home[who], int(dice.integers(groups))])
+            bought[who, where] += often * dice.gamma(2, 9, periods)
+            if by == "region":
+                bought[who, home[who]] += dice.gamma(2, 9, periods) * (dice.random(periods) < 0.3)
+        in_period = (bought > 0).sum(axis=0)
+        customers = (bought > 0).any(axis=2).sum(axis=0) if by == "owner" else in_period.max(axis=1)
+        rows = [
+            {"name": name, "customers": int(many), "buyers": buyers.tolist(), "history": sold.tolist(),
+             "mean": [float(sold.mean())]}
+            for name, many, buyers, sold in [
+                ("whole", (bought > 0).any(axis=(1, 2)).sum(), (bought.sum(axis=1) > 0).sum(axis=0),
+                 bought.sum(axis=(0, 1))),
+                *((group, customers[group], in_period[group], bought[:, group].sum(axis=0)) for group in range(groups)),
+            ]
+        ]  # fmt: skip
+        told = handing_on.analysis("forecast", {"by": by, "counted": True, "rows": rows})
+        if not told["rows"]:
+            continue
+        whole, *series = told["rows"]
+        assert "buyers" not in whole
+        for period in range(periods):
+            left = bought[:, :, period].copy()
+            for row in series:
+                if row["history"][period] is not None:
+                    assert len(np.flatnonzero(left[:, row["name"]])) not in range(1, 10)
+                    left[:, row["name"]] = 0
+                    told_of += 1
+            if whole["history"][period] is not None:
+                assert len(np.flatnonzero(left.any(axis=1))) not in range(1, 10)
+        rest = np.delete(bought, [row["name"] for row in series], axis=1)
+        assert len(np.flatnonzero(rest.any(axis=(1, 2)))) not in range(1, 10)
+        nulls += told["periods_withheld"]
+    assert told_of > 300
+    assert nulls > 100
+
+
+def test_a_forecast_does_not_repeat_what_few_bought() -> None:
+    """The naive method's forecast is the last period itself."""
+    whole = {"name": "whole", "customers": 200, "buyers": [90, 90], "history": [90.0, 80.0], "mean": [85.0]}
+    rows = [whole | {"name": name, "customers": 50, "buyers": [50, 30]} for name in ("one", "two", "three")]
+    rows.append(whole | {"name": "naive", "customers": 50, "buyers": [50, 3], "mean": [80.0]})
+    told = handing_on.analysis("forecast", {"by": "owner", "counted": True, "rows": [whole, *rows]})
+    assert "naive" not in {row["name"] for row in told["rows"]}
+    naive = whole | {"buyers": [90, 9], "mean": [80.0]}
+    assert handing_on.analysis("forecast", {"by": "nothing", "counted": True, "rows": [naive]})["rows"] == []
+
+
+def test_weeks_of_few_are_not_told() -> None:
+    """A sum of purchases is told where ten different customers bought since the one told before."""
+
+    def told(buyers: list[int], weeks: int) -> dict[str, Any]:
+        actual = np.concatenate([[0.0], np.cumsum(buyers)]).tolist()
+        held = {"weeks": weeks, "customers": 50, "actual": actual, "buyers": buyers, "came": 1.0, "error": 0.1,
+                "weekly_error": 1.0, "weekly_mean": 1.0}  # fmt: skip
+        return handing_on.analysis("tracking", held)
+
+    assert told([10, 0, 20, 11], 2) == {
+        "weeks": 2, "customers": 50, "actual": [0, 10, 10, 30, 41], "came": 1.0, "error": 0.1, "weekly_error": 1.0,
+        "weekly_mean": 1.0, "withheld": 0,
+    }  # fmt: skip
+    gaps = told([10, 3, 20, 12, 11, 4], 3)
+    assert gaps["actual"] == [0, 10, None, 33, 45, None, 60]
+    assert (gaps["came"], gaps["weekly_error"]) == (1.0, None)
+    few = told([12, 3, 4, 2], 2)
+    assert few["actual"] == [0, None, 15, None, None]
+    assert (few["came"], few["error"], few["weekly_mean"]) == (None, None, None)
+
+
+def test_sales_of_one_buyer_are_not_told() -> None:
+    row = {"name": "A", "customers": 40, "buyers": 12, "sales": 5.0, "potential": 1.0, "potential_sales": 3.0,
+           "potential_sales_low": 2.0}  # fmt: skip
+    told = handing_on.analysis("penetration", {"rows": [row, row | {"name": "B", "buyers": 1}]})["rows"]
+    assert [one["sales"] for one in told] == [5.0, None]
+    assert [one["potential_sales_low"] for one in told] == [2.0, None]
+    assert [one["potential"] for one in told] == [1.0, 1.0]

@@ -43,6 +43,24 @@ WITH bought AS (
 SELECT b.day, count(*) AS purchases FROM bought b JOIN began g ON g.customer_id = b.customer_id AND b.day > g.first
 GROUP BY 1 ORDER BY 1
 
+-- name: repeat_buyers
+-- Who made these by week, weeks counted from the day of the fit on.
+WITH bought AS (
+  SELECT customer_id, CAST(timezone('UTC', occurred_at) AS date) AS day FROM sales
+  WHERE NOT returned AND occurred_at < CAST(:until AS timestamptz) GROUP BY 1, 2
+), began AS (
+  SELECT customer_id, CAST(timezone('UTC', min(occurred_at)) AS date) AS first FROM sales
+  WHERE NOT returned AND occurred_at < CAST(:upto AS timestamptz) GROUP BY 1
+)
+SELECT CAST(floor((b.day - CAST(:fit AS date)) / 7.0) AS integer) AS week, count(DISTINCT b.customer_id) AS customers
+FROM bought b JOIN began g ON g.customer_id = b.customer_id AND b.day > g.first
+GROUP BY 1 ORDER BY 1
+
+-- name: customers_of_periods
+-- Who bought by month or week (UTC) before a moment.
+SELECT CAST(date_trunc(CAST(:period AS text), occurred_at AT TIME ZONE 'UTC') AS date) AS key, count(DISTINCT customer_id) AS customers
+FROM sales WHERE occurred_at < CAST(:cutoff AS timestamptz) GROUP BY 1
+
 -- name: customers_of_segment
 -- Who bought before a moment, by segment of a published run; null: in none.
 SELECT m.segment_id AS key, count(*) AS customers
@@ -51,14 +69,6 @@ LEFT JOIN segment_members m ON m.customer_id = b.customer_id
   AND m.run_id = (SELECT current_run_id FROM segmentations
                   WHERE key = CAST(:segmentation AS text) OR CAST(id AS text) = CAST(:segmentation AS text)
                   ORDER BY key = CAST(:segmentation AS text) DESC LIMIT 1)
-GROUP BY 1
-
--- name: customers_of_region
--- The same by area of a layer, as the ledger has it at that moment.
-SELECT a.area_id AS key, count(DISTINCT b.customer_id) AS customers
-FROM (SELECT DISTINCT customer_id FROM sales WHERE occurred_at < CAST(:cutoff AS timestamptz)) b
-LEFT JOIN assignments a ON a.customer_id = b.customer_id AND a.layer_id = CAST(:layer AS bigint) AND a.superseded_at IS NULL
-  AND a.valid_from <= CAST(:cutoff AS timestamptz) AND (a.valid_to IS NULL OR a.valid_to > CAST(:cutoff AS timestamptz))
 GROUP BY 1
 
 -- name: customers_of_owner

@@ -4,7 +4,8 @@
 -- name: sales_by_group
 -- Net sales before a moment by period (UTC), group and currency.
 SELECT CAST(date_trunc(CAST(:period AS text), s.occurred_at AT TIME ZONE 'UTC') AS date) AS period, {key} AS key,
-       min({name}) AS name, s.currency, sum(s.amount) AS amount, count(*) AS sales
+       min({name}) AS name, s.currency, sum(s.amount) AS amount, count(*) AS sales,
+       count(DISTINCT s.customer_id) AS customers
 FROM {schema}.sales s JOIN customers c ON c.id = s.customer_id
 {groups}
 WHERE s.occurred_at < CAST(:cutoff AS timestamptz)

@@ -60,7 +60,7 @@ judged AS MATERIALIZED (
     ORDER BY v.priority DESC, v.area_id LIMIT 1) i ON true
 )
 SELECT j.verdict, CASE WHEN j.verdict = 'fits' THEN j.area_id END AS area_id, count(*) AS customers,
-       count(*) FILTER (WHERE j.is_event) AS events, coalesce(sum(b.amount), 0) AS sales
+       count(*) FILTER (WHERE j.is_event) AS events, coalesce(sum(b.amount), 0) AS sales, count(b.amount) AS buyers
 FROM judged j LEFT JOIN LATERAL (
   SELECT sum(x.amount) AS amount FROM visible.sales x
   WHERE CAST(:currency AS text) IS NOT NULL AND x.currency = CAST(:currency AS text)
