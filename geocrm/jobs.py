@@ -422,7 +422,11 @@ def run_job(database: Database, name: str, job_id: int, args: Mapping[str, Any])
 
 def give_up(database: Database, job_id: int) -> None:
     """A job that was tried often enough has failed, and so has the run or analysis that waited for it."""
-    problem = {"title": "This could not be done, though it was tried again and again; the log says why."}
+    problem = {
+        "title": "This could not be done.",
+        "detail": "It was tried again and again; the log says what hindered it.",
+        "errors": [],
+    }
     values = {"id": job_id, "error": json.dumps(problem)}
     with database.writing() as session:
         for statement in (

@@ -166,7 +166,8 @@ def test_what_waits_for_a_job_that_is_given_up_has_failed(new_database: Callable
             row = session.get_one(model, one.id)
             assert row.status == "failed"
             assert row.error is not None
-            assert "tried again" in row.error["title"]
+            assert row.error["title"]
+            assert "tried again" in row.error["detail"]
             assert row.finished_at is not None
 
 
