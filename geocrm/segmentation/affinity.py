@@ -28,10 +28,9 @@ from geocrm.access import Actor, as_user
 from geocrm.db.copying import driver, read_binary
 from geocrm.db.engine import expecting_many_rows
 from geocrm.db.models import Layer
-from geocrm.db.queries import named
+from geocrm.db.queries import for_driver, named
 from geocrm.errors import Invalid, NotFound, TooLittleData
 from geocrm.segmentation import lift, offers, statistics
-from geocrm.segmentation.features import for_driver
 from geocrm.spatial import intervals, layers
 
 SQL: Final = "affinity"

@@ -10,8 +10,8 @@ from geocrm import ids
 from geocrm.access import SYSTEM
 from geocrm.db.engine import command_database, command_session
 from geocrm.db.models import Analysis
-from geocrm.errors import Invalid
 from geocrm.segmentation import analyses
+from geocrm.segmentation.console import read_parameters
 
 Echo = Callable[[str], Any]
 MOST_LINES = 20
@@ -38,14 +38,7 @@ def show_list(kind: str | None, *, as_json: bool, echo: Echo) -> None:
 
 def run(kind: str, parameters: Path | None, cutoff: datetime | None, seed: int, *, as_json: bool, echo: Echo) -> None:
     """Analyse here and now, and show what was found."""
-    given: Any = {}
-    if parameters is not None:
-        try:
-            given = json.loads(parameters.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise Invalid(f"{parameters} is not readable JSON: {error}") from None
-        if not isinstance(given, dict):
-            raise Invalid(f"{parameters} has to hold an object of parameters.")
+    given = read_parameters(parameters)
     with command_database() as database:
         with database.writing() as session:
             started = analyses.start(

@@ -44,16 +44,22 @@ def show_list(*, as_json: bool, echo: Echo) -> None:
         echo(f"{row['key']:<20} {row['method']:<7} {row['name']}: {shown}{' (active)' if row['is_active'] else ''}")
 
 
+def read_parameters(file: Path | None) -> dict[str, Any]:
+    """The parameters in a JSON file, none without one; raises Invalid for a file that holds no object."""
+    if file is None:
+        return {}
+    try:
+        given = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Invalid(f"{file} is not readable JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise Invalid(f"{file} has to hold an object of parameters.")
+    return given
+
+
 def create(key: str, name: str | None, method: str, parameters: Path | None, *, echo: Echo) -> None:
     """Make a segmentation, its parameters from a JSON file."""
-    given: Any = {}
-    if parameters is not None:
-        try:
-            given = json.loads(parameters.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise Invalid(f"{parameters} is not readable JSON: {error}") from None
-        if not isinstance(given, dict):
-            raise Invalid(f"{parameters} has to hold an object of parameters.")
+    given = read_parameters(parameters)
     with command_session() as session:
         held = segmentations.create_segmentation(
             session, actor=SYSTEM, key=key, name=name or key, method=method, parameters=given

@@ -24,8 +24,7 @@ from sqlalchemy.orm import Session
 
 from geocrm.db.copying import driver
 from geocrm.db.engine import expecting_many_rows, side_by_side
-from geocrm.db.queries import for_driver as for_driver
-from geocrm.db.queries import named
+from geocrm.db.queries import for_driver, named
 from geocrm.errors import Invalid, NotFound, TooLittleData, TryAgain
 from geocrm.segmentation import rfm, statistics
 from geocrm.segmentation.place import nearest_place

@@ -59,7 +59,6 @@ _READS: Final = {
 }
 _PLACE: Final = ("lon", "lat", "column", "row", "precision_m", "event", "verdict")
 _LABELS: Final = ("hot", "cold", "none", "high-high", "low-low", "high-low", "low-high")
-_NEITHER: Final = 2
 _EQUATOR_M: Final = 40_075_016.68557849
 _PART_ROWS: Final = 200_000
 

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from geocrm.db.copying import driver, read_binary
 from geocrm.db.engine import expecting_many_rows
-from geocrm.db.queries import named
+from geocrm.db.queries import for_driver, named
 from geocrm.errors import TryAgain
 from geocrm.segmentation import features, place
 from geocrm.spatial.towns import towns_of
@@ -141,7 +141,7 @@ class Surroundings:
         for name in numbers:
             layout += [(f"{name}_size", ">i4"), (name, ">f8")]
         values = self._cutoff.binds() | {"after": after, "upto": upto}
-        copy = f"COPY ({features.for_driver(statement)}) TO STDOUT (FORMAT binary)"
+        copy = f"COPY ({for_driver(statement)}) TO STDOUT (FORMAT binary)"
         if not self._reader:
             return read_binary(driver(self._session), copy, values, np.dtype(layout))
         with expecting_many_rows(self._session):
