@@ -19,13 +19,13 @@ from sqlalchemy.orm import Session
 from geocrm import ids
 from geocrm.access import Actor, require
 from geocrm.db import audit
-from geocrm.db.models import Analysis, Segmentation, SegmentationRun
+from geocrm.db.models import Segmentation, SegmentationRun
 from geocrm.db.queries import named
 from geocrm.reports.map_page import background
 from geocrm.reports.segments_content import AnalysisPart, CellPart, Content, RunPart
 from geocrm.reports.segments_page import render
 from geocrm.reports.segments_who import SPOTS
-from geocrm.segmentation import handing_on
+from geocrm.segmentation import analyses, handing_on
 from geocrm.segmentation.analysis_kinds import KINDS
 from geocrm.segmentation.segmentations import METHODS, segments_of
 from geocrm.spatial.suppression import SMALLEST_GROUP
@@ -52,7 +52,7 @@ def make(
     moment = now if now is not None else datetime.now(UTC)
     tell("reading what is published …")
     runs, missing = _runs(session)
-    analyses = _analyses(session, missing)
+    told = _analyses(session, missing)
     customers = int(session.scalar(text(named("reports", "customers"))) or 0)
     value = next(iter(runs.get("value", ())), None)
     groups = next(iter(runs.get("groups", ())), None)
@@ -68,7 +68,7 @@ def make(
         reader="" if actor.user_id is None else actor.name,
         customers=customers if customers == 0 or customers >= SMALLEST_GROUP else None,
         runs={method: tuple(parts) for method, parts in runs.items()},
-        analyses=analyses,
+        analyses=told,
         missing=missing,
         worth=worth,
         shares=() if value is None else _shares(session, value),
@@ -80,7 +80,7 @@ def make(
     audit.record(
         session, "report.segments", actor_id=actor.user_id, key_id=actor.key_id,
         after={"runs": {part.key: part.number for parts in runs.values() for part in parts},
-               "analyses": [part.id for part in analyses.values()]},
+               "analyses": [part.id for part in told.values()]},
     )  # fmt: skip
     return page
 
@@ -157,13 +157,12 @@ def _analyses(session: Session, missing: dict[str, str]) -> dict[str, AnalysisPa
     """The newest analysis of each kind that is done, as it may be handed on."""
     found = {}
     for kind in KINDS:
-        query = select(Analysis).where(Analysis.kind == kind).order_by(Analysis.id.desc()).limit(1)
-        done = session.scalars(query.where(Analysis.status == "done")).one_or_none()
+        done = analyses.find_newest(session, kind)
         if done is None:
-            newest = session.scalars(query).one_or_none()
+            tried = next(iter(analyses.find_analyses(session, kind=kind, limit=1)), None)
             missing[kind] = (
-                f"Not possible: {newest.error['detail']}"
-                if newest is not None and newest.error is not None
+                f"Not possible: {tried.error['detail']}"
+                if tried is not None and tried.error is not None
                 else f"This was not asked for yet: `geocrm analyses run {kind}`."
             )
             continue

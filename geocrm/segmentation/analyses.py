@@ -105,11 +105,10 @@ def find_analyses(
     return session.scalars(query if before is None else query.where(Analysis.id < before)).all()
 
 
-def find_newest(session: Session, kind: str, *, upto: datetime | None = None) -> Analysis | None:
-    """The newest analysis of a kind that is done, by its cutoff, then by when it was asked for."""
+def find_newest(session: Session, kind: str) -> Analysis | None:
+    """The newest analysis of a kind that is done: that of the latest cutoff, of several of these the last asked for.
+    One of an earlier cutoff tells less of today, whenever it was asked for."""
     query = select(Analysis).where(Analysis.kind == kind, Analysis.status == "done")
-    if upto is not None:
-        query = query.where(Analysis.cutoff <= upto)
     return session.scalars(query.order_by(Analysis.cutoff.desc(), Analysis.id.desc()).limit(1)).one_or_none()
 
 

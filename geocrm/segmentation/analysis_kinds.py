@@ -314,10 +314,10 @@ def _find_tracking(asked: Asked) -> Found:
     if not rows:
         raise TooLittleData(f"A track needs customers with an order before {upto:%Y-%m-%d}; there are none.")
     again, recency, t, customers = np.array([tuple(row) for row in rows], dtype=np.float64).T
-    later = asked.session.execute(text(named(SQL, "repeats")), {"until": asked.cutoff, "upto": upto}).all()
-    buyers = asked.session.execute(
-        text(named(SQL, "repeat_buyers")), {"until": asked.cutoff, "upto": upto, "fit": upto.date()}
+    counted = asked.session.execute(
+        text(named(SQL, "repeats")), {"until": asked.cutoff, "upto": upto, "fit": upto.date()}
     ).all()
+    later, buyers = ([row for row in counted if (row.day is None) == weekly] for weekly in (False, True))
     digest = hashlib.sha256(np.stack([again, recency, t, customers]).tobytes())
     digest.update(repr([(row.day.toordinal(), row.purchases) for row in later]).encode())
     digest.update(repr([(row.week, row.customers) for row in buyers]).encode())

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from geocrm import ids
 from geocrm.access import SYSTEM
 from geocrm.db.engine import Database
 from geocrm.errors import Forbidden
@@ -131,6 +133,30 @@ def test_figures_are_those_of_the_database(done: Database) -> None:
     assert "Square 5" not in page.texts["penetration"]
     assert "areas of too few customers are not told" in page.texts["penetration"]
     assert "geocrm segments create churn --method churn" in page.texts["leaving"]
+
+
+def test_the_newest_analysis_is_that_of_the_latest_cutoff(done: Database) -> None:
+    """Neither one of an earlier cutoff that was asked for later, nor of one cutoff the one asked for first."""
+
+    def penetration(cutoff: datetime) -> int:
+        with done.writing() as session:
+            number = analyses.start(session, "penetration", actor=SYSTEM, parameters={"layer": "sales"}, cutoff=cutoff,
+                                    queued=False).id  # fmt: skip
+        analyses.execute(done, number)
+        return number
+
+    def told() -> str:
+        with done.writing() as session:
+            return segments_report._analyses(session, {})["penetration"].id
+
+    again = penetration(CUTOFF)
+    assert told() == ids.show("ana", again)
+    penetration(CUTOFF - timedelta(days=100))
+    assert told() == ids.show("ana", again)
+    with done.writing() as session:
+        newest = analyses.find_newest(session, "penetration")
+        assert newest is not None
+        assert newest.id == again
 
 
 def test_it_opens_by_itself_and_runs_nothing(done: Database) -> None:

@@ -32,29 +32,20 @@ WITH bought AS (
 SELECT again, recency, t, count(*) AS customers FROM histories GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 
 -- name: repeats
--- Purchase days after the first one by day, until a moment, of customers who first bought before another one.
+-- Purchase days after the first one, until a moment, of customers who first bought before another one: how many by day,
+-- and how many customers made them by week (day: null), weeks counted from the day of the fit on.
 WITH bought AS (
   SELECT customer_id, CAST(timezone('UTC', occurred_at) AS date) AS day FROM sales
   WHERE NOT returned AND occurred_at < CAST(:until AS timestamptz) GROUP BY 1, 2
 ), began AS (
   SELECT customer_id, CAST(timezone('UTC', min(occurred_at)) AS date) AS first FROM sales
   WHERE NOT returned AND occurred_at < CAST(:upto AS timestamptz) GROUP BY 1
+), again AS (
+  SELECT b.customer_id, b.day, CAST(floor((b.day - CAST(:fit AS date)) / 7.0) AS integer) AS week
+  FROM bought b JOIN began g ON g.customer_id = b.customer_id AND b.day > g.first
 )
-SELECT b.day, count(*) AS purchases FROM bought b JOIN began g ON g.customer_id = b.customer_id AND b.day > g.first
-GROUP BY 1 ORDER BY 1
-
--- name: repeat_buyers
--- Who made these by week, weeks counted from the day of the fit on.
-WITH bought AS (
-  SELECT customer_id, CAST(timezone('UTC', occurred_at) AS date) AS day FROM sales
-  WHERE NOT returned AND occurred_at < CAST(:until AS timestamptz) GROUP BY 1, 2
-), began AS (
-  SELECT customer_id, CAST(timezone('UTC', min(occurred_at)) AS date) AS first FROM sales
-  WHERE NOT returned AND occurred_at < CAST(:upto AS timestamptz) GROUP BY 1
-)
-SELECT CAST(floor((b.day - CAST(:fit AS date)) / 7.0) AS integer) AS week, count(DISTINCT b.customer_id) AS customers
-FROM bought b JOIN began g ON g.customer_id = b.customer_id AND b.day > g.first
-GROUP BY 1 ORDER BY 1
+SELECT day, week, count(*) AS purchases, count(DISTINCT customer_id) AS customers
+FROM again GROUP BY GROUPING SETS ((day), (week)) ORDER BY day, week
 
 -- name: customers_of_periods
 -- Who bought by month or week (UTC) before a moment.
