@@ -41,6 +41,7 @@ PURE = [
     "spatial/suppression.py",
     "segmentation/rfm.py",
     "segmentation/clv",
+    "segmentation/as_json.py",
     "segmentation/calibration.py",
     "segmentation/churn.py",
     "segmentation/churn_rate.py",

@@ -25,10 +25,11 @@ from geocrm.access import SYSTEM
 from geocrm.db.queries import named
 from geocrm.errors import NotConverged, TooLittleData
 from geocrm.segmentation import affinity, sales_series
+from geocrm.segmentation.as_json import as_rows, number, numbers
 from geocrm.segmentation.clv import bg_nbd, counts, value
 from geocrm.segmentation.clv.likelihood import Estimate
 from geocrm.segmentation.clv.purchases import PurchaseModel
-from geocrm.segmentation.methods import check_names, number_of, read_rule, wrong
+from geocrm.segmentation.methods import check_names, check_whole, number_of, read_rule, wrong
 from geocrm.spatial import hotspot_data, layers, territories
 
 SQL: Final = "analyses"
@@ -75,8 +76,8 @@ def _check_affinity(parameters: Mapping[str, Any]) -> None:
     number_of(parameters, "window_days", 365, 1, 36_525)
     number_of(parameters, "days", 90, 1, 3_650)
     _one_of(parameters, "by", "product", get_args(affinity.Item))
-    _whole(parameters, "fewest", 5, 2, 1_000_000)
-    _whole(parameters, "offers", 5, 1, 50)
+    check_whole(parameters, "fewest", 5, 2, 1_000_000)
+    check_whole(parameters, "offers", 5, 1, 50)
     if "layer" in parameters and not isinstance(parameters["layer"], str):
         raise wrong("layer", "expected the key of a layer, or leave it out for the territories")
 
@@ -149,7 +150,7 @@ def _check_forecast(parameters: Mapping[str, Any]) -> None:
     by = _one_of(parameters, "by", "region", get_args(sales_series.By))
     _one_of(parameters, "period", "month", get_args(sales_series.Period))
     _one_of(parameters, "basis", "restated", get_args(territories.Basis))
-    _whole(parameters, "horizon", 6, 1, 60)
+    check_whole(parameters, "horizon", 6, 1, 60)
     if (by == "segment") != ("segmentation" in parameters):
         raise wrong("segmentation", "sales by segment, and no others, need the key of a segmentation")
     for name in ("layer", "segmentation", "currency"):
@@ -300,7 +301,7 @@ def _find_penetration(asked: Asked) -> Found:
 
 def _check_tracking(parameters: Mapping[str, Any]) -> None:
     check_names(parameters, {"weeks"})
-    _whole(parameters, "weeks", 26, 4, 260)
+    check_whole(parameters, "weeks", 26, 4, 260)
 
 
 def _find_tracking(asked: Asked) -> Found:
@@ -393,7 +394,7 @@ KINDS: Final[dict[str, Kind]] = {
 }  # fmt: skip
 
 
-# ---------------------------------------------------------------- reading parameters, writing JSON
+# ---------------------------------------------------------------- reading parameters
 
 
 def _layer(session: Session, key: str | None) -> int:
@@ -411,12 +412,6 @@ def _one_of(parameters: Mapping[str, Any], name: str, default: str, allowed: tup
     if given not in allowed:
         raise wrong(name, f"expected one of {', '.join(allowed)}")
     return str(given)
-
-
-def _whole(parameters: Mapping[str, Any], name: str, default: int, low: int, high: int) -> None:
-    given = parameters.get(name, default)
-    if isinstance(given, bool) or not isinstance(given, int) or not low <= given <= high:
-        raise wrong(name, f"expected a whole number from {low} to {high}")
 
 
 def _rates(given: Any) -> dict[str, Decimal]:
@@ -439,27 +434,3 @@ def _digest(frame: pd.DataFrame) -> str:
     counted = [name for name in ("region", "first", "second", "both", "expected", "confidence") if name in frame]
     ordered = frame.sort_values(counted[: 3 if "region" in counted else 2]) if len(frame) else frame
     return hashlib.sha256(b"".join(np.ascontiguousarray(ordered[name]).tobytes() for name in counted)).hexdigest()
-
-
-def number(given: Any) -> float | None:
-    """A number of JSON; None for one that is not known."""
-    made = float(given)
-    return made if math.isfinite(made) else None
-
-
-def numbers(given: Any) -> list[float | None]:
-    """Numbers of JSON."""
-    return [number(one) for one in given]
-
-
-def as_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """A frame as JSON."""
-    return [{str(name): _plain(one) for name, one in row.items()} for row in frame.to_dict(orient="records")]
-
-
-def _plain(given: Any) -> Any:
-    if isinstance(given, bool | np.bool_):
-        return bool(given)
-    if isinstance(given, int | np.integer):
-        return int(given)
-    return number(given) if isinstance(given, float | np.floating) else str(given)

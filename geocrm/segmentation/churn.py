@@ -76,27 +76,23 @@ class Labels:
 
 
 def labels_of_orders(
-    customers: pd.Index,
-    ordered_by: ArrayLike,
-    ordered_at: ArrayLike,
-    *,
-    cutoff: datetime,
-    window_days: float,
-    known_until: datetime,
+    before: pd.Series, after: pd.Series, *, cutoff: datetime, window_days: float, known_until: datetime
 ) -> Labels:
     """A customer left who placed no order in the window after the cutoff.
 
     Args:
-        customers: whom to label: who had bought before the cutoff.
-        ordered_by, ordered_at: customer and moment of orders, (m,); those outside the window do not count.
+        before: by customer_id, all orders before the cutoff.
+        after: the same before the end of the window; who is not there is not labelled.
         known_until: the moment up to which all orders are known.
 
-    Raises Invalid where the window is not over yet.
+    Raises Invalid where the window is not over yet, and for customers who have fewer orders at its end.
     """
-    begin, end = _window(cutoff, window_days, known_until)
-    when = pd.DatetimeIndex(pd.to_datetime(np.asarray(ordered_at), utc=True))
-    who = np.asarray(ordered_by)[(when >= begin) & (when < end)]
-    left = pd.Series((~customers.isin(who)).astype(np.float64), index=customers, name="left")
+    begin, _ = _window(cutoff, window_days, known_until)
+    until = after.reindex(before.index).dropna()
+    since = before.loc[until.index]
+    if (fewer := until < since).any():
+        raise Invalid(f"Customer {fewer.idxmax()} has fewer orders at the end of the window than before it.")
+    left = (until == since).astype(np.float64).rename("left")
     return Labels(begin, window_days, f"no order in the {window_days:g} days from {begin:%Y-%m-%d}", left)
 
 

@@ -21,6 +21,7 @@ from sqlalchemy import text
 from geocrm.db.queries import named
 from geocrm.errors import TooLittleData
 from geocrm.segmentation import churn, classifiers, features, statistics, validation
+from geocrm.segmentation.as_json import as_rows, numbers
 from geocrm.segmentation.calibration import Area
 from geocrm.segmentation.churn import HISTORY, RHYTHM, ChurnModel, Labels, ShopModel
 from geocrm.segmentation.clv import bg_nbd, counts
@@ -35,7 +36,6 @@ from geocrm.segmentation.methods import (
     Outcome,
     Part,
     Reader,
-    as_rows,
     check_feature_names,
     check_money,
     check_names,
@@ -219,11 +219,10 @@ class Churn(Method):
                 )
                 frame = frame.drop(columns="since")
             else:
-                after = self._frequency(number + 1, frame.index).reindex(frame.index)
-                known = after.notna()
-                left = (after[known] <= frame.loc[known, "frequency"]).astype(np.float64).rename("left")
-                said = f"no order in the {self._days:g} days from {moment:%Y-%m-%d}"
-                labels = Labels(moment, self._days, said, left)
+                labels = churn.labels_of_orders(
+                    frame["frequency"], self._frequency(number + 1, frame.index), cutoff=moment,
+                    window_days=self._days, known_until=until,
+                )  # fmt: skip
             made.append(_Window(churn.at_cutoff(frame, moment), labels, customers))
         return made[0], made[1]
 
@@ -480,7 +479,8 @@ def _plain(name: str) -> str:
 
 
 def _area(found: Area) -> dict[str, float | None]:
-    return {name: value if np.isfinite(value) else None for name, value in asdict(found).items()}
+    given = asdict(found)
+    return dict(zip(given, numbers(given.values()), strict=True))
 
 
 def _evaluation(found: churn.Evaluation) -> dict[str, Any]:

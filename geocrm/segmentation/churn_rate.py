@@ -19,7 +19,6 @@ from geocrm.spatial.intervals import LEVEL, of_rate, of_share
 
 ALL = "all regions"
 DAY = np.timedelta64(1, "D")
-LAPSE_DAYS = 365
 GROWTH = 0.1
 """Opening and average number may differ by this share of the average before the rate is called distorted."""
 SMALL = 30
@@ -94,36 +93,6 @@ class Churn:
                 f"({self.opening_low:.1%} to {self.opening_high:.1%})"
             )
         return ". ".join((said, *(note[0].upper() + note[1:] for note in self.notes))) + "."
-
-
-def spells_of_orders(
-    customer: ArrayLike, bought_at: ArrayLike, *, known_until: np.datetime64 | str, lapse_days: float = LAPSE_DAYS
-) -> Spells:
-    """When customers without a contract were customers: from an order to `lapse_days` after the last one.
-
-    A later order begins a new spell. Args: customer (m,), bought_at (m,) datetime64, in any order; orders after
-    `known_until` are left out. Raises Invalid for shapes that differ and times that are missing.
-    """
-    who, when = np.asarray(customer), np.asarray(bought_at, dtype="datetime64[s]")
-    until = np.datetime64(known_until, "s")
-    if who.ndim != 1 or who.shape != when.shape:
-        raise Invalid(f"{who.shape} customers, {when.shape} times: give one of each an order.")
-    if np.isnat(when).any():
-        raise Invalid(f"Order {int(np.argmax(np.isnat(when)))} has no time.")
-    if lapse_days <= 0:
-        raise Invalid("Days without an order after which a customer counts as gone: expected more than 0.")
-    lapse = np.timedelta64(round(lapse_days * 86_400), "s")
-    order = np.lexsort((when, who))
-    order = order[when[order] <= until]
-    who, when = who[order], when[order]
-    if not len(who):
-        return Spells(who, when, when)
-    begins = np.ones(len(who), dtype=bool)
-    begins[1:] = (who[1:] != who[:-1]) | (when[1:] - when[:-1] > lapse)
-    ends = np.append(begins[1:], True)
-    ended = when[ends] + lapse
-    ended[ended > until] = np.datetime64("NaT", "s")
-    return Spells(who[begins], when[begins], ended)
 
 
 def count_year(

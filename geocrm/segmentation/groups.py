@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from geocrm.errors import Conflict, TooLittleData
 from geocrm.segmentation import clusters, explain, features, scaling, stability
+from geocrm.segmentation.as_json import as_rows
 from geocrm.segmentation.explain import Wording
 from geocrm.segmentation.methods import (
     MONEY,
@@ -26,7 +27,6 @@ from geocrm.segmentation.methods import (
     Outcome,
     Part,
     Reader,
-    as_rows,
     check_feature_names,
     check_money,
     check_names,

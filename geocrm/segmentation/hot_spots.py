@@ -22,6 +22,7 @@ from geocrm import ids
 from geocrm.db.queries import named
 from geocrm.errors import TooLittleData
 from geocrm.segmentation import features
+from geocrm.segmentation.as_json import number
 from geocrm.segmentation.methods import (
     MONEY,
     NONE,
@@ -32,6 +33,7 @@ from geocrm.segmentation.methods import (
     Reader,
     check_money,
     check_names,
+    check_whole,
     names_of,
     number_of,
     read_rule,
@@ -99,9 +101,9 @@ class HotSpots(Method):
             raise wrong("statistic", f"expected one of {', '.join(STATISTICS)}")
         number_of(parameters, "alpha", 0.05, 0.001, 0.5)
         number_of(parameters, "gap_m", 0, 0, 50_000)
-        _whole(parameters, "rings", 1, 1, 5)
+        check_whole(parameters, "rings", 1, 1, 5)
         if "layer" not in parameters:
-            _whole(parameters, "zoom", USUAL_ZOOM, LOWEST_ZOOM, HIGHEST_ZOOM)
+            check_whole(parameters, "zoom", USUAL_ZOOM, LOWEST_ZOOM, HIGHEST_ZOOM)
             return
         if "zoom" in parameters:
             raise wrong("zoom", "cells of a zoom, or the areas of a layer, not both")
@@ -183,7 +185,7 @@ class HotSpots(Method):
             "zoom": self._zoom if self._areas is None else None,
             "layer": self.parameters.get("layer"),
             "alpha": self._found.q,
-            "overall": _plain(self._found.overall),
+            "overall": number(self._found.overall),
             "random_maps": self._found.draws,
             "tested": int(np.isfinite(self._found.z).sum()),
             "counted": int(self._customers.sum()),
@@ -286,8 +288,8 @@ class HotSpots(Method):
         return [
             names[i] | {
                 "bounds": [round(float(edge), 6) for edge in bounds[i]],
-                "customers": int(customers[i]), "value": _plain(values[i]), "local": _plain(found.local[i]),
-                "z": _plain(found.z[i]), "q": _plain(found.p_adjusted[i]), "label": str(found.label[i]),
+                "customers": int(customers[i]), "value": number(values[i]), "local": number(found.local[i]),
+                "z": number(found.z[i]), "q": number(found.p_adjusted[i]), "label": str(found.label[i]),
             }
             for i in order
         ]  # fmt: skip
@@ -320,14 +322,3 @@ class _Areas:
         order = np.lexsort((-area, point))  # of several the first one is written last
         made[point[order]] = area[order]
         return made
-
-
-def _whole(parameters: Mapping[str, Any], name: str, default: int, low: int, high: int) -> None:
-    given = parameters.get(name, default)
-    if isinstance(given, bool) or not isinstance(given, int) or not low <= given <= high:
-        raise wrong(name, f"expected a whole number from {low} to {high}")
-
-
-def _plain(value: Any) -> float | None:
-    number = float(value)
-    return number if math.isfinite(number) else None

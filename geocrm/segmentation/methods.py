@@ -25,6 +25,7 @@ from geocrm import filters
 from geocrm.db.queries import named
 from geocrm.errors import Invalid
 from geocrm.segmentation import features, rfm
+from geocrm.segmentation.as_json import numbers
 from geocrm.segmentation.surroundings import Surroundings
 
 NONE: Final = -1
@@ -175,6 +176,13 @@ def number_of(parameters: Mapping[str, Any], name: str, default: float, low: flo
     return float(given)
 
 
+def check_whole(parameters: Mapping[str, Any], name: str, default: int, low: int, high: int) -> None:
+    """Raise Invalid unless a parameter is a whole number within its bounds."""
+    given = parameters.get(name, default)
+    if isinstance(given, bool) or not isinstance(given, int) or not low <= given <= high:
+        raise wrong(name, f"expected a whole number from {low} to {high}")
+
+
 MONEY: Final = frozenset({"currency", "rates"})
 """Parameters of all methods that read sales: see `check_money`."""
 
@@ -248,21 +256,6 @@ class Draw:
             whole, drawn = whole.iloc[rows], drawn[rows]
         self._kept, self._keys = [whole], [drawn]
         return whole
-
-
-def as_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A table as JSON, what is not a number as null."""
-    return [{str(key): _plain(value) for key, value in row.items()} for row in table.to_dict(orient="records")]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.bool_ | bool):
-        return bool(value)
-    if isinstance(value, np.integer | int):
-        return int(value)
-    if isinstance(value, np.floating | float):
-        return float(value) if np.isfinite(value) else None
-    return None if value is None or value is pd.NA else str(value)
 
 
 class Means:
@@ -354,7 +347,7 @@ class Rfm(Method):
     def outcome(self) -> Outcome:
         groups = tuple(Group(label, name, _rfm_words(name)) for label, name in enumerate(rfm.SEGMENTS))
         cuts = {
-            name: [bound if np.isfinite(bound) else None for bound in cut.bounds]
+            name: numbers(cut.bounds)
             for name, cut in zip(
                 self._CUTS, (self._cuts.recency, self._cuts.frequency, self._cuts.monetary), strict=True
             )

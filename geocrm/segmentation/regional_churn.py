@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from geocrm.db.queries import named
 from geocrm.segmentation import churn_rate
+from geocrm.segmentation.as_json import number
 from geocrm.segmentation.churn_rate import Book, Spells
 
 NOWHERE: Final = "no region"
@@ -89,13 +90,13 @@ def _sum(one: Book, other: Book) -> Book:
 
 def _row(found: churn_rate.Churn, *, total: bool) -> dict[str, Any]:
     book = found.book
-    numbers = {
+    shares = {
         "average": found.average, "rate": found.rate, "rate_low": found.rate_low, "rate_high": found.rate_high,
         "opening_share": found.opening_share, "opening_low": found.opening_low, "opening_high": found.opening_high,
     }  # fmt: skip
     return {
         "region": book.region, "total": total, "n": book.opening + book.joined, "opening": book.opening,
         "joined": book.joined, "left": book.left, "left_of_opening": book.left_of_opening, "closing": book.closing,
-        **{name: float(value) if np.isfinite(value) else None for name, value in numbers.items()},
+        **{name: number(value) for name, value in shares.items()},
         "distorted": found.distorted, "small": found.small, "sentence": found.sentence,
     }  # fmt: skip

@@ -40,14 +40,14 @@ def moment(day: str) -> datetime:
 
 
 def test_labels_by_hand() -> None:
-    who = [1, 1, 2, 3, 4]
-    when = np.array(["2024-12-31T23:59", "2025-03-01", "2025-01-01", "2025-03-31T23:59", "2025-04-01"], "M8[s]")
-    labels = labels_of_orders(
-        pd.Index([1, 2, 3, 4, 5]), who, when, cutoff=moment("2025-01-01"), window_days=90,
-        known_until=moment("2025-04-01"),
-    )  # fmt: skip
-    assert labels.left.tolist() == [0, 0, 0, 1, 1]
+    before = pd.Series({1: 1.0, 2: 4.0, 3: 2.0, 4: 1.0, 5: 3.0})
+    after = pd.Series({5: 3.0, 1: 2.0, 2: 5.0, 4: 1.0, 6: 1.0})
+    window = {"cutoff": moment("2025-01-01"), "window_days": 90, "known_until": moment("2025-04-01")}
+    labels = labels_of_orders(before, after, **window)
+    assert labels.left.to_dict() == {1: 0, 2: 0, 4: 1, 5: 1}  # the third was erased meanwhile, the sixth came later
     assert labels.definition == "no order in the 90 days from 2025-01-01"
+    with pytest.raises(Invalid, match="Customer 2 has fewer orders"):
+        labels_of_orders(before, after - (after.index == 2) * 2.0, **window)
     ended = pd.Series(pd.to_datetime(["2024-12-31", "2025-01-01", "2025-03-31", "2025-04-01", None], utc=True))
     contracts = labels_of_contracts(
         ended, cutoff=moment("2025-01-01"), window_days=90, known_until=moment("2025-04-01")
@@ -211,8 +211,9 @@ def shop(seed: int, customers: int) -> tuple[churn.ShopModel, pd.DataFrame, np.n
     frames, truths, orders = buy(seed, customers, cutoffs=cutoffs, window_days=182, since=moment("2017-07-01"))
     labels = [
         labels_of_orders(
-            frame.index, orders["customer_id"], orders["at"], cutoff=cutoff, window_days=182,
-            known_until=moment("2026-01-01"),
+            *(orders[orders["at"] < until].groupby("customer_id").size().reindex(frame.index).astype(float)
+              for until in (cutoff, cutoff + timedelta(days=182))),
+            cutoff=cutoff, window_days=182, known_until=moment("2026-01-01"),
         )
         for frame, cutoff in zip(frames, cutoffs, strict=True)
     ]  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from geocrm.errors import Invalid, TooLittleData
-from geocrm.segmentation.churn_rate import Book, Spells, churn_rates, count_year, spells_of_orders
+from geocrm.segmentation.churn_rate import Book, Spells, churn_rates, count_year
 from geocrm.spatial import intervals
 
 NAT = np.datetime64("NaT", "s")
@@ -98,16 +98,6 @@ def test_books_that_do_not_balance_and_spells_that_cannot_be() -> None:
         count_year(spells((1, "2024-01-01", "2023-02-01")), ["N"], **YEAR)
     with pytest.raises(Invalid, match="before it starts"):
         count_year(spells((1, "2024-01-01", None)), ["N"], start="2025-01-01", end="2024-01-01")
-
-
-def test_spells_of_orders_by_hand() -> None:
-    bought = np.array(["2024-01-01", "2024-12-31", "2022-06-01", "2025-12-01", "2026-03-01", "2023-01-01"], "M8[s]")
-    found = spells_of_orders([1, 1, 2, 2, 2, 3], bought, known_until="2026-01-01", lapse_days=365)
-    assert found.customer.tolist() == [1, 2, 2, 3]
-    assert found.began.astype("M8[D]").astype(str).tolist() == ["2024-01-01", "2022-06-01", "2025-12-01", "2023-01-01"]
-    assert found.ended.astype("M8[D]").astype(str).tolist() == ["2025-12-31", "2023-06-01", "NaT", "2024-01-01"]
-    assert len(spells_of_orders([], np.array([], "M8[s]"), known_until="2026-01-01").customer) == 0
-    assert count_year(spells_of_orders([], np.array([], "M8[s]"), known_until="2026-01-01"), [], **YEAR) == ()
 
 
 def test_books_balance_and_agree_with_counting_customer_by_customer() -> None:
