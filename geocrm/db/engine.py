@@ -62,6 +62,22 @@ class Database:
         with sessionmaker(self.writing_engine, expire_on_commit=False)() as session, session.begin():
             yield session
 
+    @contextmanager
+    def writing_at_one_moment(self, lock: int) -> Iterator[Session]:
+        """As `writing`, and all of it sees the data of one moment (REPEATABLE READ): one at which nobody else holds the
+        advisory lock, which is this block's until it ends."""
+        with self.writing_engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": lock})  # then only look at the data
+            connection.commit()
+            try:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+                with Session(connection, expire_on_commit=False) as session, session.begin():
+                    yield session
+            finally:
+                if not connection.invalidated:  # else the lock went with the connection
+                    connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": lock})
+                    connection.commit()
+
     def conninfo(self, login: str) -> str:
         """A libpq connection URL for psycopg itself; `login` is "admin", "api" or "worker"."""
         url: URL = {"admin": self.admin_url, "api": self.api_url, "worker": self.worker_url}[login]

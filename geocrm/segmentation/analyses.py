@@ -12,9 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import psycopg
 from sqlalchemy import select, text
-from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from geocrm import ids
@@ -24,7 +22,7 @@ from geocrm.db.engine import Database
 from geocrm.db.models import Analysis
 from geocrm.db.queries import named
 from geocrm.db.queue import enqueue
-from geocrm.errors import Conflict, GeocrmError, Invalid, NotFound, TryAgain
+from geocrm.errors import Conflict, Invalid, NotFound
 from geocrm.segmentation import statistics
 from geocrm.segmentation.analysis_kinds import KINDS, SQL, Asked
 from geocrm.segmentation.runs import DEFAULT_SEED, Cancelled, Progress, code_version
@@ -116,39 +114,26 @@ def execute(database: Database, analysis_id: int) -> dict[str, Any]:
     """Do an analysis; to do it again after it was killed does no harm. What came of it: `status` done or cancelled.
 
     Raises what the kind raises (TooLittleData, NotFound …), noted in the analysis."""
-    progress = Progress(database, analysis_id, queries=SQL, lock=_LOCK)
-    try:
-        if not progress.begin():
-            return {"status": "cancelled"}
-        with database.writing() as session:
-            held = session.get_one(Analysis, analysis_id)
-            kind = KINDS[held.kind]
-            kind.check(held.parameters)
-            found = kind.find(Asked(session, held.cutoff, held.parameters, held.seed, progress))
-            results = json.dumps(found.results, allow_nan=False)
-            finished = session.execute(
-                text(named(SQL, "finish_run")),
-                {
-                    "id": held.id, "code_version": code_version(), "data_version": found.data_version,
-                    "result_version": hashlib.sha256(results.encode()).hexdigest(), "results": results,
-                    "progress": json.dumps({"phase": "done", "done": 1, "total": 1}),
-                },
-            ).scalar()  # fmt: skip
-            if finished is None:
-                raise Cancelled
-        return {"status": "done", "analysis": ids.show("ana", analysis_id)}
-    except Cancelled:
-        return {"status": "cancelled"}
-    except (TryAgain, OperationalError, InterfaceError, psycopg.OperationalError):
-        raise  # done again
-    except GeocrmError as error:
-        progress.fail(error)
-        raise
-    except Exception:
-        progress.fail(GeocrmError("Something went wrong here; it has been logged."))
-        raise
-    finally:
-        progress.close()
+    with Progress(database, analysis_id, queries=SQL, lock=_LOCK) as progress:
+        if progress.begin():
+            with database.writing() as session:
+                held = session.get_one(Analysis, analysis_id)
+                kind = KINDS[held.kind]
+                kind.check(held.parameters)
+                found = kind.find(Asked(session, held.cutoff, held.parameters, held.seed, progress))
+                results = json.dumps(found.results, allow_nan=False)
+                finished = session.execute(
+                    text(named(SQL, "finish_run")),
+                    {
+                        "id": held.id, "code_version": code_version(), "data_version": found.data_version,
+                        "result_version": hashlib.sha256(results.encode()).hexdigest(), "results": results,
+                        "progress": json.dumps({"phase": "done", "done": 1, "total": 1}),
+                    },
+                ).scalar()  # fmt: skip
+                if finished is None:
+                    raise Cancelled
+            return {"status": "done", "analysis": ids.show("ana", analysis_id)}
+    return {"status": "cancelled"}
 
 
 def _audit(session: Session, actor: Actor, action: str, held: Analysis, **after: Any) -> None:

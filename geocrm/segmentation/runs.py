@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 import numpy as np
 import psycopg
@@ -48,6 +50,10 @@ DEFAULT_SEED: Final = 1
 _LOCK: Final = 730_541_720
 _WRITE_ROWS: Final = 200_000
 _MEMBER: Final = np.dtype([("fields", ">i2"), ("size0", ">i4"), ("id", ">i8"), ("size1", ">i4"), ("segment", ">i8")])
+
+
+AGAIN: Final = (TryAgain, OperationalError, InterfaceError, psycopg.OperationalError)
+"""What happens to a run that is not its fault: it is done again."""
 
 
 class Cancelled(Exception):
@@ -187,7 +193,10 @@ def code_version() -> str:
 
 class Progress:
     """Tells how far a run is, over a connection of its own, at most twice a second, and learns whether it was
-    cancelled. `queries` is the file of SQL that says where runs of this sort stand, `lock` who is at one."""
+    cancelled. `queries` is the file of SQL that says where runs of this sort stand, `lock` who is at one.
+
+    As a context: what makes the run fail is noted in it and goes on, unless it is to be done again; a run that was
+    cancelled just ends."""
 
     def __init__(self, database: Database, run_id: int, *, queries: str = SQL, lock: int = _LOCK) -> None:
         self._connection = psycopg.connect(database.conninfo("worker"), autocommit=True)
@@ -218,14 +227,22 @@ class Progress:
         if row is None:
             raise Cancelled
 
-    def fail(self, error: GeocrmError) -> None:
-        """The run failed, for this reason."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> bool:
+        try:
+            if isinstance(error, Exception) and not isinstance(error, (Cancelled, *AGAIN)):
+                self._fail(error)
+        finally:
+            self._connection.close()
+        return isinstance(error, Cancelled)
+
+    def _fail(self, fault: Exception) -> None:
+        logged = GeocrmError("Something went wrong here; it has been logged.")
+        error = fault if isinstance(fault, GeocrmError) else logged
         problem = {"title": error.title, "detail": error.detail, "errors": list(error.errors)}
         self._connection.execute(named(self._queries, "fail_run"), (json.dumps(problem), self._run_id))
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
 
 
 def execute(database: Database, run_id: int, *, chunk_rows: int = 100_000) -> dict[str, Any]:
@@ -234,43 +251,53 @@ def execute(database: Database, run_id: int, *, chunk_rows: int = 100_000) -> di
 
     Raises what the method raises (TooLittleData, NotConverged, Invalid …), noted in the run; and TryAgain where the
     statistics were refreshed by somebody else meanwhile: do it again."""
-    progress = Progress(database, run_id)
-    forget_learnt: Callable[[], None] | None = None
-    try:
-        if not progress.begin():
-            return {"status": "cancelled"}
-        with database.writing() as session:
-            run = session.get_one(SegmentationRun, run_id)
-            held = session.get_one(Segmentation, run.segmentation_id)
-        kind = METHODS[held.method]
-        forget_learnt = partial(_forget_in_own, database, run, kind)
-        kind.check(run.parameters)
-        if kind.at_cutoff:
-            for moment in kind.cutoffs(run.cutoff, run.parameters):
-                progress(f"statistics of sales before {moment:%Y-%m-%d}", 0, None)
+    with Progress(database, run_id) as progress:
+        if progress.begin():
+            with database.writing() as session:
+                run = session.get_one(SegmentationRun, run_id)
+                held = session.get_one(Segmentation, run.segmentation_id)
+            kind = METHODS[held.method]
+            with _learning(database, run, kind):
+                kind.check(run.parameters)
+                standing = _refresh(database, run, kind, progress) if kind.at_cutoff else {}
                 with database.writing() as session:
-                    statistics.refresh(session, moment, folder=database.settings.home, **_money(run.parameters))
-        with database.writing() as session:
-            done = _compute(session, held, run, progress, chunk_rows)
-        return {"status": "done", "run": run.number} | done
-    except Cancelled:
-        if forget_learnt is not None:
-            forget_learnt()
-        return {"status": "cancelled"}
-    except (TryAgain, OperationalError, InterfaceError, psycopg.OperationalError):
-        raise  # done again
-    except GeocrmError as error:
-        progress.fail(error)
-        if forget_learnt is not None:
-            forget_learnt()
+                    done = _compute(session, held, run, standing, progress, chunk_rows)
+            return {"status": "done", "run": run.number} | done
+    return {"status": "cancelled"}
+
+
+@contextmanager
+def _learning(database: Database, run: SegmentationRun, kind: type[Method]) -> Iterator[None]:
+    """A run that fails or is cancelled within the block leaves no statistics that it was to learn from, but one that is
+    done again; one that is done has taken them away itself."""
+    try:
+        yield
+    except AGAIN:
         raise
     except Exception:
-        progress.fail(GeocrmError("Something went wrong here; it has been logged."))
-        if forget_learnt is not None:
-            forget_learnt()
+        with database.writing() as session:
+            _forget_learnt(session, run, kind)
         raise
-    finally:
-        progress.close()
+
+
+def _refresh(
+    database: Database, run: SegmentationRun, kind: type[Method], progress: Progress
+) -> dict[datetime, tuple[int, int]]:
+    """Statistics of sales at all cutoffs of a run, of one moment: old orders that are imported meanwhile are in all of
+    them or in none, and nobody seems to have ordered between two of them who did not. Which stand now, by cutoff."""
+    standing = {}
+    with database.writing_at_one_moment(statistics._LOCK) as session:
+        for moment in kind.cutoffs(run.cutoff, run.parameters):
+            progress(f"statistics of sales before {moment:%Y-%m-%d}", 0, None)
+            statistics.refresh(session, moment, folder=database.settings.home, **_money(run.parameters))
+            standing[moment] = _standing(session, moment)
+    return standing
+
+
+def _standing(session: Session, moment: datetime) -> tuple[int, int]:
+    """Which statistics stand at a cutoff."""
+    present = statistics.find_cutoff(session, moment)
+    return (0, 0) if present is None else (present.id, present.version)
 
 
 def _money(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -284,7 +311,12 @@ def _money(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compute(
-    session: Session, held: Segmentation, run: SegmentationRun, progress: Progress, chunk_rows: int
+    session: Session,
+    held: Segmentation,
+    run: SegmentationRun,
+    standing: Mapping[datetime, tuple[int, int]],
+    progress: Progress,
+    chunk_rows: int,
 ) -> dict[str, Any]:
     session.execute(text(named(SQL, "empty_run")), {"run_id": run.id})
     kind = METHODS[held.method]
@@ -301,6 +333,8 @@ def _compute(
         all_ids.append(part.ids[grouped])
         all_labels.append(part.labels[grouped])
     outcome = method.outcome()
+    if any(_standing(session, moment) != former for moment, former in standing.items()):
+        raise TryAgain("The statistics of customers were refreshed while they were read.")
     customers = np.concatenate(all_ids) if all_ids else np.zeros(0, dtype=np.int64)
     labels = np.concatenate(all_labels) if all_labels else np.zeros(0, dtype=np.int32)
     del all_ids, all_labels
@@ -533,11 +567,6 @@ def _make_room(session: Session, segmentation_id: int) -> None:
     for cutoff in session.scalars(text(named(SQL, "forgettable_cutoffs"))).all() if gone else ():
         if cutoff < datetime.now(UTC) - timedelta(days=2):  # others may be reading it
             statistics.forget(session, cutoff)
-
-
-def _forget_in_own(database: Database, run: SegmentationRun, kind: type[Method]) -> None:
-    with database.writing() as session:
-        _forget_learnt(session, run, kind)
 
 
 def _forget_learnt(session: Session, run: SegmentationRun, kind: type[Method]) -> None:

@@ -14,7 +14,7 @@ from geocrm import access
 from geocrm.access import SYSTEM
 from geocrm.db import models
 from geocrm.db.engine import Database
-from geocrm.errors import Invalid
+from geocrm.errors import Invalid, TryAgain
 from geocrm.segmentation import (
     churn,
     churn_method,
@@ -216,6 +216,68 @@ def test_what_comes_later_is_not_read(shop: Database) -> None:
         statistics.tell_added(session, buyer, sale.id)
     after = run(shop, "leak")
     assert (before.data_version, before.result_version) == (after.data_version, after.result_version)
+
+
+def order_long_ago(database: Database) -> None:
+    """An import of old orders of some who left before the first window, or in it."""
+    first = CUTOFF - 2 * timedelta(days=WINDOW)
+    with database.writing() as session:
+        quiet = session.scalars(
+            text(
+                "SELECT customer_id FROM sales WHERE occurred_at < :end GROUP BY 1 HAVING max(occurred_at) < :first"
+                " ORDER BY 1 LIMIT 30"
+            ),
+            {"first": first, "end": first + timedelta(days=WINDOW)},
+        ).all()
+        assert len(quiet) == 30
+        session.execute(
+            insert(models.Sale),
+            [{"customer_id": one, "amount": Decimal(20), "currency": "USD", "occurred_at": first - timedelta(days=3)}
+             for one in quiet],
+        )  # fmt: skip
+        statistics.tell_changed(session, quiet)
+
+
+def test_all_cutoffs_of_a_run_are_of_one_moment(shop: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old orders that are imported between two refreshes are in none of them, else they would pass for new ones."""
+    before = run(shop, "moment", features=["frequency"])
+    make, made = statistics.refresh, []
+
+    def refresh(*given: Any, **more: Any) -> statistics.Refreshed:
+        made.append(make(*given, **more))
+        if len(made) == 1:
+            order_long_ago(shop)
+        return made[-1]
+
+    monkeypatch.setattr(statistics, "refresh", refresh)
+    during = run(shop, "moment")
+    assert len(made) == 3
+    assert (during.data_version, during.result_version) == (before.data_version, before.result_version)
+    after = run(shop, "moment")
+    assert after.data_version != before.data_version, "the next run has them"
+    assert after.results["evaluation"]["customers"] >= before.results["evaluation"]["customers"]
+
+
+def test_statistics_that_move_while_a_run_reads_them(shop: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read would be of two moments: the run is done again, and then it is that of what is there now."""
+    fit = churn.fit_shops
+
+    def refresh_then_fit(*given: Any, **more: Any) -> churn.ShopModel:
+        with shop.writing() as session:
+            statistics.refresh(session, CUTOFF - timedelta(days=WINDOW))
+        return fit(*given, **more)
+
+    monkeypatch.setattr(churn, "fit_shops", refresh_then_fit)
+    with pytest.raises(TryAgain):
+        run(shop, "moved", features=["frequency"])
+    with shop.writing() as session:
+        held = session.query(models.Segmentation).filter_by(key="moved").one()
+        left = session.query(models.SegmentationRun).filter_by(segmentation_id=held.id).one()
+        assert left.status == "running"
+        kept = set(session.scalars(text("SELECT cutoff FROM feature_cutoffs")))
+        assert len(kept) == 3, "they are needed again"
+    monkeypatch.undo()
+    assert runs.execute(shop, left.id)["status"] == "done"
 
 
 @pytest.mark.parametrize("people", [0, 5, 50])
