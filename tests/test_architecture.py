@@ -49,6 +49,7 @@ PURE = [
     "segmentation/clusters.py",
     "segmentation/drift.py",
     "segmentation/explain.py",
+    "segmentation/feature_registry.py",
     "segmentation/drivers.py",
     "segmentation/adding_up.py",
     "segmentation/backtest.py",

@@ -3,9 +3,7 @@ the time), and back."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
 from typing import Any, Final, Literal, LiteralString, NamedTuple
 
 import numpy as np
@@ -19,13 +17,8 @@ from psycopg import sql
 from pyarrow import csv
 from sqlalchemy.orm import Session
 
-_BINARY_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
-_BINARY_TAIL: Final = struct.pack(">h", -1)
-_BINARY_HEADER: Final = len(_BINARY_HEAD)
-_BINARY_TRAILER: Final = len(_BINARY_TAIL)
-_ROWS: Final = 16_384
-_INT4: Final = 23  # numbers of types
-_INT8: Final = 20
+_BINARY_HEADER: Final = 19  # signature, flags, length of the extension
+_BINARY_TRAILER: Final = 2
 _HEX = np.frombuffer(b"".join(b"%02X" % i for i in range(256)), dtype=np.uint8).view("<u2")
 _HEAD = np.frombuffer(bytes.fromhex("0101000020E6100000"), dtype=np.uint8)  # little-endian EWKB point, SRID 4326
 
@@ -138,89 +131,3 @@ def read_binary(
     with connection.cursor() as cursor, cursor.copy(query, values) as copy:
         data = b"".join(bytes(part) for part in copy)
     return np.frombuffer(data[_BINARY_HEADER:-_BINARY_TRAILER], dtype=row)
-
-
-def copy_columns(
-    connection: psycopg.Connection[Any],
-    table: str,
-    parts: Iterable[Mapping[str, NDArray[Any]]],
-    nulls: Mapping[str, int] | None = None,
-) -> None:
-    """Append rows to a table, given as columns of int32 or int64: those of shape (n,) for integer, bigint and date
-    (days from 2000-01-01 on), those of shape (n, k) for arrays. `nulls`: the number that stands for NULL in a column.
-
-    While the database takes one part in, the next is made."""
-    missing = {} if nulls is None else nulls
-    with ThreadPoolExecutor(1) as writer:
-        parts = _slices(parts)
-        part = next(parts, None)
-        if part is None:
-            return
-        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-            sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, part))
-        )
-        with connection.cursor() as cursor, cursor.copy(statement) as copy:
-
-            def write(data: memoryview) -> None:
-                for start in range(0, len(data), 1 << 20):
-                    copy.write(data[start : start + (1 << 20)])
-
-            copy.write(_BINARY_HEAD)
-            written: Future[None] | None = None
-            try:
-                while part is not None:
-                    data = _rows(part, missing)
-                    if written is not None:
-                        written.result()
-                    written = writer.submit(write, data)
-                    part = next(parts, None)
-            finally:
-                if written is not None:
-                    written.result()
-            copy.write(_BINARY_TAIL)
-
-
-def _slices(parts: Iterable[Mapping[str, NDArray[Any]]]) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """The same rows in parts of at most some thousand."""
-    for part in parts:
-        for start in range(0, len(next(iter(part.values()))), _ROWS):
-            yield {name: values[start : start + _ROWS] for name, values in part.items()}
-
-
-def _rows(columns: Mapping[str, NDArray[Any]], nulls: Mapping[str, int]) -> memoryview:
-    """Rows in PostgreSQL's binary format, without head and tail."""
-    layout: list[Any] = [("fields", ">i2")]
-    for name, values in columns.items():
-        number = f">i{values.dtype.itemsize}"
-        layout.append((f"{name}.size", ">i4"))
-        if values.ndim == 1:
-            layout.append((name, number))
-        elif values.shape[1] == 0:
-            layout.append((name, ">i4", (3,)))  # no dimensions, no nulls, type
-        else:
-            item = np.dtype([("size", ">i4"), ("value", number)])
-            layout += [(f"{name}.head", ">i4", (5,)), (name, item, (values.shape[1],))]
-    rows = np.zeros(len(next(iter(columns.values()))), np.dtype(layout))
-    rows["fields"] = len(columns)
-    kept = np.ones((len(rows), rows.dtype.itemsize), np.bool_) if any(n in columns for n in nulls) else None
-    for name, values in columns.items():
-        of_type = {4: _INT4, 8: _INT8}[values.dtype.itemsize]
-        if values.ndim == 1:
-            rows[f"{name}.size"] = values.dtype.itemsize
-            rows[name] = values
-            if kept is not None and name in nulls and (none := values == nulls[name]).any():
-                rows[f"{name}.size"][none] = -1
-                begin = rows.dtype.fields[name][1]  # type: ignore[index]
-                kept[none, begin : begin + values.dtype.itemsize] = False
-        elif values.shape[1] == 0:
-            rows[f"{name}.size"] = 12
-            rows[name] = (0, 0, of_type)
-        else:
-            rows[f"{name}.size"] = 20 + values.shape[1] * (4 + values.dtype.itemsize)
-            rows[f"{name}.head"] = (1, 0, of_type, values.shape[1], 1)  # dimensions, nulls, type, length, first index
-            rows[name]["size"] = values.dtype.itemsize
-            rows[name]["value"] = values
-    raw = rows.view(np.uint8).reshape(len(rows), rows.dtype.itemsize)
-    if kept is not None and not kept.all():
-        raw = raw[kept]
-    return memoryview(raw.reshape(-1))

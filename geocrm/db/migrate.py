@@ -177,8 +177,8 @@ def apply_sql(connection: Connection) -> None:
 
 
 def take_back_sql(connection: Connection) -> None:
-    """Drop the functions, views and policies that `apply_sql` made: a migration downwards that changes what they are
-    about does so first. The next start applies them anew."""
+    """Drop the functions, views and policies that `apply_sql` made: a migration downwards, or one that drops what they
+    are about, does so first. The next start applies them anew."""
     connection.execute(text("RESET ROLE"))  # views and policies are the administrator's
     connection.execute(text("DROP SCHEMA IF EXISTS visible CASCADE"))
     functions = connection.scalars(
@@ -189,5 +189,6 @@ def take_back_sql(connection: Connection) -> None:
     ).all()
     for function in functions:
         connection.execute(text(f"DROP FUNCTION IF EXISTS {function} CASCADE"))  # and the policies that ask it
-    connection.execute(text("DELETE FROM applied_sql"))
+    if connection.scalar(text("SELECT to_regclass('applied_sql')")) is not None:  # it comes after the first migrations
+        connection.execute(text("DELETE FROM applied_sql"))
     connection.execute(text("SET ROLE geocrm_owner"))

@@ -30,7 +30,7 @@ from geocrm.db.engine import expecting_many_rows
 from geocrm.db.models import Layer
 from geocrm.db.queries import for_driver, named
 from geocrm.errors import Invalid, NotFound, TooLittleData
-from geocrm.segmentation import lift, offers, statistics
+from geocrm.segmentation import features, lift, offers, statistics
 from geocrm.spatial import intervals, layers
 
 SQL: Final = "affinity"
@@ -519,16 +519,12 @@ def _histories(
         raise Invalid("chunk_rows: expected a number of customers of at least 1")
     last = 2**62 if customer_id is None else customer_id
     after = -1 if customer_id is None else customer_id - 1
-    while True:
-        upto = session.scalar(text(named("features", "chunk")), {"after": after, "last": last, "rows": rows})
-        if upto is None:
-            return
-        read = _read(session, model, since, until, after, int(upto))
+    for chunk in features.read_ids(session, rows, after=after, last=last):
+        read = _read(session, model, since, until, int(chunk[0]) - 1, int(chunk[-1]))
         ids, first_rows, codes = np.unique(read[0], return_index=True, return_inverse=True)
         if len(ids):
             matrix = sparse.csr_array((read[3], (codes, read[2])), shape=(len(ids), len(model.items)))
             yield ids, read[1][first_rows], matrix
-        after = int(upto)
 
 
 def _purchases(session: Session, model: OfferModel, who: Ids, since: datetime, until: datetime) -> sparse.csr_array:

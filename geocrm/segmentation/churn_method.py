@@ -26,6 +26,7 @@ from geocrm.segmentation.calibration import Area
 from geocrm.segmentation.churn import HISTORY, RHYTHM, ChurnModel, Labels, ShopModel
 from geocrm.segmentation.clv import bg_nbd, counts
 from geocrm.segmentation.clv.bg_nbd import BgNbd
+from geocrm.segmentation.feature_registry import Feature
 from geocrm.segmentation.methods import (
     MONEY,
     NONE,
@@ -150,7 +151,7 @@ class Churn(Method):
         self._base = list(dict.fromkeys(["recency_days", "frequency", *HISTORY, *base]))
 
     @staticmethod
-    def _find(reader: Reader, names: Sequence[str]) -> list[features.Feature]:
+    def _find(reader: Reader, names: Sequence[str]) -> list[Feature]:
         cutoff = features.get_cutoff(reader.session, reader.cutoff)
         return features.find_features(reader.session, cutoff, names)
 

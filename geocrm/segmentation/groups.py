@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from geocrm.errors import Conflict, TooLittleData
-from geocrm.segmentation import clusters, explain, features, scaling, stability
+from geocrm.segmentation import clusters, explain, feature_registry, features, scaling, stability
 from geocrm.segmentation.as_json import as_rows
 from geocrm.segmentation.explain import Wording
 from geocrm.segmentation.methods import (
@@ -356,7 +356,7 @@ def _wording(column: str) -> Wording:
         return Wording(member.replace("_", " "))
     if family == "area":
         return Wording(f"{member.replace('_', ' ')} of the area")
-    found = next(feature for feature in features.FEATURES if feature.name == column)
+    found = next(feature for feature in feature_registry.FEATURES if feature.name == column)
     if found.dtype == "category":
         return Wording(column.replace("_", " "))
     unit = {"money": "", "ratio": "", "0 or 1": ""}.get(found.unit, found.unit)

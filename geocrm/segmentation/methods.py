@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from geocrm import filters
 from geocrm.db.queries import named
 from geocrm.errors import Invalid
-from geocrm.segmentation import features, rfm
+from geocrm.segmentation import feature_registry, features, rfm
 from geocrm.segmentation.as_json import numbers
 from geocrm.segmentation.surroundings import Surroundings
 
@@ -220,7 +220,7 @@ def check_feature_names(parameters: Mapping[str, Any]) -> None:
     names = parameters.get("features", [])
     if not isinstance(names, list) or not all(isinstance(name, str) and 0 < len(name) <= 200 for name in names):
         raise wrong("features", "expected a list of names of features")
-    known = {feature.name for feature in (*features.FEATURES, *features.PLACE_FEATURES)} | {"location"}
+    known = {feature.name for feature in (*feature_registry.FEATURES, *feature_registry.PLACE_FEATURES)} | {"location"}
     families = ("channel_share", "category_share", "attributes", "area")
     for name in names:
         family, _, member = name.partition(".")
@@ -412,20 +412,16 @@ class Rule(Method):
             bound |= condition.params(f"r{number}")
         query = named("segmentation", "rule_chunk").replace("{rules}", " ".join(cases))
         total = session.scalar(text("SELECT count(*) FROM customers WHERE erased_at IS NULL")) or 0
-        after, done = -1, 0
+        done = 0
         self.reader.tell("asking the rules", 0, total)
-        while True:
-            upto = session.scalar(
-                text(named("features", "chunk")), {"after": after, "last": 2**62, "rows": self.reader.chunk_rows}
-            )
-            if upto is None:
-                return
-            rows = session.execute(text(query), bound | {"after": after, "upto": upto}).all()
+        for ids in features.read_ids(session, self.reader.chunk_rows):
+            edges = {"after": int(ids[0]) - 1, "upto": int(ids[-1])}
+            rows = session.execute(text(query), bound | edges).all()
             found = np.array([tuple(row) for row in rows], dtype=np.int64).reshape(-1, 2)
             frame = pd.DataFrame({"label": found[:, 1]}, index=pd.Index(found[:, 0], name="customer_id"))
             self.reader.saw(frame)
             yield Part(found[:, 0], found[:, 1].astype(np.int32), np.zeros((len(found), 0), dtype=np.float32))
-            after, done = upto, done + len(found)
+            done += len(found)
             self.reader.tell("asking the rules", done, total)
 
     def outcome(self) -> Outcome:

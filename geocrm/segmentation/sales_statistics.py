@@ -34,8 +34,35 @@ NO_DAY: Final = np.iinfo(np.int32).min
 """First and last day of who never ordered."""
 _DAY: Final = 86_400_000_000
 _MOST: Final = 2**63
+_TOO_MUCH: Final = "sum to more than 922 trillion."
 
 Columns = dict[str, NDArray[Any]]
+"""Statistics by name, customers ascending: what `summarise` answers."""
+
+COUNTS: Final = (
+    *("orders", "returns", "orders_90", "orders_365", "returns_365", "orders_year_before", "costed", "costed_365"),
+    *("purchase_days", "lined_orders", "lines"),
+)
+"""int32 (customers,): sales and returns in all and of the last 90 and 365 days and the 365 before these, sales whose
+cost is known, days with an order, orders with lines and their lines."""
+AMOUNTS: Final = (
+    *("amount_e4", "amount_90_e4", "amount_365_e4", "amount_year_before_e4", "order_amount_e4", "discount_e4"),
+    *("margin_e4", "margin_365_e4", "first_day_amount_e4"),
+)
+"""int64 (customers,): of orders and returns; `order_amount_e4` and `discount_e4` of orders alone, the last of those of
+the first day; margins are amount less cost where the cost is known."""
+DAYS: Final = ("first_day", "last_day")
+"""int32 (customers,): of orders, in UTC; NO_DAY for who never ordered."""
+GROUPED: Final[dict[str, type[np.signedinteger[Any]]]] = {"channel_orders": np.int32, "category_amounts_e4": np.int64}
+"""(customers, channels) and (customers, categories)."""
+LAYOUT: Final[dict[str, type[np.signedinteger[Any]]]] = {
+    **dict.fromkeys(COUNTS, np.int32),
+    **dict.fromkeys(DAYS, np.int32),
+    "gap_squares": np.int64,  # sum over neighbouring purchase days of (days between)²
+    **dict.fromkeys(AMOUNTS, np.int64),
+    **GROUPED,
+}
+"""All of them but `customer_id` (int64)."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +80,8 @@ def summarise(
     """The statistics of the customers of `sales` (dtype SALE, shape (n,), any order), by id; `lines` (dtype LINE) are
     those of their orders. `channels` and `categories` are how many are told apart.
 
-    Columns are those of the table customer_statistics, shape (customers,), of int64 or int32; `channel_orders` has
-    the shape (customers, channels), `category_amounts_e4` (customers, categories). Raises `errors.Invalid` where the
-    amounts of a customer sum to more than eight bytes hold.
+    Columns are customer_id and those of LAYOUT. Raises `errors.Invalid` where the amounts of a customer sum to more
+    than eight bytes hold.
     """
     customer, day, order = _by_customer_and_day(sales["customer"], sales["at"] // _DAY)
     rows = sales[order]
@@ -104,6 +130,56 @@ def summarise(
     return made | _of_lines(ids, lines, categories)
 
 
+def put_together(early: Columns, late: Columns) -> Columns:
+    """Statistics of `early` and of later sales as one. Both have a column `whole` (bool): what is whole in `late` is
+    of all sales of its customer, and takes the place of what stood; the rest is added to it, and has no sale before
+    the last order that stood. Raises `errors.Invalid` where amounts sum to more than eight bytes hold."""
+    ids, others = early["customer_id"], late["customer_id"]
+    at = np.searchsorted(ids, others)
+    known = at < len(ids)
+    known[known] = ids[at[known]] == others[known]
+    made = {
+        name: values.copy() if known.all() else np.insert(values, at[~known], late[name][~known], axis=0)
+        for name, values in early.items()
+    }
+    if known.any():
+        place = np.searchsorted(made["customer_id"], others[known])
+        before = {name: values[place] for name, values in made.items()}
+        after = {name: values[known] for name, values in late.items()}
+        instead = after["whole"]
+        for name, joined in _joined(before, after).items():
+            made[name][place] = np.where(instead if joined.ndim == 1 else instead[:, None], after[name], joined)
+        made["whole"][place] = before["whole"] | instead
+    return made
+
+
+def _joined(a: Columns, b: Columns) -> Columns:
+    """Sums of two parts of the same customers' sales, those of `b` not before the last order of `a`."""
+    made = {name: a[name] + b[name] for name in (*COUNTS, *AMOUNTS, *GROUPED, "gap_squares")}
+    for name in (*AMOUNTS, "category_amounts_e4"):
+        over = np.abs(a[name].astype(np.float64) + b[name]) > 0.999 * _MOST
+        if over.any():
+            raise Invalid(f"The amounts of customer {a['customer_id'][np.nonzero(over)[0][0]]} {_TOO_MUCH}")
+    none_before, none_after = a["first_day"] == NO_DAY, b["first_day"] == NO_DAY
+    gap = np.where(none_before | none_after, 0, b["first_day"].astype(np.int64) - a["last_day"])
+    made["first_day"] = np.where(none_before, b["first_day"], a["first_day"])
+    made["last_day"] = np.where(none_after, a["last_day"], b["last_day"])
+    made["purchase_days"] -= (~none_before & (b["first_day"] == a["last_day"])).astype(np.int32)
+    made["gap_squares"] += gap * gap
+    on_first = none_before | (a["first_day"] == b["first_day"])
+    made["first_day_amount_e4"] = a["first_day_amount_e4"] + np.where(on_first, b["first_day_amount_e4"], 0)
+    return made
+
+
+def nothing(customers: NDArray[np.int64], *, channels: int, categories: int) -> Columns:
+    """The statistics of customers without a sale, ids ascending."""
+    width = {"channel_orders": (channels,), "category_amounts_e4": (categories,)}
+    made: Columns = {"customer_id": customers}
+    for name, dtype in LAYOUT.items():
+        made[name] = np.full((len(customers), *width.get(name, ())), NO_DAY if name in DAYS else 0, dtype)
+    return made
+
+
 def _by_customer_and_day(
     customer: NDArray[np.int64], day: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -143,7 +219,7 @@ def _sums(
     if max(int(values.max()), -int(values.min())) * longest >= _MOST:
         near = np.add.reduceat(np.abs(values.astype(np.float64)), first)
         if (over := np.flatnonzero(near > 0.999 * _MOST)).size:
-            raise Invalid(f"The amounts of customer {ids[over[0]]} sum to more than 922 trillion.")
+            raise Invalid(f"The amounts of customer {ids[over[0]]} {_TOO_MUCH}")
     return np.add.reduceat(values, first)
 
 

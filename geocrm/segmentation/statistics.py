@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
 
-from geocrm.db.copying import copy_columns, driver
+from geocrm.db.copying import driver
 from geocrm.db.engine import side_by_side
-from geocrm.db.models import CustomerStatistics, FeatureCutoff
+from geocrm.db.models import FeatureCutoff
 from geocrm.db.queries import named
 from geocrm.errors import Invalid, NotFound, TryAgain
+from geocrm.segmentation import customer_statistics
 from geocrm.segmentation.sales_reading import (
     Buckets,
     Products,
@@ -36,7 +37,7 @@ from geocrm.segmentation.sales_reading import (
     microseconds,
     whole_tables,
 )
-from geocrm.segmentation.sales_statistics import LINE, NO_DAY, SALE, Columns, Windows, summarise
+from geocrm.segmentation.sales_statistics import LINE, NO_DAY, SALE, Columns, Windows, nothing, summarise
 
 SQL: Final = "features_statistics"
 CHANNELS: Final = 24
@@ -53,12 +54,6 @@ MOST_FOLLOWED: Final = 4_000_000
 _NAMES: Final = re.compile(r"(?<!:):([a-z_][a-z0-9_]*)")
 _LOCK: Final = 7_305_417_203
 _FIRST_DAY: Final = date(2000, 1, 1)
-_NULLS: Final = {"first_day": NO_DAY, "last_day": NO_DAY}
-_COLUMNS: Final = tuple(
-    column.name for column in CustomerStatistics.__table__.columns if column.name not in ("cutoff_id",)
-)
-_ARRAYS: Final = ("channel_orders", "category_amounts_e4")
-_NOT_SUMMED: Final = ("customer_id", "first_day", "last_day", "purchase_days", "gap_squares", "first_day_amount_e4")
 
 
 @dataclass(frozen=True)
@@ -231,7 +226,7 @@ class _Run:
         """Make the statistics follow what changed; or why they could not."""
         assert self.present is not None
         session, present = self.session, self.present
-        self._drop("sales_told", "sales_changed", "days_new")
+        self._drop("sales_told", "sales_changed")
         self._run("told", cutoff_id=present.id)
         told = session.execute(
             text(
@@ -246,7 +241,7 @@ class _Run:
             return Refreshed(present.id, False, "nothing changed", 0)
         self._run("changed")
         most = max(RERUN_AT_LEAST, int(RERUN_SHARE * present.customers))
-        added = self._count("customer_statistics_added WHERE cutoff_id = CAST(:id AS bigint)", id=present.id)
+        added = customer_statistics.count_added(session, present.id)
         if added > most or self._count("sales_changed") > most:
             return "much changed"
         session.execute(text("ANALYZE sales_told, sales_changed"))
@@ -266,20 +261,23 @@ class _Run:
             )
         if new is None or (changed and anew is None):
             return self._why
-        if changed:
-            for table in ("customer_statistics", "customer_statistics_added"):
-                self._run("delete_changed", {"table": table}, cutoff_id=present.id)
-        if anew is not None:
-            self._write("customer_statistics", [anew], present.id)
-        if not added:
-            self._write("customer_statistics_added", [new], present.id)
-        elif len(new["customer_id"]):
-            self._drop("statistics_new")
-            session.execute(text("CREATE TEMP TABLE statistics_new (LIKE customer_statistics) ON COMMIT DROP"))
-            self._write("statistics_new", [new], present.id)
-            self._run("add", {"columns": ", ".join(_COLUMNS), "put_together": _put_together(present)})
+        fresh = self._fresh(new, anew)
+        if len(fresh["customer_id"]):
+            customer_statistics.add(session, present.id, fresh, **_widths(present))
         self._finish(present.id, _last_day(new, anew))
         return Refreshed(present.id, False, "what changed", len(new["customer_id"]) + changed)
+
+    def _fresh(self, added: Columns, anew: Columns | None) -> Columns:
+        """Statistics to add, and those made anew of customers whose sales changed, of some of whom none are left."""
+        assert self.present is not None
+        parts = [added | {"whole": np.zeros(len(added["customer_id"]), np.bool_)}]
+        if anew is not None:
+            changed = np.array(self._run("changed_ids").scalars().all(), np.int64)
+            gone = nothing(np.setdiff1d(changed, anew["customer_id"]), **_widths(self.present))
+            parts += [part | {"whole": np.ones(len(part["customer_id"]), np.bool_)} for part in (anew, gone)]
+        made = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        order = np.argsort(made["customer_id"])
+        return {name: values[order] for name, values in made.items()}
 
     def _of_some(self, sales: Sales, **values: Any) -> Columns | None:
         """The statistics of some sales; None where `_why` says why all have to be read."""
@@ -318,13 +316,10 @@ class _Run:
         assert present is not None
         days = new["first_day"]
         early = days[days != NO_DAY].min(initial=np.iinfo(np.int32).max)
-        if present.last_day is None or early >= _day_number(present.last_day):
+        if present.last_day is None or early >= day_number(present.last_day):
             return new
-        session = self.session
-        session.execute(text("CREATE TEMP TABLE days_new (customer_id bigint, first_day date) ON COMMIT DROP"))
-        copy_columns(driver(session), "days_new", [{name: new[name] for name in ("customer_id", "first_day")}], _NULLS)
-        session.execute(text("ANALYZE days_new"))
-        late = np.array(self._run("late", cutoff_id=present.id).scalars().all(), np.int64)
+        late = customer_statistics.of_earlier_sales(self.session, present.id, new)
+        self._run("add_changed", ids=late.tolist())
         kept = ~np.isin(new["customer_id"], late)
         return {name: values[kept] for name, values in new.items()}
 
@@ -381,9 +376,9 @@ class _Run:
                     header.customers += len(part["customer_id"])
                     header.sales += int(part["orders"].sum() + part["returns"].sum())
                     days.append(_last_day(part))
-                    yield part
+                    yield part | {"whole": np.ones(len(part["customer_id"]), np.bool_)}
 
-            self._write("customer_statistics", made(), header.id)
+            customer_statistics.write(session, header.id, made())
         session.flush()
         self._finish(header.id, max((day for day in days if day is not None), default=None))
         return Refreshed(header.id, True, why, header.customers)
@@ -408,12 +403,7 @@ class _Run:
         sales = sales.copy() if not sales.flags.writeable else sales
         sales["channel"] = reading.channels.slots(header.channels)[sales["channel"]]
         windows = Windows(*(microseconds(self.values[f"from_{days}"]) for days in (90, 365, 730)))
-        return summarise(sales, lines, windows, channels=len(header.channels), categories=len(header.categories))
-
-    def _write(self, table: str, parts: Iterable[Columns], cutoff_id: int) -> None:
-        """Append statistics to a table."""
-        with_cutoff = ({"cutoff_id": np.full(len(part["customer_id"]), cutoff_id, np.int64)} | part for part in parts)
-        copy_columns(driver(self.session), table, with_cutoff, _NULLS)
+        return summarise(sales, lines, windows, **_widths(header))
 
     def _finish(self, cutoff_id: int, last_day: Any) -> None:
         after = self._snapshot()
@@ -463,7 +453,8 @@ def _check(money: _Money | None, surveyed: Iterable[Row[Any]], cutoff: datetime)
         raise Invalid(f"The sales are in {only}; to have them in {money.currency} give a rate: rates={{{only!r}: …}}.")
 
 
-def _day_number(day: date) -> int:
+def day_number(day: date) -> int:
+    """Days from 2000-01-01 to a day, as the statistics count."""
     return (day - _FIRST_DAY).days
 
 
@@ -473,67 +464,13 @@ def _last_day(*parts: Columns | None) -> date | None:
     return None if last == NO_DAY else _FIRST_DAY + timedelta(days=last)
 
 
-def _put_together(header: FeatureCutoff) -> str:
-    """The assignments that put new statistics (EXCLUDED) to those in the table (a), none of whose days is later."""
-    sums = [name for name in _COLUMNS if name not in (*_NOT_SUMMED, *_ARRAYS)]
-    parts = [f"{name} = a.{name} + EXCLUDED.{name}" for name in sums]
-    for name, count, of in (
-        ("channel_orders", len(header.channels), "integer"),
-        ("category_amounts_e4", len(header.categories), "bigint"),
-    ):
-        parts.append(f"{name} = " + _array([f"a.{name}[{i}] + EXCLUDED.{name}[{i}]" for i in range(1, count + 1)], of))
-    parts += [f"{name} = {joined}" for name, joined in joined_days("a", "EXCLUDED").items()]
-    return ", ".join(parts)
-
-
-def joined_days(early: str, late: str) -> dict[str, str]:
-    """Expressions for what is not summed, of two rows of statistics; `late` has no day before `early`'s last."""
-    gap = f"coalesce({late}.first_day - {early}.last_day, 0)"
-    return {
-        "first_day": f"coalesce({early}.first_day, {late}.first_day)",
-        "last_day": f"coalesce({late}.last_day, {early}.last_day)",
-        "purchase_days": f"{early}.purchase_days + {late}.purchase_days"
-        f" - CASE WHEN {late}.first_day = {early}.last_day THEN 1 ELSE 0 END",
-        "gap_squares": f"{early}.gap_squares + {late}.gap_squares + CAST({gap} AS bigint) * {gap}",
-        "first_day_amount_e4": f"{early}.first_day_amount_e4 + CASE WHEN {early}.first_day IS NULL"
-        f" OR {early}.first_day = {late}.first_day THEN {late}.first_day_amount_e4 ELSE 0 END",
-    }
-
-
-def folded(schema: str, channels: int, categories: int, *, added: bool, chunk: bool) -> str:
-    """A query for one row of statistics per customer, base and added put together, with the numbers of channels and
-    categories of its cutoff. Binds cutoff_id, and with `chunk` after and upto: customers from beyond one to another.
-    `schema`: visible or public."""
-    condition = "cutoff_id = CAST(:cutoff_id AS bigint)"
-    if chunk:
-        condition += " AND customer_id > CAST(:after AS bigint) AND customer_id <= CAST(:upto AS bigint)"
-    base = f"SELECT {', '.join(_COLUMNS)} FROM {schema}.customer_statistics WHERE {condition}"
-    if not added:
-        return base
-    joined = joined_days("b", "a")
-    for name, count in (("channel_orders", channels), ("category_amounts_e4", categories)):
-        of = "integer" if name == "channel_orders" else "bigint"
-        joined[name] = _array([f"b.{name}[{i}] + a.{name}[{i}]" for i in range(1, count + 1)], of)
-    fields = [
-        f"CASE WHEN a.customer_id IS NULL THEN b.{name} WHEN b.customer_id IS NULL THEN a.{name}"
-        f" ELSE {joined.get(name, f'b.{name} + a.{name}')} END AS {name}"
-        for name in _COLUMNS[1:]
-    ]
-    return (
-        f"SELECT coalesce(b.customer_id, a.customer_id) AS customer_id, {', '.join(fields)} FROM ({base}) AS b"
-        f" FULL JOIN (SELECT * FROM {schema}.customer_statistics_added WHERE {condition}) AS a"
-        " ON a.customer_id = b.customer_id"
-    )
+def _widths(header: FeatureCutoff) -> dict[str, int]:
+    return {"channels": len(header.channels), "categories": len(header.categories)}
 
 
 def _delete(session: Session, cutoff_id: int) -> None:
-    keys = {"customer_statistics": "cutoff_id", "customer_statistics_added": "cutoff_id", "feature_cutoffs": "id"}
-    for table, key in keys.items():
-        session.execute(text(f"DELETE FROM {table} WHERE {key} = CAST(:id AS bigint)"), {"id": cutoff_id})
-
-
-def _array(items: list[str], of: str) -> str:
-    return f"CAST(ARRAY[{', '.join(items)}] AS {of}[])"
+    customer_statistics.delete(session, cutoff_id)
+    session.execute(text("DELETE FROM feature_cutoffs WHERE id = CAST(:id AS bigint)"), {"id": cutoff_id})
 
 
 def _used(statement: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from geocrm.db.copying import driver, read_binary
-from geocrm.db.engine import expecting_many_rows
 from geocrm.db.queries import for_driver, named
 from geocrm.errors import TryAgain
 from geocrm.segmentation import features, place
+from geocrm.segmentation.sales_statistics import Columns
 from geocrm.spatial.towns import towns_of
 
 SQL: Final = "features_place"
@@ -31,7 +31,6 @@ POINT: Final = ("lon", "lat")
 Floats = NDArray[np.float64]
 
 _SITE: Final = (*POINT, "precision_m", "is_centroid", "country")
-_BOUGHT: Final = ("spent", "spent_before", "has_left")
 OF_NEIGHBOURS: Final = ("neighbours_sales_365", "neighbours_left", "neighbours_growth")
 OF_BUYERS: Final = (*OF_NEIGHBOURS, "local_penetration")
 """Features for which a pass over all buyers is made."""
@@ -66,13 +65,12 @@ def read_features(
     cutoff: datetime,
     names: Sequence[str],
     *,
-    as_reader: bool = False,
     measures: Measures | None = None,
     **options: Any,
 ) -> Iterator[pd.DataFrame]:
     """`features.read_features` with features of place among the names; `options` are its other ones."""
-    around = Surroundings(session, cutoff, names, as_reader=as_reader, measures=measures)
-    return features.read_features(session, cutoff, names, as_reader=as_reader, place=around.read, **options)
+    around = Surroundings(session, cutoff, names, measures=measures)
+    return features.read_features(session, cutoff, names, place=around.read, **options)
 
 
 class Surroundings:
@@ -80,10 +78,9 @@ class Surroundings:
     `features.read_features`.
 
     Only what the features of place among `names` need is read: shops; areas with their polygons; where neighbours or
-    penetration are asked for, a pass over all buyers, of which some 120 bytes each stay in memory. `as_reader`: a user
-    sees the neighbours and the penetration of the customers that the user sees. `points`: `read` gives lon and lat as
-    well. `reasons` says for a feature that nobody has why, `notes` what was left out. Raises NotFound where there are
-    no statistics at the cutoff."""
+    penetration are asked for, a pass over all buyers, of which some 120 bytes each stay in memory. `points`: `read`
+    gives lon and lat as well. `reasons` says for a feature that nobody has why, `notes` what was left out. Raises
+    NotFound where there are no statistics at the cutoff."""
 
     def __init__(
         self,
@@ -91,16 +88,14 @@ class Surroundings:
         cutoff: datetime,
         names: Sequence[str],
         *,
-        as_reader: bool = False,
         measures: Measures | None = None,
         points: bool = False,
     ) -> None:
         self.reasons: dict[str, str] = {}
         self.notes: list[str] = []
         self._session = session
-        self._reader = as_reader
         self._measures = measures or Measures()
-        self._cutoff = features.get_cutoff(session, cutoff, as_reader=as_reader)
+        self._cutoff = features.get_cutoff(session, cutoff)
         self._names = [f.name for f in features.find_features(session, self._cutoff, names) if f.kind == "place"]
         self._columns = [*self._names, *(POINT if points else ())]
         attributes = {name.partition(".")[2] for name in self._names if name.startswith("area.")}
@@ -123,40 +118,33 @@ class Surroundings:
         made = pd.DataFrame(np.nan, index=pd.Index(ids, name="customer_id"), columns=self._columns)
         if len(ids) == 0 or not self._columns:
             return made
-        rows = self.rows("read_sites", int(ids[0]) - 1, int(ids[-1]))
+        rows = self._sites(int(ids[0]) - 1, int(ids[-1]))
         rows = rows[np.isin(rows["id"], ids)]
         at = np.searchsorted(ids, rows["id"].astype(np.int64))
         for name, values in self._values(_Sites.of(rows)).items():
             made.iloc[at, made.columns.get_loc(name)] = values
         return made
 
-    def rows(self, query: str, after: int, upto: int) -> NDArray[np.void]:
+    def _sites(self, after: int, upto: int) -> NDArray[np.void]:
         """Sites of customers from beyond one to another, big-endian, by id."""
-        numbers = (*_SITE, *(_BOUGHT if query == "read_buyers" else ()))
         fields = ", ".join(f"CAST(p.{name} AS double precision) AS {name}" for name in _SITE)
-        statement = named(SQL, query).replace("{fields}", fields).replace("{sites}", named(SQL, "sites"))
-        statement = statement.replace("{statistics}", self._cutoff.statistics(chunk=True))
-        statement = statement.replace("{schema}", self._cutoff.schema)
+        statement = named(SQL, "read_sites").replace("{fields}", fields).replace("{sites}", named(SQL, "sites"))
         layout = [("fields", ">i2"), ("id_size", ">i4"), ("id", ">i8")]
-        for name in numbers:
+        for name in _SITE:
             layout += [(f"{name}_size", ">i4"), (name, ">f8")]
         values = self._cutoff.binds() | {"after": after, "upto": upto}
         copy = f"COPY ({for_driver(statement)}) TO STDOUT (FORMAT binary)"
-        if not self._reader:
-            return read_binary(driver(self._session), copy, values, np.dtype(layout))
-        with expecting_many_rows(self._session):
-            return read_binary(driver(self._session), copy, values, np.dtype(layout))
+        return read_binary(driver(self._session), copy, values, np.dtype(layout))
 
-    def buyers(self, chunk_rows: int = 200_000) -> Iterator[NDArray[np.void]]:
-        """All who bought before the cutoff and have a point, by id."""
-        after = -1
-        chunk = text(named(features.SQL, "chunk"))
-        while True:
-            upto = self._session.scalar(chunk, {"after": after, "last": 2**62, "rows": chunk_rows})
-            if upto is None:
-                return
-            yield self.rows("read_buyers", after, upto)
-            after = upto
+    def buyers(self, chunk_rows: int = 200_000) -> Iterator[tuple[_Sites, Columns]]:
+        """All who bought before the cutoff and have a point, by id, and the statistics of what they bought."""
+        for ids in features.read_ids(self._session, chunk_rows):
+            rows = self._sites(int(ids[0]) - 1, int(ids[-1]))
+            sums = features.read_statistics(self._session, self._cutoff, ids)
+            bought = sums["customer_id"][sums["orders"] > 0]
+            rows = rows[np.isin(rows["id"], bought)]
+            at = np.searchsorted(sums["customer_id"], rows["id"].astype(np.int64))
+            yield _Sites.of(rows), {name: values[at] for name, values in sums.items()}
 
     @property
     def measures(self) -> Measures:
@@ -290,15 +278,16 @@ class _Buyers:
         self._counts = np.zeros(areas.size)
         every: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
         parts: list[Floats] = [np.empty((6, 0))]
-        for rows in around.buyers():
-            sites = _Sites.of(rows)
+        for sites, sums in around.buyers():
             every.append(sites.ids)
             area = areas.find("population", sites.lon, sites.lat, sites.precision_m)
             self._counts += np.bincount(area[area >= 0], minlength=areas.size)
             lon, lat = sites.points(m.share * m.reach_m, centroids=False)
             held = np.isfinite(lon)
-            bought = [rows[name].astype(np.float64)[held] for name in _BOUGHT]
-            parts.append(np.stack([sites.ids[held].astype(np.float64), lon[held], lat[held], *bought]))
+            spent, before = (sums[f"amount_{year}_e4"] / 10_000 for year in ("365", "year_before"))
+            left = np.where(sums["orders_year_before"] > 0, (sums["orders_365"] == 0).astype(np.float64), np.nan)
+            columns = (sites.ids.astype(np.float64), lon, lat, spent, before, left)
+            parts.append(np.stack([column[held] for column in columns]))
         self._ids = np.concatenate(every)
         ids, lon, lat, self._spent, self._before, self._left = np.concatenate(parts, axis=1)
         self._around = place.Neighbourhood(lon, lat, ids.astype(np.int64), most=m.neighbours)

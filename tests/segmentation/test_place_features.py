@@ -14,19 +14,18 @@ from pyproj import Geod
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from geocrm import access
 from geocrm.access import SYSTEM
 from geocrm.db.engine import Database
 from geocrm.db.models import FormerPrimarySite
 from geocrm.errors import Invalid, TryAgain
-from geocrm.segmentation import features, statistics, surroundings
+from geocrm.segmentation import feature_registry, features, statistics, surroundings
 from geocrm.segmentation.surroundings import Measures
 from geocrm.spatial import areas, layers, territories
 from geocrm.spatial.towns import towns_of
 from tests import makers
 from tests.segmentation.test_statistics import CUTOFF, _rolled_back
 
-NAMES = tuple(feature.name for feature in features.PLACE_FEATURES)
+NAMES = tuple(feature.name for feature in feature_registry.PLACE_FEATURES)
 GEOD = Geod(ellps="WGS84")
 LON, LAT = -104.99, 39.74  # Denver
 
@@ -251,27 +250,6 @@ def test_five_customers_and_a_shop(session: Session) -> None:
     assert read(session, ["neighbours_sales_365"], measures=Measures(fewest=4)).iloc[0, 0] == 5
 
 
-def test_a_rep_sees_what_own_customers_say(session: Session, as_user: Any) -> None:
-    rep = makers.make_user(session)
-    rng = np.random.default_rng(5)
-    crowd(session, rng, 12)
-    own = crowd(session, rng, 7)
-    for customer in own:
-        customer.owner_id = rep.id
-    session.flush()
-    makers.make_place(session, LON, LAT, "own")
-    publish_areas(session, "zips", [(makers.square(LON, LAT), {"population": 900})], ago(30))
-    statistics.refresh(session, CUTOFF)
-    with as_user(access.load_actor(session, rep.id)):
-        seen = read(session, as_reader=True)
-    assert seen.index.tolist() == [customer.id for customer in own]
-    everybody = read(session).loc[seen.index]
-    same = [name for name in NAMES if not name.startswith(("neighbours", "local"))]
-    pd.testing.assert_frame_equal(seen[same], everybody[same], check_exact=True)
-    assert seen["local_penetration"].tolist() == pytest.approx([6 / 0.9] * 7)
-    assert everybody["local_penetration"].tolist() == pytest.approx([18 / 0.9] * 7)
-
-
 def test_chunks_and_erased_customers(session: Session) -> None:
     customers = crowd(session, np.random.default_rng(2), 9)
     makers.make_place(session, LON, LAT, "own")
@@ -309,5 +287,7 @@ def test_names_are_told_apart(session: Session) -> None:
 def test_every_feature_of_place_is_explained_in_the_docs(request: pytest.FixtureRequest) -> None:
     page = (request.config.rootpath / "docs" / "methods" / "place-features.md").read_text(encoding="utf-8")
     assert not [
-        feature.name for feature in features.PLACE_FEATURES if f"| `{feature.name}` | {feature.unit}" not in page
+        feature.name
+        for feature in feature_registry.PLACE_FEATURES
+        if f"| `{feature.name}` | {feature.unit}" not in page
     ]

@@ -14,7 +14,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from geocrm.errors import TooLittleData
-from geocrm.segmentation import churn, clusters, features, groups, rfm, scaling, stability
+from geocrm.segmentation import churn, clusters, feature_registry, groups, rfm, scaling, stability
 from geocrm.segmentation.clv import bg_nbd, counts
 from geocrm.segmentation.scaling import Feature
 from geocrm.segmentation.validation import make_folds
@@ -164,7 +164,7 @@ def test_small_companies(customers: int) -> None:
     left = (frame["recency_days"] > 180).astype(float).rename("left")
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     labels = churn.Labels(moment, 180, "no order in 180 days", left)
-    described = [feature for feature in features.FEATURES if feature.name in ("frequency", "basket_value")]
+    described = [feature for feature in feature_registry.FEATURES if feature.name in ("frequency", "basket_value")]
     marked = churn.at_cutoff(frame, moment)
     if min(left.sum(), (1 - left).sum()) < churn.FEWEST:
         with pytest.raises(TooLittleData, match="That share is all that can be said"):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geocrm.errors import Invalid
-from geocrm.segmentation.sales_statistics import LINE, NO_DAY, SALE, Windows, summarise
+from geocrm.segmentation.sales_statistics import LINE, NO_DAY, SALE, Windows, put_together, summarise
 
 DAY = 86_400_000_000
 WINDOWS = Windows(9_000 * DAY - 90 * DAY, 9_000 * DAY - 365 * DAY, 9_000 * DAY - 730 * DAY)
@@ -93,6 +93,24 @@ def test_sums_are_those_of_a_sum_one_by_one(sales: list[Any], lines: list[Any], 
         np.testing.assert_array_equal(again[name], values)
 
 
+@given(SALES, st.integers(-400, 9_000))
+def test_two_parts_put_together_are_the_whole(sales: list[Any], day: int) -> None:
+    """Sales before a day and those from it on; customers of the second part alone, and of the first alone, too."""
+    parts = [[sale for sale in sales if (sale[1] >= day * DAY) == late] for late in (False, True)]
+    both = [
+        summarise(np.array(part, SALE), np.zeros(0, LINE), WINDOWS, channels=3, categories=2)
+        | {"whole": np.zeros(len({sale[0] for sale in part}), np.bool_)}
+        for part in parts
+    ]
+    made = put_together(*both)
+    expected = summarise(np.array(sales, SALE), np.zeros(0, LINE), WINDOWS, channels=3, categories=2)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(made[name], values, err_msg=name)
+    again = put_together(made, expected | {"whole": np.ones(len(expected["customer_id"]), np.bool_)})
+    for name, values in expected.items():
+        np.testing.assert_array_equal(again[name], values, err_msg=name)
+
+
 def test_a_sum_beyond_eight_bytes_is_refused() -> None:
     most = 10**18 - 1
     sales = np.array([(7, i, most, 0, 0, 0, False, False) for i in range(9)], SALE)
@@ -101,3 +119,6 @@ def test_a_sum_beyond_eight_bytes_is_refused() -> None:
     more = np.concatenate([sales, sales])
     with pytest.raises(Invalid, match="customer 7 sum to more than 922 trillion"):
         summarise(more, lines, WINDOWS, channels=0, categories=0)
+    part = summarise(sales, lines, WINDOWS, channels=0, categories=0) | {"whole": np.zeros(1, np.bool_)}
+    with pytest.raises(Invalid, match="customer 7 sum to more than 922 trillion"):
+        put_together(part, part)

@@ -19,7 +19,8 @@ from geocrm.access import SYSTEM
 from geocrm.crm import sales as crm_sales
 from geocrm.db.engine import Database
 from geocrm.errors import Invalid
-from geocrm.segmentation import sales_reading, statistics
+from geocrm.segmentation import customer_statistics, sales_reading, statistics
+from geocrm.segmentation.sales_statistics import NO_DAY
 from tests import makers
 from tests.ingest.conftest import Desk
 
@@ -28,41 +29,18 @@ CHANNELS = ("shop", "web", None)
 
 
 def stored(session: Session, cutoff: datetime = CUTOFF) -> dict[int, dict[str, Any]]:
-    """What stands in the database, base and added put together by nobody: as rows, base first."""
-    rows: dict[int, list[Any]] = {}
-    for table in ("customer_statistics", "customer_statistics_added"):
-        found = session.execute(
-            text(f"SELECT s.* FROM {table} s JOIN feature_cutoffs f ON f.id = s.cutoff_id WHERE f.cutoff = :cutoff"),
-            {"cutoff": cutoff},
-        )
-        for row in found.mappings():
-            rows.setdefault(row["customer_id"], []).append(dict(row))
-    return {customer: put_together(parts) for customer, parts in rows.items()}
-
-
-def put_together(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Two rows of one customer as one, by the definitions rather than by the code under test."""
-    early, *rest = parts
-    if not rest:
-        return {name: value for name, value in early.items() if name != "cutoff_id"}
-    (late,) = rest
-    days = [row for row in (early, late) if row["first_day"] is not None]
-    both: dict[str, Any] = {"customer_id": early["customer_id"]}
-    for name, value in early.items():
-        if isinstance(value, list):
-            both[name] = [a + b for a, b in zip(value, late[name], strict=True)]
-        elif name not in ("customer_id", "cutoff_id") and not isinstance(value, date | None):
-            both[name] = value + late[name]
-    both["first_day"] = days[0]["first_day"] if days else None
-    both["last_day"] = days[-1]["last_day"] if days else None
-    if len(days) == 2:
-        gap = (late["first_day"] - early["last_day"]).days
-        assert gap >= 0
-        both["gap_squares"] += gap**2
-        both["purchase_days"] -= gap == 0
-        if late["first_day"] != early["first_day"]:
-            both["first_day_amount_e4"] = early["first_day_amount_e4"]
-    return both
+    """What stands in the database, customer by customer."""
+    header = statistics.find_cutoff(session, cutoff)
+    assert header is not None
+    widths = {"channels": len(header.channels), "categories": len(header.categories)}
+    held = customer_statistics.read(session, header.id, 0, 2**62, **widths)
+    rows = {}
+    for i, customer in enumerate(held["customer_id"].tolist()):
+        row = {name: values[i].tolist() for name, values in held.items()}
+        for name in ("first_day", "last_day"):
+            row[name] = None if row[name] == NO_DAY else date(2000, 1, 1) + timedelta(days=row[name])
+        rows[customer] = row
+    return rows
 
 
 def by_hand(session: Session, cutoff: datetime = CUTOFF) -> dict[int, dict[str, Any]]:
@@ -313,7 +291,11 @@ def test_after_any_changes_a_refresh_equals_a_full_run(database: Database, seed:
         refreshed(session)
         followed = stored(session)
         assert statistics.refresh(session, CUTOFF, full=True).full
-        assert stored(session).keys() == followed.keys()
+        anew = stored(session)
+        for rows in (followed, anew):
+            for row in rows.values():
+                del row["channel_orders"]  # a full run forgets channels that have no sales any more
+        assert anew == followed
 
 
 @contextmanager

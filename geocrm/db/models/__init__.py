@@ -14,7 +14,7 @@ from geocrm.db.models.customers import (
     SiteLookup,
     SiteSource,
 )
-from geocrm.db.models.features import CustomerStatistics, CustomerStatisticsAdded, FeatureCutoff, SaleChange
+from geocrm.db.models.features import CustomerStatistics, FeatureCutoff, SaleChange
 from geocrm.db.models.imports import ImportBatch, ImportRow
 from geocrm.db.models.interactions import Interaction, InteractionSource
 from geocrm.db.models.jobs import Job
@@ -60,7 +60,6 @@ __all__ = [
     "Customer",
     "CustomerSource",
     "CustomerStatistics",
-    "CustomerStatisticsAdded",
     "FeatureCutoff",
     "FormerPrimarySite",
     "IdempotencyKey",

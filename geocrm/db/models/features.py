@@ -4,10 +4,10 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import CheckConstraint, Date, Identity, Integer, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from geocrm.db.models.base import Base, Created, CustomerKey, Id
+from geocrm.db.models.base import Base, Created, Id
 
 
 class FeatureCutoff(Base):
@@ -39,50 +39,21 @@ class FeatureCutoff(Base):
     refreshed_at: Mapped[Created]
 
 
-class _Statistics:
-    """Sums and counts of one customer's sales before a cutoff; amounts in ten-thousandths of the cutoff's currency.
-
-    Two rows of a customer can be put together where the sales of one are not earlier than those of the other."""
-
-    customer_id: Mapped[CustomerKey]
-    cutoff_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    orders: Mapped[int] = mapped_column(Integer)  # sales that are not returns
-    returns: Mapped[int] = mapped_column(Integer)
-    orders_90: Mapped[int] = mapped_column(Integer)
-    orders_365: Mapped[int] = mapped_column(Integer)
-    returns_365: Mapped[int] = mapped_column(Integer)
-    orders_year_before: Mapped[int] = mapped_column(Integer)
-    first_day: Mapped[date | None] = mapped_column(Date)  # of orders, UTC
-    last_day: Mapped[date | None] = mapped_column(Date)
-    purchase_days: Mapped[int] = mapped_column(Integer)  # days with an order
-    gap_squares: Mapped[int]  # sum over neighbouring purchase days of (days between)²
-    amount_e4: Mapped[int]  # orders and returns
-    amount_90_e4: Mapped[int]
-    amount_365_e4: Mapped[int]
-    amount_year_before_e4: Mapped[int]
-    order_amount_e4: Mapped[int]  # orders alone, as discount is
-    first_day_amount_e4: Mapped[int]
-    discount_e4: Mapped[int]
-    margin_e4: Mapped[int]  # amount − cost where the cost is known
-    margin_365_e4: Mapped[int]
-    costed: Mapped[int] = mapped_column(Integer)  # sales whose cost is known
-    costed_365: Mapped[int] = mapped_column(Integer)
-    lined_orders: Mapped[int] = mapped_column(Integer)  # orders with lines
-    lines: Mapped[int] = mapped_column(Integer)  # of orders
-    channel_orders: Mapped[list[int]] = mapped_column(ARRAY(Integer))
-    category_amounts_e4: Mapped[list[int]]
-
-
-class CustomerStatistics(_Statistics, Base):
-    """One row for each customer with a sale before the cutoff, as of the last full run."""
+class CustomerStatistics(Base):
+    """Statistics of up to some thousand customers' sales before a cutoff, in bytes, as
+    `segmentation.customer_statistics` packs them. Generation 0 is of the last full run; what a later one says of a
+    customer is added to it or takes its place. Nobody but the worker reads them."""
 
     __tablename__ = "customer_statistics"
 
-
-class CustomerStatisticsAdded(_Statistics, Base):
-    """What sales since the last full run add to a customer; a reader puts both together."""
-
-    __tablename__ = "customer_statistics_added"
+    cutoff_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    generation: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    first_customer_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    last_customer_id: Mapped[int]
+    customers: Mapped[int] = mapped_column(Integer)
+    ids: Mapped[bytes]
+    last_days: Mapped[bytes]
+    sums: Mapped[bytes]
 
 
 class SaleChange(Base):

@@ -1,5 +1,4 @@
--- Features of customers, read in chunks by id. Placeholders in braces are our own fragments; {schema} is `visible`, where
--- row security shows what the reader may see, or `public`.
+-- Features of customers, read in chunks by id. Placeholders in braces are our own fragments.
 
 -- name: cutoff
 SELECT id, cutoff, currency, channels, categories, version FROM feature_cutoffs WHERE cutoff = CAST(:cutoff AS timestamptz)
@@ -7,13 +6,10 @@ SELECT id, cutoff, currency, channels, categories, version FROM feature_cutoffs 
 -- name: version
 SELECT version FROM feature_cutoffs WHERE id = CAST(:cutoff_id AS bigint)
 
--- name: has_added
-SELECT EXISTS (SELECT FROM {schema}.customer_statistics_added WHERE cutoff_id = CAST(:cutoff_id AS bigint))
-
--- name: chunk
--- The last customer of the next chunk; null where there is none.
-SELECT max(id) FROM (SELECT id FROM customers WHERE id > CAST(:after AS bigint) AND id <= CAST(:last AS bigint)
-  AND erased_at IS NULL ORDER BY id LIMIT CAST(:rows AS bigint)) AS c
+-- name: ids
+-- Customers of the next chunk, eight bytes each, ascending.
+SELECT string_agg(int8send(id), '') FROM (SELECT id FROM customers WHERE id > CAST(:after AS bigint)
+  AND id <= CAST(:last AS bigint) AND erased_at IS NULL ORDER BY id LIMIT CAST(:rows AS bigint)) AS c
 
 -- name: words
 -- The words that stand in a field of customers, by name.
@@ -27,9 +23,6 @@ WHERE erased_at IS NULL AND jsonb_typeof(attributes -> CAST(:key AS text)) <> 'n
 -- One row for each customer of the chunk, in any order, fields of eight bytes.
 SELECT c.id, {fields} FROM customers c {parts}
 WHERE c.id > CAST(:after AS bigint) AND c.id <= CAST(:upto AS bigint) AND c.erased_at IS NULL
-
--- name: part_sales
-LEFT JOIN ({statistics}) AS s ON s.customer_id = c.id
 
 -- name: part_interactions
 LEFT JOIN (
@@ -45,7 +38,7 @@ LEFT JOIN (
          count(*) FILTER (WHERE kind = 'call' AND occurred_at >= CAST(:from_365 AS timestamptz)) AS calls_365,
          CAST(timezone('UTC', max(occurred_at) FILTER (WHERE kind <> 'note')) AS date) AS last_contact,
          CAST(timezone('UTC', max(occurred_at)) AS date) AS last_note
-  FROM {schema}.interactions
+  FROM interactions
   WHERE customer_id > CAST(:after AS bigint) AND customer_id <= CAST(:upto AS bigint)
     AND occurred_at < CAST(:cutoff AS timestamptz)
   GROUP BY customer_id
@@ -70,20 +63,11 @@ LEFT JOIN (
 ) AS d ON d.id = c.id
 
 -- name: part_home
-LEFT JOIN {schema}.sites h ON h.customer_id = c.id AND h.is_primary
+LEFT JOIN sites h ON h.customer_id = c.id AND h.is_primary
 
--- name: growth
--- What the customers of each key, an industry or a region, bought in the last year and in the one before.
-SELECT {key} AS key, sum(s.amount_365_e4) AS last_year, sum(s.amount_year_before_e4) AS year_before
-FROM ({statistics}) AS s JOIN customers c ON c.id = s.customer_id
-{home}
-WHERE {key} IS NOT NULL AND c.erased_at IS NULL GROUP BY 1 ORDER BY 1
-
--- name: wallets
--- What a high share of the buyers of each key stays below in a year, where they are enough to tell.
-SELECT {key} AS key, percentile_cont(CAST(:wallet AS double precision)) WITHIN GROUP (ORDER BY s.amount_365_e4) AS wallet
-FROM ({statistics}) AS s JOIN customers c ON c.id = s.customer_id
-WHERE s.amount_365_e4 > 0 AND c.erased_at IS NULL GROUP BY 1 HAVING count(*) >= CAST(:least AS bigint) ORDER BY 1
+-- name: keys
+-- The words that customers of a sector, of a region or of one kind have in common.
+SELECT DISTINCT {key} FROM customers c {home} WHERE {key} IS NOT NULL AND c.erased_at IS NULL ORDER BY 1
 
 -- name: bases
 -- The places of ours from which visits set out, of those that had opened and not closed at the cutoff.
@@ -91,17 +75,3 @@ SELECT ST_X(location) AS lon, ST_Y(location) AS lat FROM places
 WHERE kind IN ('own', 'depot', 'branch') AND placement = 'placed' AND location IS NOT NULL
   AND coalesce(nullif(attributes ->> 'closed_on', ''), '9') > CAST(CAST(:end_day AS date) AS text)
   AND coalesce(attributes ->> 'opened_on', '') <= CAST(CAST(:end_day AS date) AS text) ORDER BY id
-
--- name: ids
--- The first and the last customer.
-SELECT coalesce(min(id), 1) AS lowest, coalesce(max(id), 0) AS highest FROM customers
-
--- name: recency
--- Days since the last order, orders and net sales of who ordered.
-SELECT CAST(:end_day AS date) - last_day AS a, orders AS b, CAST(amount_e4 AS double precision) / 10000 AS c
-FROM ({statistics}) AS s JOIN customers c ON c.id = s.customer_id AND c.erased_at IS NULL WHERE orders > 0
-
--- name: histories
--- Purchase days after the first, days from the first to the last and to the cutoff, of who ordered.
-SELECT purchase_days - 1 AS a, last_day - first_day AS b, CAST(:end_day AS date) - first_day AS c
-FROM ({statistics}) AS s JOIN customers c ON c.id = s.customer_id AND c.erased_at IS NULL WHERE orders > 0

@@ -1,5 +1,4 @@
--- Where customers are at a cutoff, for features of place, read in chunks by id. {schema} is `visible`, where row security
--- shows what the reader may see, or `public`; {statistics} are those of sales.
+-- Where customers are at a cutoff, for features of place, read in chunks by id.
 
 -- name: sites
 -- The site that was a customer's primary one at the cutoff, where it has a point: customer, lon, lat, precision_m, whether
@@ -7,9 +6,9 @@
 SELECT s.customer_id AS id, ST_X(s.location) AS lon, ST_Y(s.location) AS lat, coalesce(s.precision_m, 'NaN') AS precision_m,
        CASE WHEN s.location_precision IN ('postcode', 'locality', 'region') THEN 1 ELSE 0 END AS is_centroid,
        coalesce(ascii(s.country) * 256 + ascii(right(s.country, 1)), 0) AS country
-FROM {schema}.sites s
+FROM sites s
 LEFT JOIN (
-  SELECT DISTINCT ON (customer_id) customer_id, site_id FROM {schema}.former_primary_sites
+  SELECT DISTINCT ON (customer_id) customer_id, site_id FROM former_primary_sites
   WHERE until >= CAST(:cutoff AS timestamptz) AND customer_id > CAST(:after AS bigint) AND customer_id <= CAST(:upto AS bigint)
   ORDER BY customer_id, until
 ) f ON f.customer_id = s.customer_id
@@ -19,14 +18,6 @@ WHERE s.customer_id > CAST(:after AS bigint) AND s.customer_id <= CAST(:upto AS 
 
 -- name: read_sites
 SELECT id, {fields} FROM ({sites}) AS p ORDER BY id
-
--- name: read_buyers
--- The same of customers who had bought before the cutoff, with what they bought.
-SELECT p.id, {fields}, CAST(b.amount_365_e4 AS double precision) / 10000 AS spent,
-       CAST(b.amount_year_before_e4 AS double precision) / 10000 AS spent_before,
-       CASE WHEN b.orders_year_before = 0 THEN CAST('NaN' AS double precision) WHEN b.orders_365 = 0 THEN 1 ELSE 0 END AS has_left
-FROM ({sites}) AS p JOIN ({statistics}) AS b ON b.customer_id = p.id JOIN customers c ON c.id = p.id
-WHERE b.orders > 0 AND c.erased_at IS NULL ORDER BY p.id
 
 -- name: places
 -- Our shops and those of competitors, with the days from and to which they were open, where that is known.

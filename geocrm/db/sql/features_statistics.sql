@@ -40,13 +40,16 @@ FROM {source} AS s {rates} WHERE s.occurred_at < CAST(:cutoff AS timestamptz) {a
  SELECT a.* FROM sales a JOIN sales_told t ON t.customer_id = a.customer_id AND t.sale_id = a.id WHERE NOT t.doubtful)
 
 -- name: packed_sales
--- Sales as columns of bytes, each number eight of them, the most significant first: customer and whether it was returned,
--- microseconds from 2000 on; channels with FF between them, FE for none; amount, cost and discount as text. And how many
--- are of a currency that is not known.
-SELECT CAST(1 AS integer) AS kind, string_agg(int8send(s.customer_id * 2 + CAST(s.returned AS integer)), '') AS customers,
+-- Sales as columns of bytes: customer, negative where it was returned, and microseconds from 2000 on, eight bytes each, the
+-- most significant first; channels with FF between them, FE for none; amount, cost and discount as text with a comma
+-- between them, a cost that is not known as a number that no amount can have. And how many are of a currency that is not known.
+SELECT CAST(1 AS integer) AS kind,
+       string_agg(int8send(CASE WHEN s.returned THEN -s.customer_id ELSE s.customer_id END), '') AS customers,
        string_agg(timestamptz_send(s.occurred_at), '') AS moments,
        string_agg(coalesce(textsend(s.channel), CAST('\xfe' AS bytea)), CAST('\xff' AS bytea)) AS words,
-       convert_to(string_agg(concat(s.amount, ',', s.cost, ',', s.discount), E'\n'), 'UTF8') AS amounts,
+       convert_to(string_agg(coalesce(CAST(s.amount AS text), '0'), ','), 'UTF8') AS amounts,
+       convert_to(string_agg(coalesce(CAST(s.cost AS text), '-9000000000000000000'), ','), 'UTF8') AS costs,
+       convert_to(string_agg(coalesce(CAST(s.discount AS text), '0'), ','), 'UTF8') AS discounts,
        count(*) FILTER (WHERE s.currency <> ALL (CAST(:currencies AS text[]))) AS strange
 FROM ({sales}) AS s
 
@@ -54,7 +57,8 @@ FROM ({sales}) AS s
 -- The same of lines of orders: customer, sale, product (0: none), amount.
 SELECT CAST(2 AS integer), string_agg(int8send(l.customer_id), ''), string_agg(int8send(l.sale_id), ''),
        string_agg(int8send(coalesce(l.product_id, 0)), ''),
-       convert_to(string_agg(coalesce(CAST({line_amount} AS text), '0'), E'\n'), 'UTF8'), CAST(0 AS bigint)
+       convert_to(string_agg(coalesce(CAST({line_amount} AS text), '0'), ','), 'UTF8'), CAST(NULL AS bytea),
+       CAST(NULL AS bytea), CAST(0 AS bigint)
 FROM sale_lines l JOIN ({sales}) AS s ON s.customer_id = l.customer_id AND s.id = l.sale_id
 WHERE NOT s.returned {and_lines}
 
@@ -96,23 +100,12 @@ SELECT t.customer_id FROM sales_told t WHERE t.customer_id IS NOT NULL AND (t.sa
 UNION
 SELECT s.customer_id FROM sales_told t JOIN sales s ON s.batch_id = t.batch_id WHERE t.doubtful
 
--- name: late
--- Customers with an added sale before their last one: gaps between days cannot be put together then.
-INSERT INTO sales_changed
-SELECT n.customer_id FROM days_new n
-LEFT JOIN customer_statistics b ON b.customer_id = n.customer_id AND b.cutoff_id = CAST(:cutoff_id AS bigint)
-LEFT JOIN customer_statistics_added a ON a.customer_id = n.customer_id AND a.cutoff_id = CAST(:cutoff_id AS bigint)
-WHERE n.first_day < greatest(b.last_day, a.last_day)
-RETURNING customer_id
+-- name: add_changed
+INSERT INTO sales_changed SELECT * FROM unnest(CAST(:ids AS bigint[])) AS id
+WHERE NOT EXISTS (SELECT FROM sales_changed c WHERE c.customer_id = id)
 
--- name: delete_changed
-DELETE FROM {table} s USING sales_changed c
-WHERE s.customer_id = c.customer_id AND s.cutoff_id = CAST(:cutoff_id AS bigint)
-
--- name: add
--- Put what is new to what was added before.
-INSERT INTO customer_statistics_added AS a (cutoff_id, {columns}) SELECT cutoff_id, {columns} FROM statistics_new
-ON CONFLICT (customer_id, cutoff_id) DO UPDATE SET {put_together}
+-- name: changed_ids
+SELECT customer_id FROM sales_changed ORDER BY customer_id
 
 -- name: finish
 UPDATE feature_cutoffs SET last_day = greatest(last_day, CAST(:last_day AS date)), version = version + 1,

@@ -80,12 +80,6 @@ LATERAL (SELECT s.site_id IS NOT NULL AND (geocrm_sees_all() OR c.owner_id = ANY
 CREATE VIEW visible.sale_lines WITH (security_barrier = true) AS
 SELECT l.* FROM public.sale_lines l JOIN public.customers c ON c.id = l.customer_id;
 
-CREATE VIEW visible.customer_statistics WITH (security_barrier = true) AS
-SELECT s.* FROM public.customer_statistics s JOIN public.customers c ON c.id = s.customer_id;
-
-CREATE VIEW visible.customer_statistics_added WITH (security_barrier = true) AS
-SELECT s.* FROM public.customer_statistics_added s JOIN public.customers c ON c.id = s.customer_id;
-
 -- Who is in which segment, and scores, run by run.
 CREATE VIEW visible.segment_members WITH (security_barrier = true) AS
 SELECT m.* FROM public.segment_members m JOIN public.customers c ON c.id = m.customer_id;
@@ -157,7 +151,7 @@ $$;
 
 GRANT USAGE ON SCHEMA public TO geocrm_views, geocrm_api, geocrm_worker;
 GRANT SELECT ON customers, sites, contacts, consents, sales, sale_lines, interactions, assignments, contradictions,
-  named_accounts, customer_sources, former_primary_sites, customer_statistics, customer_statistics_added,
+  named_accounts, customer_sources, former_primary_sites,
   segment_members, scores, jobs, import_batches TO geocrm_views;
 GRANT SELECT (id, role) ON users TO geocrm_views;
 GRANT SELECT ON ALL TABLES IN SCHEMA visible TO geocrm_api, geocrm_worker;
