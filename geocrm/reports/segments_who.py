@@ -202,7 +202,9 @@ def _tracking(part: AnalysisPart) -> str:
     found = part.results
     actual, expected = np.array(found["actual"], dtype=float), np.array(found["expected"], dtype=float)
     divide = len(actual) - 1 - found["weeks"]
-    error = "" if found["error"] is None else f", {found['error']:+.1%}"
+    error = ""
+    if found["error"] is not None:
+        error = f": {abs(found['error']):.1%} too {'many' if found['error'] > 0 else 'few'} were expected"
     came = "too few to tell" if found["came"] is None else f"{found['came']:,.0f}"
     off = (
         ""

@@ -407,14 +407,27 @@ def compare(
 
 
 def _sentence(what: str, verdict: Verdict, found: Measure, worthwhile: float) -> str:
-    gain, low, high = (100 * each / found.without for each in (found.gain, found.low, found.high))
-    between = f"{found.name} {gain:+.1f} % better ({low:+.1f} to {high:+.1f} %)"
+    name = f"{what[0].upper()}{what[1:]}"
+    if found.without == 0:
+        return f"Whether {what} helps cannot be told: without it there is no error that could get smaller."
+    gain, low, high = (each / found.without for each in (found.gain, found.low, found.high))
+    said = f"with it the error ({found.name.removesuffix(' error')}) is {_change(gain)}"
+    if low >= 0 or high <= 0:
+        least, most = sorted((abs(low), abs(high)))
+        said += f" ({least:.1%} to {most:.1%})"
+    else:
+        said += f" (from {_change(low)} to {_change(high)})"
     if verdict == "helps":
-        small = f", though perhaps by less than the {worthwhile:.1%} that matter" if low < 100 * worthwhile else ""
-        return f"{what[0].upper()}{what[1:]} helps: {between} on blocks never seen{small}."
+        small = f", though perhaps by less than the {worthwhile:.1%} that matter" if low < worthwhile else ""
+        return f"{name} helps: {said} on blocks never seen{small}."
     if verdict == "does not help":
-        return f"{what[0].upper()}{what[1:]} does not help: {between}, under the {worthwhile:.1%} that matter."
-    return f"Whether {what} helps cannot be told from these data: {between}; more customers or more regions would tell."
+        least_said = "" if high <= 0 else f"; {worthwhile:.1%} smaller would matter"
+        return f"{name} does not help: {said} on blocks never seen{least_said}."
+    return f"Whether {what} helps cannot be told from these data: {said}; more customers or more regions would tell."
+
+
+def _change(gain: float) -> str:
+    return f"{abs(gain):.1%} {'smaller' if gain >= 0 else 'larger'}"
 
 
 def _bounds(replicates: Floats, level: float) -> tuple[float, float]:
@@ -518,7 +531,7 @@ def eliminate(
     while left:
         gains = {
             name: gain_of_place(
-                kept, outcome, list(columns), folds, predict, seed=seed, what=name, loss=loss, level=each,
+                kept, outcome, list(columns), folds, predict, seed=seed, what=f"knowing {name}", loss=loss, level=each,
                 worthwhile=worthwhile, replicates=replicates,
             )
             for name, columns in left.items()

@@ -133,6 +133,12 @@ def test_figures_are_those_of_the_database(done: Database) -> None:
     assert "Square 5" not in page.texts["penetration"]
     assert "areas of too few customers are not told" in page.texts["penetration"]
     assert "geocrm segments create churn --method churn" in page.texts["leaving"]
+    with done.writing() as session:
+        track = analyses.find_newest(session, "tracking")
+        assert track is not None
+    off = track.results["expected_of_histories"] / track.results["came"] - 1
+    said = f"{track.results['came']:,.0f} came: {abs(off):.1%} too {'many' if off > 0 else 'few'} were expected."
+    assert said in page.texts["value"]
 
 
 def test_the_newest_analysis_is_that_of_the_latest_cutoff(done: Database) -> None:

@@ -1,5 +1,6 @@
 """Blocked validation: nobody learns from a neighbour, place helps where it was planted and not where it was not."""
 
+import re
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -136,7 +137,10 @@ def gain(seed: int, customers: int, *, place: float, field: float = 0.0) -> Gain
 def test_place_helps_where_planted_and_not_where_not() -> None:
     planted = gain(7, 1_500, place=0.8)
     assert planted.verdict == "helps"
-    assert planted.sentence.startswith("Place helps: log loss +")
+    assert re.fullmatch(
+        r"Place helps: with it the error \(log loss\) is [\d.]+% smaller \([\d.]+% to [\d.]+%\) on blocks never seen"
+        r"(, though perhaps by less than the 1\.0% that matter)?\.", planted.sentence
+    )  # fmt: skip
     assert [each.name for each in planted.measures] == ["log loss", "Brier score", "AUC"]
     assert all(each.low > 0 for each in planted.measures)
     nulls = [gain(900 + seed, 500, place=0.0) for seed in range(6)]
@@ -145,6 +149,31 @@ def test_place_helps_where_planted_and_not_where_not() -> None:
     assert null.verdict == "does not help"
     assert "Place does not help" in null.sentence
     assert gain(900, 500, place=0.0).measures == nulls[0].measures
+
+
+@pytest.mark.parametrize(
+    ("better", "noise", "said"),
+    [
+        (0.05, 0.02, r"Place helps: with it the error \(mean squared\) is \d\.\d% smaller \(\d\.\d% to \d\.\d%\)"),
+        (-0.05, 0.02, r"Place does not help: .* is \d\.\d% larger \(\d\.\d% to \d\.\d%\) on blocks never seen\."),
+        (0.0, 0.02, r"Place does not help: .* \(from 0\.\d% larger to 0\.\d% smaller\) .*; 1\.0% smaller would"),
+        (0.0, 1.0, r"Whether place helps cannot be told .* \(from \d+\.\d% larger to \d+\.\d% smaller\); more"),
+    ],
+)  # fmt: skip
+def test_gains_and_losses_are_said_in_words(better: float, noise: float, said: str) -> None:
+    """Squared errors of 1 without, and of 1 - better with it, more or less by block."""
+    blocks = np.arange(4_000) % 40
+    apart = np.random.default_rng(2).normal(0, noise, 40)[blocks]
+    with_ = np.sqrt(np.maximum(1 - better + apart - apart.mean(), 0))
+    found = validation.compare(np.zeros(4_000), np.ones(4_000), with_, blocks, seed=1, loss="squared")
+    assert re.match(said, found.sentence), found.sentence
+
+
+def test_without_any_error_nothing_can_get_better() -> None:
+    same = np.ones(400)
+    found = validation.compare(same, same, same, np.arange(400) % 40, seed=1, loss="squared")
+    assert found.sentence.endswith("there is no error that could get smaller.")
+    assert found.verdict == "cannot tell"
 
 
 @pytest.mark.soak
