@@ -243,6 +243,20 @@ def test_every_header_of_the_dictionary_is_folded_and_known_once_per_field() -> 
         assert all(fields.fold(word) == word for word in synonyms)
 
 
+def test_every_word_belongs_to_a_field_and_says_one_choice() -> None:
+    addresses = set(fields._WORDS["headers"]["addresses"])
+    assert addresses < set(fields.FIELDS["customers"])
+    for kind, known in fields.FIELDS.items():
+        headers, vague = (fields._WORDS[words].get(kind, {}) for words in ("headers", "vague_headers"))
+        assert set(known) - addresses <= set(headers) <= set(known), kind
+        assert all(known[name].choices for name in vague), kind
+    for name, meant in fields._WORDS["choices"].items():
+        kind, _, field = name.partition(".")
+        assert set(meant) <= set(fields.FIELDS[kind][field].choices), name
+        words = " ".join(meant.values()).split()
+        assert len(set(words)) == len(words), name
+
+
 @pytest.mark.parametrize(
     ("said", "decimal", "meant"),
     [
