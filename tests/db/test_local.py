@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from geocrm.db import local
+from geocrm.db.server_settings import DURABLE, server_settings
 from geocrm.errors import SetupError
 
 pytestmark = pytest.mark.faults
@@ -61,7 +62,7 @@ def test_made_durable_on_a_socket_alone_and_found_again(home: Path, tmp_path: Pa
     assert local.find(tmp_path) is None
     cluster = local.ensure_running(home)
     for name, wanted in {
-        **local.DURABLE,
+        **DURABLE,
         "listen_addresses": "",
         "jit": "off",
         "lc_collate": "C",
@@ -259,13 +260,13 @@ def test_missing_programs_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 @pytest.mark.parametrize("gib", [0.5, 1, 2, 8, 24, 256])
 def test_memory_settings_fit_the_machine(gib: float) -> None:
-    settings = local.server_settings(int(gib * 2**30), durable=True)
+    settings = server_settings(int(gib * 2**30), durable=True)
     mib = {name: int(text[:-2]) for name, text in settings.items() if text.endswith("MB")}
     assert 64 <= mib["shared_buffers"] <= max(64, gib * 1024 / 6 + 1)
     # all shared, and what a dozen busy connections may take beside one index build, fits in
     assert mib["shared_buffers"] + 12 * mib["work_mem"] + mib["maintenance_work_mem"] < gib * 1024 * 0.6
     assert settings["fsync"] == "on"
-    assert local.server_settings(int(gib * 2**30), durable=False)["fsync"] == "off"
+    assert server_settings(int(gib * 2**30), durable=False)["fsync"] == "off"
 
 
 def test_stop_lets_open_transactions_roll_back(home: Path) -> None:

@@ -90,6 +90,7 @@ def test_planted_groups() -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_planted_groups_over_twenty_seeds() -> None:
     found = [find_groups(seed, 10_000, choose=True) for seed in range(20)]
     median = float(np.median([each.groups for each in found]))
@@ -131,6 +132,7 @@ def test_planted_leaving() -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_planted_leaving_over_twenty_seeds() -> None:
     found = [learn_leaving(seed, 20_000) for seed in range(20)]
     within, ordered = (sum(each[number] for each in found) for number in (0, 1))

@@ -370,7 +370,7 @@ def planted(seed: int, lift: float) -> tuple[LocalStatistics, NDArray[np.bool_],
     rim = (np.abs(x - 8) <= 3) & (np.abs(y - 11) <= 3)
     exposure = np.ceil(rng.lognormal(3, 1, 400)).astype(int)
     events = rng.binomial(exposure, np.clip(rng.beta(12, 48, 400) * np.where(core, lift, 1.0), 0, 1))
-    return hotspots.getis_ord_rates(events, exposure, GRID, seed=seed, draws=9_999), core, rim
+    return hotspots.getis_ord_rates(events, exposure, GRID, seed=seed, draws=4_000), core, rim
 
 
 def power(maps: int, lift: float) -> tuple[float, float, float]:
