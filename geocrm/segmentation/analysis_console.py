@@ -99,7 +99,9 @@ def _penetration(results: dict[str, Any]) -> list[str]:
 
 
 def _tracking(results: dict[str, Any]) -> list[str]:
-    error = "" if results["error"] is None else f", {results['error']:+.1%}"
+    error = ""
+    if results["error"] is not None:
+        error = f": {abs(results['error']):.1%} too {'many' if results['error'] > 0 else 'few'} were expected"
     return [
         f"{results['customers']:,} customers who had bought {results['weeks']} weeks before: expected "
         f"{results['expected_of_histories']:,.0f} more purchases ({results['low']:,.0f} to {results['high']:,.0f}),"

@@ -18,6 +18,7 @@ from geocrm.errors import Conflict, Forbidden, GeocrmError, Invalid
 from geocrm.segmentation import (
     affinity,
     analyses,
+    analysis_console,
     analysis_kinds,
     churn_rate,
     features,
@@ -198,6 +199,10 @@ def test_track_of_purchases(company: Database) -> None:
     oldest = WEEKS - len(done.results["buyers"])
     assert done.results["buyers"] == [len(weeks.get(week, ())) for week in range(oldest, WEEKS)]
     assert done.results["low"] < done.results["expected_of_histories"] < done.results["high"]
+    off = done.results["expected_of_histories"] / done.results["came"] - 1
+    said: list[str] = []
+    analysis_console._show(done, as_json=False, echo=said.append)
+    assert f"came: {abs(off):.1%} too {'many' if off > 0 else 'few'} were expected; a week is off by" in said[1]
 
 
 def test_asked_for_by_whom_cancelled_and_refused(company: Database) -> None:
