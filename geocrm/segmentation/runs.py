@@ -286,7 +286,7 @@ def _refresh(
     """Statistics of sales at all cutoffs of a run, of one moment: old orders that are imported meanwhile are in all of
     them or in none, and nobody seems to have ordered between two of them who did not. Which stand now, by cutoff."""
     standing = {}
-    with database.writing_at_one_moment(statistics._LOCK) as session:
+    with database.writing_at_one_moment(statistics.LOCK) as session:
         for moment in kind.cutoffs(run.cutoff, run.parameters):
             progress(f"statistics of sales before {moment:%Y-%m-%d}", 0, None)
             statistics.refresh(session, moment, folder=database.settings.home, **_money(run.parameters))

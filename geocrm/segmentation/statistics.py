@@ -52,7 +52,8 @@ MOST_FOLLOWED: Final = 4_000_000
 """So many sales at most are followed in memory."""
 
 _NAMES: Final = re.compile(r"(?<!:):([a-z_][a-z0-9_]*)")
-_LOCK: Final = 7_305_417_203
+LOCK: Final = 7_305_417_203
+"""The advisory lock that a refresh holds to the end of its transaction."""
 _FIRST_DAY: Final = date(2000, 1, 1)
 
 
@@ -134,7 +135,7 @@ def refresh(
     """
     moment = cutoff_moment(cutoff)
     session.flush()
-    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
     run = _Run(session, moment, find_cutoff(session, moment), folder)
     wanted = _Money.read(currency, rates)
     why = "asked for" if full else run.why_full(wanted)
@@ -152,7 +153,7 @@ def refresh(
 
 def forget(session: Session, cutoff: datetime) -> None:
     """Take the statistics of a cutoff away; raises NotFound where there are none."""
-    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
     present = find_cutoff(session, cutoff)
     if present is None:
         raise NotFound(f"There are no statistics of customers at {cutoff_moment(cutoff).isoformat()}.")
@@ -237,7 +238,7 @@ class _Run:
         if told.all_of:
             return "any sale may be different"
         if not told.n:
-            self._finish(present.id, None)
+            self._finish(present.id, None, moved=False)
             return Refreshed(present.id, False, "nothing changed", 0)
         self._run("changed")
         most = max(RERUN_AT_LEAST, int(RERUN_SHARE * present.customers))
@@ -264,7 +265,7 @@ class _Run:
         fresh = self._fresh(new, anew)
         if len(fresh["customer_id"]):
             customer_statistics.add(session, present.id, fresh, **_widths(present))
-        self._finish(present.id, _last_day(new, anew))
+        self._finish(present.id, _last_day(new, anew), moved=len(fresh["customer_id"]) > 0)
         return Refreshed(present.id, False, "what changed", len(new["customer_id"]) + changed)
 
     def _fresh(self, added: Columns, anew: Columns | None) -> Columns:
@@ -380,7 +381,7 @@ class _Run:
 
             customer_statistics.write(session, header.id, made())
         session.flush()
-        self._finish(header.id, max((day for day in days if day is not None), default=None))
+        self._finish(header.id, max((day for day in days if day is not None), default=None), moved=True)
         return Refreshed(header.id, True, why, header.customers)
 
     def _queries(self, money: _Money, pages: Row[Any]) -> tuple[list[str], dict[str, Any]]:
@@ -405,12 +406,14 @@ class _Run:
         windows = Windows(*(microseconds(self.values[f"from_{days}"]) for days in (90, 365, 730)))
         return summarise(sales, lines, windows, **_widths(header))
 
-    def _finish(self, cutoff_id: int, last_day: Any) -> None:
+    def _finish(self, cutoff_id: int, last_day: Any, *, moved: bool) -> None:
+        """Note what was seen; where nothing `moved`, whoever reads goes on."""
         after = self._snapshot()
         self._run(
             "finish",
             cutoff_id=cutoff_id,
             last_day=last_day,
+            moved=moved,
             seen_before=self.seen.snapshot,
             seen_after=after.snapshot,
             seen_by=self.seen.transaction,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
 from geocrm import access
@@ -259,15 +259,28 @@ def test_all_cutoffs_of_a_run_are_of_one_moment(shop: Database, monkeypatch: pyt
 
 
 def test_statistics_that_move_while_a_run_reads_them(shop: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was read would be of two moments: the run is done again, and then it is that of what is there now."""
+    """What was read would be of two moments: the run is done again, and then it is that of what is there now. A refresh
+    that finds nothing new, or sales after the cutoff alone, disturbs nobody."""
     fit = churn.fit_shops
+    since = CUTOFF - timedelta(days=WINDOW)
 
-    def refresh_then_fit(*given: Any, **more: Any) -> churn.ShopModel:
-        with shop.writing() as session:
-            statistics.refresh(session, CUTOFF - timedelta(days=WINDOW))
-        return fit(*given, **more)
+    def sell_then_fit(moment: datetime) -> Callable[..., churn.ShopModel]:
+        def made(*given: Any, **more: Any) -> churn.ShopModel:
+            with shop.writing() as session:
+                customer = session.scalars(select(models.Customer).order_by(models.Customer.id)).first()
+                assert customer is not None
+                sale = make_sale(session, customer, "9", occurred_at=moment)
+                statistics.tell_added(session, customer.id, sale.id)
+            with shop.writing() as session:
+                statistics.refresh(session, since)
+                statistics.refresh(session, since)
+            return fit(*given, **more)
 
-    monkeypatch.setattr(churn, "fit_shops", refresh_then_fit)
+        return made
+
+    monkeypatch.setattr(churn, "fit_shops", sell_then_fit(since + timedelta(days=1)))
+    assert run(shop, "undisturbed", features=["frequency"]).status == "done"
+    monkeypatch.setattr(churn, "fit_shops", sell_then_fit(since - timedelta(days=1)))
     with pytest.raises(TryAgain):
         run(shop, "moved", features=["frequency"])
     with shop.writing() as session:

@@ -108,7 +108,7 @@ WHERE NOT EXISTS (SELECT FROM sales_changed c WHERE c.customer_id = id)
 SELECT customer_id FROM sales_changed ORDER BY customer_id
 
 -- name: finish
-UPDATE feature_cutoffs SET last_day = greatest(last_day, CAST(:last_day AS date)), version = version + 1,
+UPDATE feature_cutoffs SET last_day = greatest(last_day, CAST(:last_day AS date)), version = version + CAST(:moved AS integer),
   seen_before = :seen_before, seen_after = :seen_after, seen_by = CAST(:seen_by AS bigint),
   seen_up_to = CAST(:seen_up_to AS bigint), refreshed_at = now()
 WHERE id = CAST(:cutoff_id AS bigint)
