@@ -95,6 +95,11 @@ def scores(database: Database, done: Any) -> dict[int, dict[str, float | None]]:
         return {row.customer_id: published.scores_by_name(done.score_names, row.numbers) for row in rows}
 
 
+def cutoffs(database: Database) -> set[datetime]:
+    with database.writing() as session:
+        return set(session.scalars(text("SELECT cutoff FROM feature_cutoffs")))
+
+
 def test_who_will_not_order(shop: Database) -> None:
     """Segments by risk, probabilities with intervals, drivers on the card; again bit for bit, in any chunks."""
     done = run(shop, "quiet", active_days=200)
@@ -159,9 +164,7 @@ def test_who_will_not_order(shop: Database) -> None:
     assert "the odds of leaving" in segments[0]["because"][0]
     again = run(shop, "quiet", chunk_rows=37)
     assert again.result_version == done.result_version
-    with shop.writing() as session:
-        kept = set(session.scalars(text("SELECT cutoff FROM feature_cutoffs")))
-    assert kept == {CUTOFF}, "statistics that were made to learn from are forgotten"
+    assert cutoffs(shop) == {CUTOFF}, "statistics that were made to learn from are forgotten"
 
 
 def test_whose_contract_ends(shop: Database) -> None:
@@ -287,10 +290,18 @@ def test_statistics_that_move_while_a_run_reads_them(shop: Database, monkeypatch
         held = session.query(models.Segmentation).filter_by(key="moved").one()
         left = session.query(models.SegmentationRun).filter_by(segmentation_id=held.id).one()
         assert left.status == "running"
-        kept = set(session.scalars(text("SELECT cutoff FROM feature_cutoffs")))
-        assert len(kept) == 3, "they are needed again"
+    assert len(cutoffs(shop)) == 3, "they are needed again"
     monkeypatch.undo()
     assert runs.execute(shop, left.id)["status"] == "done"
+
+    def cancel_then_fit(*given: Any, **more: Any) -> churn.ShopModel:
+        with shop.writing() as session:
+            runs.cancel(session, held.id, left.number + 1, actor=SYSTEM)
+        return fit(*given, **more)
+
+    monkeypatch.setattr(churn, "fit_shops", cancel_then_fit)
+    assert run(shop, "moved").status == "cancelled"
+    assert cutoffs(shop) == {CUTOFF}, "what it was to learn from is forgotten"
 
 
 @pytest.mark.parametrize("people", [0, 5, 50])
@@ -304,4 +315,5 @@ def test_few_customers(new_database: Callable[[], Database], people: int) -> Non
     with database.writing() as session:
         failed = session.query(models.SegmentationRun).one()
     assert failed.status == "failed"
+    assert cutoffs(database) == {CUTOFF}
     assert "at least 20 who left" in failed.error["detail"] or "no customer" in failed.error["detail"], failed.error
