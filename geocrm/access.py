@@ -42,6 +42,10 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
     "segmentations:publish": frozenset({"administrator", "marketer"}),
     "analyses:read": frozenset({"administrator", "marketer", "analyst"}),
     "analyses:write": frozenset({"administrator", "marketer", "analyst"}),
+    "offers:read": _ALL,
+    "offers:write": frozenset({"administrator", "marketer", "analyst"}),
+    "offers:publish": frozenset({"administrator", "marketer"}),
+    "offers:redeem": frozenset({"administrator", "manager", "rep", "marketer"}),
     "exports": frozenset({"administrator", "manager", "rep", "marketer"}),
     "exports:aggregated": frozenset({"administrator", "manager", "marketer", "analyst"}),
     "users:manage": frozenset({"administrator"}),
@@ -53,8 +57,9 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
 # no scope for drafting and publishing, for changing owners, for segmentations, places, exports and settings: those are
 # for people.
 SCOPES: dict[str, frozenset[str]] = {
-    "customers:read": frozenset({"customers:read", "layers:read", "segmentations:read"}),
+    "customers:read": frozenset({"customers:read", "layers:read", "segmentations:read", "offers:read"}),
     "customers:write": frozenset({"customers:write"}),
+    "offers:redeem": frozenset({"offers:read", "offers:redeem"}),
     "imports": frozenset({"imports:customers", "imports:reference"}),
     "contacts": frozenset(),  # shows contact details
     "locations:exact": frozenset(),  # without it every point is snapped to a 500 m grid

@@ -23,6 +23,9 @@ PREFIXES = {
     "seg": "segment",
     "sgm": "segmentation",
     "ana": "analysis",
+    "off": "offer",
+    "red": "redemption",
+    "cam": "campaign",
 }
 _SHAPE = re.compile(r"^([a-z]{3})_([1-9][0-9]{0,18})$")
 _LARGEST = 2**63 - 1

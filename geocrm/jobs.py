@@ -312,6 +312,22 @@ def refresh_segmentations(session: Session, args: Mapping[str, Any]) -> Any:
     return {"runs": runs.start_due(session, actor=SYSTEM)}
 
 
+@handler("audiences.follow")
+def follow_audiences(session: Session, args: Mapping[str, Any]) -> Any:
+    """Look at every audience for the customers that changed."""
+    from geocrm.campaigns import audiences
+
+    return {"customers": audiences.follow(session)}
+
+
+@long_handler("audiences.refresh", cron="*/5 * * * *")
+def refresh_audiences(database: Database, args: Mapping[str, Any]) -> Any:
+    """Work out anew the audiences that are due."""
+    from geocrm.campaigns import audiences
+
+    return {"audiences": audiences.refresh_due(database)}
+
+
 @handler("placing.pending", cron="*/10 * * * *")
 def place_pending(session: Session, args: Mapping[str, Any]) -> Any:
     """Place sites that wait and are due."""

@@ -69,6 +69,8 @@ PURE = [
     "campaigns/crossings.py",
     "campaigns/experiments.py",
     "campaigns/fence_index.py",
+    "campaigns/holdouts.py",
+    "campaigns/hours.py",
     "reports/charts.py",
     "reports/segments_content.py",
     "reports/segments_page.py",

@@ -1,4 +1,4 @@
-"""The hot lookups: who is near, whose territory, tiles. Milliseconds matter here.
+"""The hot lookups: who is near, whose territory, which offers hold, tiles. Milliseconds matter here.
 
 Each is one round trip: a SQL function receives the digest of the token, authenticates, sets the row-security context
 and composes the answer, and what it returns is passed on as bytes. Permissions, validation and errors are those of
@@ -26,7 +26,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from geocrm import access, errors, filters
+from geocrm import access, errors, filters, ids
 from geocrm.api import dependencies
 from geocrm.api.edge import credential
 from geocrm.spatial import nearby, tiles
@@ -35,6 +35,7 @@ _NUMBER: Final = re.compile(r"^[+-]?(\d{1,20}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?
 _WHOLE: Final = re.compile(r"^\d{1,9}$", re.ASCII)
 _TILE: Final = "application/vnd.mapbox-vector-tile"
 _JSON: Final = "application/json"
+MOST_OFFERS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,10 @@ _CUSTOMER_TILE: Final = _call(
 _AREA_TILE: Final = _call("geocrm_hot_area_tile", "bytea, text, text, int, int, int")
 _CUSTOMER_TILEJSON: Final = _call("geocrm_hot_customer_tilejson", "bytea", binary=False)
 _AREA_TILEJSON: Final = _call("geocrm_hot_area_tilejson", "bytea, text", binary=False)
-_QUESTIONS: Final = (_NEARBY, _TERRITORIES, _CUSTOMER_TILE, _AREA_TILE, _CUSTOMER_TILEJSON, _AREA_TILEJSON)
+_OFFERS: Final = _call(
+    "geocrm_hot_offers", "bytea, bigint, float8, float8, timestamptz, int, bool, bool", columns="geocrm_hot_offers"
+)
+_QUESTIONS: Final = (_NEARBY, _TERRITORIES, _OFFERS, _CUSTOMER_TILE, _AREA_TILE, _CUSTOMER_TILEJSON, _AREA_TILEJSON)
 
 Fields = list[bytes | None]
 
@@ -272,6 +276,13 @@ class Asked:
             raise _invalid(name, "expected a number")
         return float(value)
 
+    def flag(self, name: str, unsaid: bool) -> bool:
+        """A parameter as true or false."""
+        value = self.one.get(name)
+        if value not in (None, "true", "false"):
+            raise _invalid(name, "expected true or false")
+        return unsaid if value is None else value == "true"
+
     async def filter(self) -> tuple[filters.Filter, bool]:
         """The filter and whether the reader sees exact places. Who reads is only looked up where it matters."""
         given = [(name, value) for name, value in self.items if name == "filter" or name in filters.SHORT_FORMS]
@@ -294,6 +305,8 @@ class Asked:
         except psycopg.DatabaseError as error:
             if error.sqlstate == "GC401":
                 raise errors.Unauthenticated() from None
+            if error.sqlstate == "GC404":
+                raise errors.NotFound() from None
             if error.sqlstate == "GC403":
                 raise errors.Forbidden(f"This API key may not do this ({error.diag.message_primary}).") from None
             raise
@@ -358,6 +371,30 @@ async def find_territories_at(scope: Scope) -> Answer:
     return 200, [(b"content-type", _JSON.encode())], body or b""
 
 
+async def find_eligible_offers(scope: Scope) -> Answer:
+    """GET /v1/offers/eligible."""
+    asked = Asked(scope, ("customer", "lon", "lat", "at", "limit", "explain", "record"))
+    lon, lat = asked.number("lon", needed=True), asked.number("lat", needed=True)
+    assert lon is not None
+    assert lat is not None
+    nearby.check_point(lon, lat)
+    limit = asked.one.get("limit", "20")
+    if not _WHOLE.match(limit) or not 1 <= int(limit) <= MOST_OFFERS:
+        raise _invalid("limit", f"expected a whole number from 1 to {MOST_OFFERS}")
+    if "customer" not in asked.one:
+        raise _invalid("customer", "is missing")
+    try:
+        customer = ids.read("cus", asked.one["customer"])
+    except errors.Invalid as error:
+        raise _invalid("customer", error.detail) from None
+    moment = _moment(asked.one.get("at"), "at")
+    (body,) = await asked.ask(
+        _OFFERS, (asked.digest, customer, lon, lat, moment, int(limit), asked.flag("explain", False),
+                  asked.flag("record", True)),
+    )  # fmt: skip
+    return 200, [(b"content-type", _JSON.encode())], body or b""
+
+
 async def get_customer_tile(scope: Scope) -> Answer:
     """GET /tiles/customers/{z}/{x}/{y}.mvt."""
     asked = Asked(scope, ("colour", "edition", "filter"))
@@ -413,6 +450,7 @@ async def get_area_tilejson(scope: Scope) -> Answer:
 _PATHS: Final[dict[str, Handler]] = {
     "/v1/customers/nearby": find_customers_nearby,
     "/v1/territories/at": find_territories_at,
+    "/v1/offers/eligible": find_eligible_offers,
     "/tiles/customers.json": get_customer_tilejson,
     "/tiles/customers/{z:int}/{x:int}/{y:int}.mvt": get_customer_tile,
     "/tiles/areas/{layer}.json": get_area_tilejson,
@@ -464,15 +502,15 @@ def _origin(scope: Scope) -> str:
     return str(Request(scope).base_url).rstrip("/")
 
 
-def _moment(value: str | None) -> str | None:
+def _moment(value: str | None, name: str = "as_of") -> str | None:
     if value is None:
         return None
     try:
         made = dt.datetime.fromisoformat(value.replace(" ", "+"))  # a plus in a query arrives as a space
     except ValueError:
-        raise _invalid("as_of", "expected a date or time such as 2026-01-31 or 2026-01-31T09:00:00Z") from None
+        raise _invalid(name, "expected a date or time such as 2026-01-31 or 2026-01-31T09:00:00Z") from None
     if not 1 < made.year < 9998:
-        raise _invalid("as_of", "expected a year from 2 to 9997")
+        raise _invalid(name, "expected a year from 2 to 9997")
     return (made if made.tzinfo else made.replace(tzinfo=dt.UTC)).isoformat()
 
 

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from geocrm import filters
+from geocrm.campaigns.eligibility import REASONS
 from geocrm.spatial import nearby, tiles
 
 _TILE: Final = "application/vnd.mapbox-vector-tile"
@@ -55,6 +56,19 @@ def openapi_paths() -> dict[str, Any]:
             "get_territories_at", "Whose territory a point is in, now or on a past day", "lookups",
             [lon, lat, _parameter("as_of", {"type": "string"}, "Date or time; now if absent.", "2025-12-31")],
             {"200": _json("One entry a layer.", _TERRITORY_SCHEMA, _TERRITORY_EXAMPLE)}, {422},
+        )},
+        "/v1/offers/eligible": {"get": _operation(
+            "find_eligible_offers", "Which offers hold for a customer here and now", "lookups",
+            [_parameter("customer", {"type": "string", "pattern": "^cus_[1-9][0-9]{0,17}$"}, "Who.", "cus_1042",
+                        needed=True),
+             lon, lat,
+             _parameter("at", {"type": "string"}, "Date or time; now if absent.", "2026-03-14T09:30:00Z"),
+             _parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100}, "How many; 20 if absent.", 20),
+             _parameter("explain", {"type": "boolean"}, "Say of every other live offer why not.", False),
+             _parameter("record", {"type": "boolean"},
+                        "Remember what a key shows, so that its effect can be measured; true if absent. What people "
+                        "look at is never remembered, nor another moment.", True)],
+            {"200": _json("What holds, and on request what does not.", _OFFERS_SCHEMA, _OFFERS_EXAMPLE)}, {404, 422},
         )},
         "/tiles/customers.json": {"get": _operation(
             "get_customer_tilejson", "TileJSON of the customers you see", "tiles", [],
@@ -190,3 +204,59 @@ _TERRITORY_SCHEMA: Final = {
     "required": ["data"],
     "properties": {"data": {"type": "array", "items": {"$ref": "#/components/schemas/TerritoryAt"}}},
 }
+_OFFERS_EXAMPLE: Final = {
+    "data": [{
+        "id": "off_3", "version": 1, "name": "Spring coffee", "title": "A coffee on us",
+        "terms": "One a day, before eleven.", "products": [{"id": "prd_4", "name": "Coffee"}],
+        "attributes": {"code": "COFFEE"}, "priority": 0,
+        "where": {"kind": "places", "id": "pla_3", "name": "Denver Union Station", "place_kind": "own",
+                 "radius_m": 300.0},
+        "open_until": "2026-03-14T17:00:00Z", "ends_at": "2026-03-31T22:00:00Z",
+        "left": {"in_all": 387, "for_customer": 1},
+    }],
+    "others": [{
+        "id": "off_4", "version": 2, "name": "Lunch", "title": "Two lunches for one",
+        "reasons": [{"reason": "closed", "opens_at": "2026-03-14T18:00:00Z"},
+                    {"reason": "outside", "distance_m": 340.2}],
+    }],
+    "at": "2026-03-14T09:30:00Z",
+}  # fmt: skip
+_MAYBE_TEXT: Final = {"type": ["string", "null"]}
+_OFFERS_SCHEMA: Final = {
+    "type": "object",
+    "required": ["data", "others", "at"],
+    "properties": {
+        "data": {"type": "array", "items": {
+            "type": "object",
+            "required": list(_OFFERS_EXAMPLE["data"][0]),
+            "properties": {
+                "id": {"type": "string"}, "version": {"type": "integer"}, "name": {"type": "string"},
+                "title": _MAYBE_TEXT, "terms": _MAYBE_TEXT,
+                "products": {"type": "array", "items": {"$ref": "#/components/schemas/Named"}},
+                "attributes": {"type": "object"}, "priority": {"type": "integer"},
+                "where": {"type": ["object", "null"], "description": "What holds the point; null: everywhere.",
+                         "properties": {
+                    "kind": {"type": "string", "enum": ["area", "place", "places"]}, "id": {"type": "string"},
+                    "name": {"type": "string"}, "place_kind": _MAYBE_TEXT, "radius_m": {"type": ["number", "null"]}}},
+                "open_until": {"type": "string"}, "ends_at": {"type": "string"},
+                "left": {"type": "object", "required": ["in_all", "for_customer"], "description": "Null: no cap.",
+                         "properties": {"in_all": {"type": ["integer", "null"]},
+                                        "for_customer": {"type": ["integer", "null"]}}},
+            },
+        }},
+        "others": {"type": ["array", "null"], "description": "With explain=true.", "items": {
+            "type": "object",
+            "required": ["id", "version", "name", "title", "reasons"],
+            "properties": {
+                "id": {"type": "string"}, "version": {"type": "integer"}, "name": {"type": "string"},
+                "title": _MAYBE_TEXT,
+                "reasons": {"type": "array", "items": {
+                    "type": "object", "required": ["reason"],
+                    "properties": {"reason": {"type": "string", "enum": list(REASONS)},
+                                   "distance_m": {"type": "number"}, "purpose": {"type": "string"},
+                                   "opens_at": {"type": "string"}}}},
+            },
+        }},
+        "at": {"type": "string"},
+    },
+}  # fmt: skip

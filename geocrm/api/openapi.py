@@ -227,7 +227,7 @@ _PREFIX = {
     "place": "pla", "layer": "lay", "area": "ter", "other_area": "ter", "wins_area": "ter", "from_area": "ter",
     "to_area": "ter", "territory": "ter", "import": "imp", "interaction": "int", "user": "usr", "owner": "usr",
     "actor": "usr", "from_user": "usr", "to_user": "usr", "team": "tea", "key": "key", "job": "job", "segment": "seg",
-    "segmentation": "sgm",
+    "segmentation": "sgm", "offer": "off", "campaign": "cam",
 }  # fmt: skip
 _REFERENCES = {
     "area": ("ter_3", "Front Range"),

@@ -36,6 +36,7 @@ ScopeName = Annotated[
     Literal[
         "customers:read",
         "customers:write",
+        "offers:redeem",
         "imports",
         "contacts",
         "locations:exact",

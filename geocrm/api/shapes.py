@@ -99,6 +99,9 @@ JobId = _reader("job")
 SegmentId = _reader("seg")
 SegmentationId = _reader("sgm")
 AnalysisId = _reader("ana")
+OfferId = _reader("off")
+RedemptionId = _reader("red")
+CampaignId = _reader("cam")
 
 
 def _storable_text(value: str) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from geocrm import access, ids
 from geocrm.access import Actor
 from geocrm.crm import customers, points
-from geocrm.db import audit
+from geocrm.db import audience_changes, audit
 from geocrm.db.models import Consent, Contact, Customer, CustomerSource, Site, SiteSource
 from geocrm.errors import Conflict, Forbidden, Invalid, NotFound
 from geocrm.spatial import geocoding, territories
@@ -76,6 +76,7 @@ def create(
     session.flush()
     if not _place(session, actor, placed, "customer created"):
         _follow(session, actor, customer.id, "customer created")
+    audience_changes.tell(session, [customer.id])
     audit.record(
         session,
         "customer.create",
@@ -506,6 +507,7 @@ def _changed(session: Session, customer: Customer) -> None:
     customer.version += 1
     customer.updated_at = func.now()
     session.flush()
+    audience_changes.tell(session, [customer.id])
 
 
 def _follow(session: Session, actor: Actor, customer_id: int, reason: str) -> None:

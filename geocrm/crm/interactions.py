@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from geocrm import access, ids
 from geocrm.access import Actor
 from geocrm.crm import changes, customers, points
-from geocrm.db import audit
+from geocrm.db import audience_changes, audit
 from geocrm.db.models import Interaction, InteractionSource
 from geocrm.errors import Conflict, NotFound
 
@@ -81,6 +81,7 @@ def create(
                 source=CLIENT, external_id=client_id, customer_id=customer.id, interaction_id=interaction.id
             )
         )
+    audience_changes.tell(session, [customer.id])
     audit.record(
         session,
         "interaction.create",

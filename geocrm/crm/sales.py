@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from geocrm import access, ids
 from geocrm.access import Actor
 from geocrm.crm import customers
-from geocrm.db import audit
+from geocrm.db import audience_changes, audit
 from geocrm.db.models import Customer, Place, Product, Sale, SaleLine, SaleSource
 from geocrm.db.queries import named
 from geocrm.errors import Conflict, Invalid, NotFound
@@ -96,6 +96,7 @@ def create(
         session.add(SaleSource(source=source[0], external_id=source[1], customer_id=customer.id, sale_id=sale.id))
     session.flush()
     statistics.tell_added(session, customer.id, sale.id)
+    audience_changes.tell(session, [customer.id])
     audit.record(
         session,
         "sale.create",

@@ -202,6 +202,19 @@ def adopt(session: Session, layer_id: int, version: int, effective_from: datetim
     make_pieces(session, layer_id, [version])
 
 
+def has_pieces(session: Session, layer_id: int) -> bool:
+    """Whether points can be looked up in a layer; exclusive ones aside, that is so once somebody asked for it."""
+    return bool(
+        session.scalar(
+            text(
+                "SELECT EXISTS (SELECT FROM areas a JOIN area_pieces p ON p.area_id = a.id"
+                " WHERE a.layer_id = CAST(:layer AS bigint))"
+            ),
+            {"layer": layer_id},
+        )
+    )
+
+
 def make_pieces(session: Session, layer_id: int, versions: Iterable[int]) -> None:
     """Cut the geometries of these versions into pieces, where that was not done yet."""
     made = 0

@@ -150,6 +150,8 @@ def work_out(
     session.execute(text(named("territories_layers", "owners_end")), values)
     session.execute(text(named("territories_layers", "owners_begin")), values | {"reason": reason})
     if layer.kind != "territories":
+        if ledger.has_pieces(session, layer_id):
+            ledger.make_pieces(session, layer_id, _ahead(session, layer_id, begin))
         return Plan(layer, version, parent, begin, moment, recorded, None, 0, merged)
     ledger.make_pieces(session, layer_id, _ahead(session, layer_id, begin))
     in_force = ledger.layers_in_force(session, layer_id, now=now)[0]
@@ -160,6 +162,21 @@ def work_out(
     ledger.expect(session, in_force, now=moment, bulk=bulk)
     session.execute(text(named("territories", "moves")), {"layer": layer_id, "moment": max(begin, moment)})
     return Plan(layer, version, parent, begin, moment, recorded, in_force, concerned, merged)
+
+
+def make_lookable(session: Session, layer_id: int) -> None:
+    """Let points be looked up in a layer, whatever its kind, from now on: publishing keeps it so. Exclusive layers
+    always are; what was done once is not done again."""
+    layer = session.scalars(select(Layer).where(Layer.id == layer_id).with_for_update(key_share=True)).one()
+    _adopt_loaded(session, layer)
+    in_force = session.scalars(
+        text(
+            "SELECT version FROM layer_periods WHERE layer_id = CAST(:layer AS bigint) AND superseded_at IS NULL"
+            " AND coalesce(valid_to, 'infinity') > now()"
+        ),
+        {"layer": layer_id},
+    ).all()
+    ledger.make_pieces(session, layer_id, in_force)
 
 
 def _adopt_loaded(session: Session, layer: Layer) -> None:

@@ -71,6 +71,7 @@ ID_OF = {
     "territory": "ter", "territories": "ter", "user": "usr", "owner": "usr", "territory_owner": "usr", "actor": "usr",
     "by": "usr", "from_user": "usr", "to_user": "usr", "team": "tea", "teams": "tea", "key": "key", "job": "job",
     "import": "imp", "segment": "seg", "from_segment": "seg", "to_segment": "seg", "segmentation": "sgm",
+    "offer": "off", "campaign": "cam",
 }  # fmt: skip
 OVER = {"done", "failed", "undone", "cancelled"}
 

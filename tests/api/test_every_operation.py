@@ -8,14 +8,16 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
-from geocrm import access, jobs
+from geocrm import access, ids, jobs
 from geocrm.api.app import create_app
+from geocrm.campaigns import offers, redemptions
 from geocrm.db import models
 from geocrm.segmentation import analyses, runs, segmentations
 from tests.api.conftest import ROLES, World, open_session
@@ -37,6 +39,7 @@ EXPORT = {A, M, R, K}
 ADMIN = {A}
 DIVIDE = {A, K, N}
 SHOW_SEGMENTS = {A, K}
+OFFER, REDEEM = {A, K, N}, {A, M, R, K, "key:everything"}
 
 MAY: dict[str, set[str | None]] = {
     "get_health": OPEN, "get_ready": OPEN, "sign_in": OPEN,
@@ -76,6 +79,13 @@ MAY: dict[str, set[str | None]] = {
         "list_imports", "create_import", "get_import", "preview_import", "change_import_recipe", "run_import",
         "undo_import", "get_import_rejected", "follow_import",
     ], IMPORT),
+    **dict.fromkeys(
+        ["list_offers", "get_offer", "list_offer_versions", "list_redemptions", "get_redemption"], READ
+    ),
+    "find_eligible_offers": READ - {"key:reader"},
+    **dict.fromkeys(["create_offer", "edit_offer", "discard_offer_draft", "check_offer"], OFFER),
+    **dict.fromkeys(["set_offer_live", "end_offer"], SHOW_SEGMENTS),
+    **dict.fromkeys(["redeem_offer", "reverse_redemption"], REDEEM),
     "export_customers": EXPORT,
     "export_totals": {A, M, K, N},
     **dict.fromkeys([
@@ -90,6 +100,7 @@ SQUARE = {
     "coordinates": [[[-105.5, 39.5], [-104.5, 39.5], [-104.5, 40.2], [-105.5, 40.2], [-105.5, 39.5]]],
 }
 ANY = {"If-Match": "*"}
+ANY_ID = f"({'|'.join(ids.PREFIXES)})"
 BODY = {"name": "Bea"}
 
 
@@ -186,6 +197,24 @@ class Maker:
             run = session.get_one(models.SegmentationRun, segmentations.get_segmentation(session, which).current_run_id)
             return f"/v1/segments/seg_{segmentations.segments_of(session, run)[0][0].id}"
 
+    def offer(self, *, live: bool) -> int:
+        """An offer for everybody everywhere."""
+        with self.world.database.writing() as session:
+            ends = datetime.now(UTC) + timedelta(days=7)
+            made = offers.create_offer(
+                session, actor=access.SYSTEM, name="Coffee", title="Coffee", ends_at=ends, consent_purpose=None
+            )
+            if live:
+                offers.go_live(session, made.id, actor=access.SYSTEM)
+            return made.id
+
+    def redemption(self) -> str:
+        """A redemption by a customer of the rep."""
+        which, customer = self.offer(live=True), ids.read("cus", self.customer()["id"])
+        with self.world.database.writing() as session:
+            made = redemptions.redeem(session, which, customer, actor=access.SYSTEM, key="k").redemption
+            return f"/v1/offers/off_{which}/redemptions/red_{made.id}"
+
     def job(self, who: str | None) -> int:
         """A job of that user."""
         number = 10_000_000 + next(_NUMBER)
@@ -276,6 +305,13 @@ def _calls() -> dict[str, Callable[[Maker, str | None], Call]]:
 
     def of_segmentation(method: str, suffix: str, **more: Any) -> Callable[[Maker, str | None], Call]:
         return lambda make, who: (method, f"/v1/segmentations/sgm_{make.segmentation()}{suffix}", more)
+
+    def of_offer(method: str, suffix: str = "", live: bool = False, **more: Any) -> Callable[[Maker, str | None], Call]:
+        return lambda make, who: (method, f"/v1/offers/off_{make.offer(live=live)}{suffix}", more)
+
+    def redeem(make: Maker, who: str | None) -> Call:
+        body, headers = {"customer_id": make.customer()["id"]}, {"Idempotency-Key": f"k{next(_NUMBER)}"}
+        return "POST", f"/v1/offers/off_{make.offer(live=True)}/redemptions", {"json": body, "headers": headers}
 
     number = "/v1/layers/lay_service"
     rule = {"field": "stage", "op": "=", "value": "active"}
@@ -399,6 +435,22 @@ def _calls() -> dict[str, Callable[[Maker, str | None], Call]]:
         "list_analyses": get("/v1/analyses"),
         "get_analysis": lambda make, who: ("GET", make.analysis(), {}),
         "cancel_analysis": lambda make, who: ("POST", f"{make.analysis()}/cancel", {}),
+        "list_offers": get("/v1/offers"),
+        "create_offer": lambda make, who: ("POST", "/v1/offers", {"json": {"name": "Coffee"}}),
+        "get_offer": of_offer("GET"),
+        "edit_offer": of_offer("PATCH", json={"title": "Tea"}, headers=ANY),
+        "discard_offer_draft": of_offer("DELETE", headers=ANY),
+        "list_offer_versions": of_offer("GET", "/versions"),
+        "check_offer": of_offer("POST", "/check"),
+        "set_offer_live": of_offer("POST", "/live", headers=ANY),
+        "end_offer": of_offer("POST", "/end", live=True, headers=ANY),
+        "redeem_offer": redeem,
+        "list_redemptions": lambda make, who: ("GET", make.redemption().rpartition("/")[0], {}),
+        "get_redemption": lambda make, who: ("GET", make.redemption(), {}),
+        "reverse_redemption": lambda make, who: ("POST", f"{make.redemption()}/reverse", {"json": {"reason": "wrong"}}),
+        "find_eligible_offers": lambda make, who: (
+            "GET", f"/v1/offers/eligible?customer={make.customer()['id']}&lon=-104.99&lat=39.74&limit=5", {},
+        ),
         "list_imports": get("/v1/imports"),
         "create_import": lambda make, who: ("POST", "/v1/imports", make.upload(who)),
         "get_import": of_import("GET", ""),
@@ -525,7 +577,7 @@ def test_in_order_401_403_404_422_valid(name: str, client: Clients, world: World
         assert answer.headers["content-type"] == "application/problem+json", who
     allowed = A if A in may else None
     if "_id}" in path or "{layer}" in path:
-        gone = re.sub(r"(cus|sit|con|sal|int|pla|ter|usr|tea|key|imp|job|sgm|seg|ana)_\d+", r"\1_999999999", call[1])
+        gone = re.sub(f"{ANY_ID}_\\d+", r"\1_999999999", call[1])
         gone = gone.replace("lay_service", "lay_nowhere")
         answer = send(client(allowed), (call[0], gone, call[2]))
         assert answer.status_code == 404, (answer.status_code, answer.text)
@@ -562,6 +614,10 @@ def test_in_order_401_403_404_422_valid(name: str, client: Clients, world: World
 # What a key may call with one scope alone: who it is, its own jobs, and for imports its own imports.
 WITH_ANY_SCOPE = {name for name, may in MAY.items() if "key:nothing" in may}
 IMPORTS = {name for name, may in MAY.items() if may == IMPORT}
+OFFERS = {
+    "list_offers", "get_offer", "list_offer_versions", "list_redemptions", "get_redemption", "find_eligible_offers",
+    "redeem_offer", "reverse_redemption",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -581,6 +637,9 @@ def test_no_scope_without_customers_read_opens_anything(scope: str, whose: str, 
         if name in WITH_ANY_SCOPE:
             continue
         answer = send(program, make(maker, A))
+        if scope == "offers:redeem" and name in OFFERS:  # what an app needs to show and redeem them
+            assert 200 <= answer.status_code < 300, (name, answer.text)
+            continue
         own_only = scope == "imports" and whose == A and name in IMPORTS
         if own_only:  # it may upload; the administrator's own imports are none of the key's
             expected = {"list_imports": 200, "create_import": 202}.get(name, 404)
@@ -605,7 +664,7 @@ def test_a_key_with_every_scope_still_steers_nothing(world: World, maker: Maker)
     program = world.new_client()
     program.headers["Authorization"] = f"Bearer {token}"
     for name, may in MAY.items():
-        if may in (STEER, PLACES, ADMIN, EXPORT, DIVIDE, SHOW_SEGMENTS) or name == "export_totals":
+        if may in (STEER, PLACES, ADMIN, EXPORT, DIVIDE, SHOW_SEGMENTS, OFFER) or name == "export_totals":
             answer = send(program, CALLS[name](maker, A))
             assert answer.status_code == 403, (name, answer.status_code, answer.text)
     program.close()
@@ -626,9 +685,11 @@ def _wrong(call: Call, path: str, operation: dict[str, Any]) -> Iterator[Call]:
             f"{address}{joint}limit=0" if "limit=" not in address else address.replace("limit=5", "limit=0"),
             more,
         )
+    if ("query", "customer") in parameters:
+        yield method, address.replace("customer=cus_", "customer=sit_"), more
     if ("query", "filter") in parameters:
         wrong = json.dumps({"field": "nothing", "op": "=", "value": 1})
         yield method, f"{address}{joint}filter={wrong}", more
-    malformed = re.sub(r"(cus|sit|con|sal|int|pla|ter|usr|tea|key|imp|job|sgm|seg|ana)_\d+$", r"\1_x", address)
+    malformed = re.sub(f"{ANY_ID}_\\d+$", r"\1_x", address)
     if malformed != address:
         yield method, malformed, more

@@ -48,6 +48,7 @@ THERE = {  # what the company of this test has
     "customer_id": "cus_1", "site_id": "sit_1", "contact_id": "con_1", "sale_id": "sal_1", "interaction_id": "int_1",
     "place_id": "pla_1", "layer": "lay_sales", "version": 1, "area_id": "ter_1", "user_id": "usr_1", "team_id": "tea_1",
     "segmentation_id": "sgm_1", "segment_id": "seg_1", "number": 1, "analysis_id": "ana_1",
+    "offer_id": "off_1", "redemption_id": "red_1", "customer": "cus_1",
 }  # fmt: skip
 CHECKS = [
     schemathesis.checks.not_a_server_error,

@@ -18,6 +18,18 @@ from geocrm.db.models.features import CustomerStatistics, FeatureCutoff, SaleCha
 from geocrm.db.models.imports import ImportBatch, ImportRow
 from geocrm.db.models.interactions import Interaction, InteractionSource
 from geocrm.db.models.jobs import Job
+from geocrm.db.models.offers import (
+    Audience,
+    AudienceChange,
+    AudienceMember,
+    Exposure,
+    Offer,
+    OfferArea,
+    OfferCounter,
+    OfferOpening,
+    OfferVersion,
+    Redemption,
+)
 from geocrm.db.models.people import ApiKey, IdempotencyKey, LoginAttempt, Role, Team, User, UserSession
 from geocrm.db.models.places import Place, PlaceSource
 from geocrm.db.models.sales import Product, ProductSource, Sale, SaleLine, SaleSource
@@ -50,6 +62,9 @@ __all__ = [
     "AreaSource",
     "AreaVersion",
     "Assignment",
+    "Audience",
+    "AudienceChange",
+    "AudienceMember",
     "AuditEntry",
     "AuditPayload",
     "AuditSeal",
@@ -60,6 +75,7 @@ __all__ = [
     "Customer",
     "CustomerSource",
     "CustomerStatistics",
+    "Exposure",
     "FeatureCutoff",
     "FormerPrimarySite",
     "IdempotencyKey",
@@ -76,10 +92,16 @@ __all__ = [
     "NamedAccount",
     "NamedAccountVersion",
     "NamedPeriod",
+    "Offer",
+    "OfferArea",
+    "OfferCounter",
+    "OfferOpening",
+    "OfferVersion",
     "Place",
     "PlaceSource",
     "Product",
     "ProductSource",
+    "Redemption",
     "Role",
     "Sale",
     "SaleChange",

@@ -140,6 +140,16 @@ WHERE CASE WHEN geocrm_key_id() IS NOT NULL THEN b.key_id = geocrm_key_id() ELSE
     SELECT FROM public.users u WHERE u.id = b.user_id AND u.role IN ('manager', 'rep')))
   OR EXISTS (SELECT FROM public.users u WHERE u.id = geocrm_user_id() AND u.role = 'administrator') END;
 
+-- Offers.
+CREATE VIEW visible.audience_members WITH (security_barrier = true) AS
+SELECT m.* FROM public.audience_members m JOIN public.customers c ON c.id = m.customer_id;
+
+CREATE VIEW visible.exposures WITH (security_barrier = true) AS
+SELECT e.* FROM public.exposures e JOIN public.customers c ON c.id = e.customer_id;
+
+CREATE VIEW visible.redemptions WITH (security_barrier = true) AS
+SELECT r.* FROM public.redemptions r JOIN public.customers c ON c.id = r.customer_id;
+
 DO $$
 DECLARE v record;
 BEGIN
@@ -153,6 +163,7 @@ GRANT USAGE ON SCHEMA public TO geocrm_views, geocrm_api, geocrm_worker;
 GRANT SELECT ON customers, sites, contacts, consents, sales, sale_lines, interactions, assignments, contradictions,
   named_accounts, customer_sources, former_primary_sites,
   segment_members, scores, jobs, import_batches TO geocrm_views;
+GRANT SELECT ON audience_members, exposures, redemptions TO geocrm_views;
 GRANT SELECT (id, role) ON users TO geocrm_views;
 GRANT SELECT ON ALL TABLES IN SCHEMA visible TO geocrm_api, geocrm_worker;
 GRANT SELECT ON customers, site_lookup, site_cells, site_cell_deltas, lookup_changes, lookup_counts TO geocrm_api;
@@ -160,6 +171,9 @@ GRANT SELECT ON roles, teams, products, places, layers, layer_versions, areas, a
   layer_periods, area_periods, area_pieces, segmentations, segmentation_runs, segments, analyses TO geocrm_api;
 GRANT SELECT (id, cutoff, currency, channels, categories, version, created_at, refreshed_at) ON feature_cutoffs TO geocrm_api;
 GRANT SELECT (id, name, role, team_id, active) ON users TO geocrm_api;
+GRANT SELECT ON offers, offer_versions, offer_areas, offer_openings, offer_counters, audiences TO geocrm_api;
+GRANT EXECUTE ON FUNCTION geocrm_expose(bigint, timestamptz, bigint[], integer[], boolean[], text[], text[])
+  TO geocrm_api;
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO geocrm_worker;
 GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public TO geocrm_worker;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO geocrm_worker;

@@ -1356,6 +1356,204 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/offers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List offers
+         * @description By id.
+         */
+        get: operations["list_offers"];
+        put?: never;
+        /**
+         * Create an offer
+         * @description A draft: nobody has it before it goes live.
+         */
+        post: operations["create_offer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/offers/{offer_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One offer
+         * @description What is live, the draft, and how often it was redeemed.
+         */
+        get: operations["get_offer"];
+        put?: never;
+        post?: never;
+        /**
+         * Throw a draft away
+         * @description The draft, and with it an offer that was never live. What is live stays; it can be ended.
+         */
+        delete: operations["discard_offer_draft"];
+        options?: never;
+        head?: never;
+        /**
+         * Edit an offer
+         * @description Changes the draft. A live offer stays as it is: a draft of the next version is made of it, with the changes.
+         */
+        patch: operations["edit_offer"];
+        trace?: never;
+    };
+    "/v1/offers/{offer_id}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What an offer said, version by version
+         * @description Newest first, the draft too. What was live once is as it was.
+         */
+        get: operations["list_offer_versions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/offers/{offer_id}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What stands in the way of going live
+         * @description All of it at once: no end, hours that never open, an empty audience, areas that hold nobody. The audience is
+         *     worked out, so that its size can be shown.
+         */
+        post: operations["check_offer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/offers/{offer_id}/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Set a draft live
+         * @description In the place of the version that was live. Redemptions count on; who was held out stays so.
+         */
+        post: operations["set_offer_live"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/offers/{offer_id}/end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End an offer
+         * @description At once and for good; a draft of it is thrown away.
+         */
+        post: operations["end_offer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/offers/{offer_id}/redemptions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Redemptions of an offer
+         * @description By id, those of customers that you see, reversed ones too.
+         */
+        get: operations["list_redemptions"];
+        put?: never;
+        /**
+         * Redeem an offer
+         * @description Once for an `Idempotency-Key`, for ever, and never more often than the caps allow, whatever comes at the same
+         *     time. 409 says in `reasons` why the offer does not hold for the customer here and now.
+         */
+        post: operations["redeem_offer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/offers/{offer_id}/redemptions/{redemption_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One redemption
+         * @description Of a customer that you see.
+         */
+        get: operations["get_redemption"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/offers/{offer_id}/redemptions/{redemption_id}/reverse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a redemption back
+         * @description It counts no longer, so that another may have its place. Taken back twice is taken back once.
+         */
+        post: operations["reverse_redemption"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/colleagues": {
         parameters: {
             query?: never;
@@ -1870,6 +2068,23 @@ export interface paths {
         };
         /** The nearest sites of customers, by geodesic distance */
         get: operations["find_customers_nearby"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/offers/eligible": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Which offers hold for a customer here and now */
+        get: operations["find_eligible_offers"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2470,6 +2685,24 @@ export interface components {
             site_id: string | null;
             /** Changes */
             changes: components["schemas"]["Change"][];
+        };
+        /**
+         * Hours
+         * @description From one time to another on days of the week; past midnight where it ends at or before it begins.
+         */
+        Hours: {
+            /** Days */
+            days: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[];
+            /**
+             * From
+             * @example 07:00
+             */
+            from: string;
+            /**
+             * To
+             * @example 11:00
+             */
+            to: string;
         };
         /**
          * InteractionChanges
@@ -3276,7 +3509,7 @@ export interface components {
              *       "customers:read"
              *     ]
              */
-            scopes: ("customers:read" | "customers:write" | "imports" | "contacts" | "locations:exact")[];
+            scopes: ("customers:read" | "customers:write" | "offers:redeem" | "imports" | "contacts" | "locations:exact")[];
             /** Expires At */
             expires_at?: string | null;
         };
@@ -3306,6 +3539,146 @@ export interface components {
              * @default false
              */
             is_primary: boolean;
+        };
+        /**
+         * NewOffer
+         * @description A draft; what it lacks is asked for when it goes live.
+         */
+        NewOffer: {
+            /** Title */
+            title?: string | null;
+            /**
+             * Terms
+             * @example One a day, before eleven.
+             */
+            terms?: string | null;
+            /** Product Ids */
+            product_ids?: string[];
+            /**
+             * Attributes
+             * @description For the app.
+             * @example {
+             *       "code": "COFFEE"
+             *     }
+             */
+            attributes?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Audience
+             * @description A filter; null: everybody.
+             * @example {
+             *       "field": "stage",
+             *       "op": "=",
+             *       "value": "active"
+             *     }
+             */
+            audience?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Consent Purpose
+             * @description The consent that a customer must have given; null: none is needed.
+             * @default marketing
+             */
+            consent_purpose: string | null;
+            /**
+             * Areas
+             * @description Any of them; none: everywhere.
+             * @example [
+             *       {
+             *         "area_id": "ter_3"
+             *       },
+             *       {
+             *         "place_kind": "own",
+             *         "radius_m": 300
+             *       }
+             *     ]
+             */
+            areas?: components["schemas"]["Where"][];
+            /**
+             * Starts At
+             * @description Null: when it goes live.
+             * @example 2026-03-01T08:00:00Z
+             */
+            starts_at?: string | null;
+            /**
+             * Ends At
+             * @description Needed to go live.
+             * @example 2026-03-31T22:00:00Z
+             */
+            ends_at?: string | null;
+            /**
+             * Time Zone
+             * @description Of hours and closed days.
+             */
+            time_zone?: string | null;
+            /**
+             * Hours
+             * @description Null: at any hour.
+             * @example [
+             *       {
+             *         "days": [
+             *           "mon",
+             *           "tue",
+             *           "wed",
+             *           "thu",
+             *           "fri"
+             *         ],
+             *         "from": "07:00",
+             *         "to": "11:00"
+             *       }
+             *     ]
+             */
+            hours?: components["schemas"]["Hours"][] | null;
+            /**
+             * Closed On
+             * @example [
+             *       "2026-03-08"
+             *     ]
+             */
+            closed_on?: string[];
+            /**
+             * Cap Total
+             * @description Redemptions in all.
+             * @example 500
+             */
+            cap_total?: number | null;
+            /**
+             * Cap Per Customer
+             * @example 1
+             */
+            cap_per_customer?: number | null;
+            /**
+             * Priority
+             * @description The higher comes first.
+             * @default 0
+             */
+            priority: number;
+            /**
+             * Hold Out Share
+             * @description Held out, to measure what the offer brings.
+             * @default 0
+             * @example 0.1
+             */
+            hold_out_share: number;
+            /**
+             * Hold Out Unit
+             * @default customer
+             * @enum {string}
+             */
+            hold_out_unit: "customer" | "area";
+            /**
+             * Name
+             * @example Spring coffee
+             */
+            name: string;
+            /**
+             * Campaign Id
+             * @description Offers of one campaign hold out the same customers.
+             * @example cam_7
+             */
+            campaign_id?: string | null;
         };
         /**
          * NewOwner
@@ -3370,6 +3743,33 @@ export interface components {
             attributes?: {
                 [key: string]: unknown;
             };
+        };
+        /**
+         * NewRedemption
+         * @description Who takes the offer, and where: a point, or a place of ours, for an offer that holds somewhere.
+         */
+        NewRedemption: {
+            /**
+             * Customer Id
+             * @example cus_1042
+             */
+            customer_id: string;
+            /** Lon */
+            lon?: number | null;
+            /** Lat */
+            lat?: number | null;
+            /** Place Id */
+            place_id?: string | null;
+            /**
+             * Reference
+             * @description Receipt or order.
+             * @example R-20260314-17
+             */
+            reference?: string | null;
+            /** Amount */
+            amount?: number | string | null;
+            /** Currency */
+            currency?: string | null;
         };
         /**
          * NewRun
@@ -3599,6 +3999,174 @@ export interface components {
             password?: string | null;
         };
         /**
+         * Obstacle
+         * @description What stands in the way of going live.
+         */
+        Obstacle: {
+            /**
+             * Pointer
+             * @example /ends_at
+             */
+            pointer: string;
+            /**
+             * Detail
+             * @example an offer needs an end
+             */
+            detail: string;
+        };
+        /**
+         * Obstacles
+         * @description All that stands in the way; nothing: the draft can go live.
+         */
+        Obstacles: {
+            /** Data */
+            data: components["schemas"]["Obstacle"][];
+        };
+        /**
+         * OfferEdit
+         * @description What is to be different; fields left out stay.
+         */
+        OfferEdit: {
+            /** Title */
+            title?: string | null;
+            /**
+             * Terms
+             * @example One a day, before eleven.
+             */
+            terms?: string | null;
+            /** Product Ids */
+            product_ids?: string[];
+            /**
+             * Attributes
+             * @description For the app.
+             * @example {
+             *       "code": "COFFEE"
+             *     }
+             */
+            attributes?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Audience
+             * @description A filter; null: everybody.
+             * @example {
+             *       "field": "stage",
+             *       "op": "=",
+             *       "value": "active"
+             *     }
+             */
+            audience?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Consent Purpose
+             * @description The consent that a customer must have given; null: none is needed.
+             * @default marketing
+             */
+            consent_purpose: string | null;
+            /**
+             * Areas
+             * @description Any of them; none: everywhere.
+             * @example [
+             *       {
+             *         "area_id": "ter_3"
+             *       },
+             *       {
+             *         "place_kind": "own",
+             *         "radius_m": 300
+             *       }
+             *     ]
+             */
+            areas?: components["schemas"]["Where"][];
+            /**
+             * Starts At
+             * @description Null: when it goes live.
+             * @example 2026-03-01T08:00:00Z
+             */
+            starts_at?: string | null;
+            /**
+             * Ends At
+             * @description Needed to go live.
+             * @example 2026-03-31T22:00:00Z
+             */
+            ends_at?: string | null;
+            /**
+             * Time Zone
+             * @description Of hours and closed days.
+             */
+            time_zone?: string | null;
+            /**
+             * Hours
+             * @description Null: at any hour.
+             * @example [
+             *       {
+             *         "days": [
+             *           "mon",
+             *           "tue",
+             *           "wed",
+             *           "thu",
+             *           "fri"
+             *         ],
+             *         "from": "07:00",
+             *         "to": "11:00"
+             *       }
+             *     ]
+             */
+            hours?: components["schemas"]["Hours"][] | null;
+            /**
+             * Closed On
+             * @example [
+             *       "2026-03-08"
+             *     ]
+             */
+            closed_on?: string[];
+            /**
+             * Cap Total
+             * @description Redemptions in all.
+             * @example 500
+             */
+            cap_total?: number | null;
+            /**
+             * Cap Per Customer
+             * @example 1
+             */
+            cap_per_customer?: number | null;
+            /**
+             * Priority
+             * @description The higher comes first.
+             * @default 0
+             */
+            priority: number;
+            /**
+             * Hold Out Share
+             * @description Held out, to measure what the offer brings.
+             * @default 0
+             * @example 0.1
+             */
+            hold_out_share: number;
+            /**
+             * Hold Out Unit
+             * @default customer
+             * @enum {string}
+             */
+            hold_out_unit: "customer" | "area";
+            /** Name */
+            name?: string | null;
+            /**
+             * Campaign Id
+             * @example cam_7
+             */
+            campaign_id?: string | null;
+        };
+        /**
+         * OfferVersions
+         * @description All versions, newest first.
+         */
+        OfferVersions: {
+            /** Data */
+            data: components["schemas"]["ShownOfferVersion"][];
+        };
+        /**
          * OneSegment
          * @description A segment by itself.
          */
@@ -3766,6 +4334,15 @@ export interface components {
             /** Next Cursor */
             next_cursor: string | null;
         };
+        /** Page[ShownOffer] */
+        Page_ShownOffer_: {
+            /** Data */
+            data: components["schemas"]["ShownOffer"][];
+            /** Has More */
+            has_more: boolean;
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /** Page[ShownPlace] */
         Page_ShownPlace_: {
             /** Data */
@@ -3779,6 +4356,15 @@ export interface components {
         Page_ShownProduct_: {
             /** Data */
             data: components["schemas"]["ShownProduct"][];
+            /** Has More */
+            has_more: boolean;
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** Page[ShownRedemption] */
+        Page_ShownRedemption_: {
+            /** Data */
+            data: components["schemas"]["ShownRedemption"][];
             /** Has More */
             has_more: boolean;
             /** Next Cursor */
@@ -4089,6 +4675,17 @@ export interface components {
         Resolved: {
             /** Resolved */
             resolved: number;
+        };
+        /**
+         * Reversal
+         * @description Why.
+         */
+        Reversal: {
+            /**
+             * Reason
+             * @example Rung up twice
+             */
+            reason: string;
         };
         /**
          * RulePreview
@@ -4987,6 +5584,208 @@ export interface components {
             area_id: string;
         };
         /**
+         * ShownOffer
+         * @description An offer: what is live, and the draft that may take its place.
+         */
+        ShownOffer: {
+            /**
+             * Id
+             * @example off_3
+             */
+            id: string;
+            /**
+             * Name
+             * @example Spring coffee
+             */
+            name: string;
+            /**
+             * Campaign Id
+             * @example cam_7
+             */
+            campaign_id: string | null;
+            /**
+             * Status
+             * @example live
+             */
+            status: string;
+            /** @description What customers have; of an ended offer what they had last. */
+            live: components["schemas"]["ShownOfferVersion"] | null;
+            /** @example null */
+            draft: components["schemas"]["ShownOfferVersion"] | null;
+            /**
+             * Redeemed
+             * @description Redemptions of all versions, reversed ones aside.
+             * @example 113
+             */
+            redeemed: number;
+            /**
+             * Ended At
+             * @example null
+             */
+            ended_at: string | null;
+            /**
+             * Version
+             * @description Its ETag.
+             */
+            version: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+        };
+        /**
+         * ShownOfferVersion
+         * @description What a version of an offer says.
+         */
+        ShownOfferVersion: {
+            /**
+             * Version
+             * @example 1
+             */
+            version: number;
+            /**
+             * Title
+             * @example A coffee on us
+             */
+            title: string | null;
+            /**
+             * Terms
+             * @example One a day, before eleven.
+             */
+            terms: string | null;
+            /**
+             * Product Ids
+             * @example [
+             *       "prd_4"
+             *     ]
+             */
+            product_ids: string[];
+            /**
+             * Attributes
+             * @example {
+             *       "code": "COFFEE"
+             *     }
+             */
+            attributes: {
+                [key: string]: unknown;
+            };
+            /**
+             * Audience
+             * @example {
+             *       "all": [
+             *         {
+             *           "field": "stage",
+             *           "op": "=",
+             *           "value": "active"
+             *         }
+             *       ]
+             *     }
+             */
+            audience: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Audience Sentence
+             * @example active
+             */
+            audience_sentence: string;
+            /**
+             * Audience Members
+             * @description As last worked out; null before, for everybody, and to who does not see all.
+             * @example 12044
+             */
+            audience_members: number | null;
+            /**
+             * Consent Purpose
+             * @example marketing
+             */
+            consent_purpose: string | null;
+            /** Areas */
+            areas: components["schemas"]["ShownWhere"][];
+            /**
+             * Starts At
+             * @example 2026-03-01T08:00:00Z
+             */
+            starts_at: string | null;
+            /**
+             * Ends At
+             * @example 2026-03-31T22:00:00Z
+             */
+            ends_at: string | null;
+            /**
+             * Time Zone
+             * @example America/Denver
+             */
+            time_zone: string | null;
+            /**
+             * Hours
+             * @example [
+             *       {
+             *         "days": [
+             *           "mon",
+             *           "tue",
+             *           "wed",
+             *           "thu",
+             *           "fri"
+             *         ],
+             *         "from": "07:00",
+             *         "to": "11:00"
+             *       }
+             *     ]
+             */
+            hours: {
+                [key: string]: unknown;
+            }[] | null;
+            /**
+             * Closed On
+             * @example [
+             *       "2026-03-08"
+             *     ]
+             */
+            closed_on: string[];
+            /**
+             * Cap Total
+             * @example 500
+             */
+            cap_total: number | null;
+            /**
+             * Cap Per Customer
+             * @example 1
+             */
+            cap_per_customer: number | null;
+            /**
+             * Priority
+             * @example 0
+             */
+            priority: number;
+            /**
+             * Hold Out Share
+             * @example 0.1
+             */
+            hold_out_share: number;
+            /**
+             * Hold Out Unit
+             * @example customer
+             */
+            hold_out_unit: string;
+            /**
+             * Live From
+             * @example 2026-03-01T08:00:00Z
+             */
+            live_from: string | null;
+            /**
+             * Live Until
+             * @example null
+             */
+            live_until: string | null;
+        };
+        /**
          * ShownOverlap
          * @description Where two areas lie over one another, and which of them wins there.
          */
@@ -5113,6 +5912,57 @@ export interface components {
             unit_cost: string | null;
             /** Currency */
             currency: string | null;
+        };
+        /**
+         * ShownRedemption
+         * @description A redemption.
+         */
+        ShownRedemption: {
+            /**
+             * Id
+             * @example red_51
+             */
+            id: string;
+            /**
+             * Offer Id
+             * @example off_3
+             */
+            offer_id: string;
+            /**
+             * Version
+             * @description Of the offer.
+             * @example 1
+             */
+            version: number;
+            /** Customer Id */
+            customer_id: string;
+            /**
+             * Redeemed At
+             * Format: date-time
+             */
+            redeemed_at: string;
+            /** Place Id */
+            place_id: string | null;
+            /**
+             * Reference
+             * @example R-20260314-17
+             */
+            reference: string | null;
+            /** Amount */
+            amount: string | null;
+            /** Currency */
+            currency: string | null;
+            /**
+             * Reversed At
+             * @example null
+             */
+            reversed_at: string | null;
+            /**
+             * Reason
+             * @description Why it was reversed.
+             * @example null
+             */
+            reason: string | null;
         };
         /**
          * ShownRun
@@ -5952,6 +6802,37 @@ export interface components {
             areas: number;
         };
         /**
+         * ShownWhere
+         * @description Where an offer holds.
+         */
+        ShownWhere: {
+            /**
+             * Kind
+             * @example area
+             */
+            kind: string;
+            /**
+             * Area Id
+             * @example ter_3
+             */
+            area_id: string | null;
+            /**
+             * Place Id
+             * @example null
+             */
+            place_id: string | null;
+            /**
+             * Place Kind
+             * @example null
+             */
+            place_kind: string | null;
+            /**
+             * Radius M
+             * @example null
+             */
+            radius_m: number | null;
+        };
+        /**
          * SiteChanges
          * @description What to change; fields left out stay. `"location": null` places the site anew from its address.
          */
@@ -6293,6 +7174,29 @@ export interface components {
              * @example 2048
              */
             upload_max_mb: number;
+        };
+        /**
+         * Where
+         * @description An area of any layer, or metres around one place or around every place of a kind: one of the three.
+         */
+        Where: {
+            /** Area Id */
+            area_id?: string | null;
+            /**
+             * Place Id
+             * @example null
+             */
+            place_id?: string | null;
+            /**
+             * Place Kind
+             * @example null
+             */
+            place_kind?: ("own" | "competitor" | "depot" | "branch") | null;
+            /**
+             * Radius M
+             * @example null
+             */
+            radius_m?: number | null;
         };
         /**
          * WithdrawnConsent
@@ -21972,6 +22876,2787 @@ export interface operations {
             };
         };
     };
+    list_offers: {
+        parameters: {
+            query?: {
+                /** @description Only those. */
+                status?: ("draft" | "live" | "ended") | null;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description Where to go on: `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "off_3",
+                     *           "name": "Spring coffee",
+                     *           "campaign_id": "cam_7",
+                     *           "status": "live",
+                     *           "live": {
+                     *             "version": 1,
+                     *             "title": "A coffee on us",
+                     *             "terms": "One a day, before eleven.",
+                     *             "product_ids": [
+                     *               "prd_4"
+                     *             ],
+                     *             "attributes": {
+                     *               "code": "COFFEE"
+                     *             },
+                     *             "audience": {
+                     *               "all": [
+                     *                 {
+                     *                   "field": "stage",
+                     *                   "op": "=",
+                     *                   "value": "active"
+                     *                 }
+                     *               ]
+                     *             },
+                     *             "audience_sentence": "active",
+                     *             "audience_members": 12044,
+                     *             "consent_purpose": "marketing",
+                     *             "areas": [
+                     *               {
+                     *                 "kind": "area",
+                     *                 "area_id": "ter_3",
+                     *                 "place_id": null,
+                     *                 "place_kind": null,
+                     *                 "radius_m": null
+                     *               }
+                     *             ],
+                     *             "starts_at": "2026-03-01T08:00:00Z",
+                     *             "ends_at": "2026-03-31T22:00:00Z",
+                     *             "time_zone": "America/Denver",
+                     *             "hours": [
+                     *               {
+                     *                 "days": [
+                     *                   "mon",
+                     *                   "tue",
+                     *                   "wed",
+                     *                   "thu",
+                     *                   "fri"
+                     *                 ],
+                     *                 "from": "07:00",
+                     *                 "to": "11:00"
+                     *               }
+                     *             ],
+                     *             "closed_on": [
+                     *               "2026-03-08"
+                     *             ],
+                     *             "cap_total": 500,
+                     *             "cap_per_customer": 1,
+                     *             "priority": 0,
+                     *             "hold_out_share": 0.1,
+                     *             "hold_out_unit": "customer",
+                     *             "live_from": "2026-03-01T08:00:00Z",
+                     *             "live_until": null
+                     *           },
+                     *           "draft": null,
+                     *           "redeemed": 113,
+                     *           "ended_at": null,
+                     *           "version": 3,
+                     *           "created_at": "2026-01-31T09:00:00Z",
+                     *           "updated_at": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Page_ShownOffer_"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_offer: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A value of your own, such as a UUID: the request sent again with it has one effect. */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "title": "A coffee on us",
+                 *       "terms": "One a day, before eleven.",
+                 *       "product_ids": [
+                 *         "prd_7"
+                 *       ],
+                 *       "attributes": {
+                 *         "code": "COFFEE"
+                 *       },
+                 *       "audience": {
+                 *         "field": "stage",
+                 *         "op": "=",
+                 *         "value": "active"
+                 *       },
+                 *       "consent_purpose": "marketing",
+                 *       "areas": [
+                 *         {
+                 *           "area_id": "ter_3"
+                 *         },
+                 *         {
+                 *           "place_kind": "own",
+                 *           "radius_m": 300
+                 *         }
+                 *       ],
+                 *       "starts_at": "2026-03-01T08:00:00Z",
+                 *       "ends_at": "2026-03-31T22:00:00Z",
+                 *       "time_zone": "America/Denver",
+                 *       "hours": [
+                 *         {
+                 *           "days": [
+                 *             "mon",
+                 *             "tue",
+                 *             "wed",
+                 *             "thu",
+                 *             "fri"
+                 *           ],
+                 *           "from": "07:00",
+                 *           "to": "11:00"
+                 *         }
+                 *       ],
+                 *       "closed_on": [
+                 *         "2026-03-08"
+                 *       ],
+                 *       "cap_total": 500,
+                 *       "cap_per_customer": 1,
+                 *       "priority": 0,
+                 *       "hold_out_share": 0.1,
+                 *       "hold_out_unit": "customer",
+                 *       "name": "Spring coffee",
+                 *       "campaign_id": "cam_7"
+                 *     }
+                 */
+                "application/json": components["schemas"]["NewOffer"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "off_3",
+                     *       "name": "Spring coffee",
+                     *       "campaign_id": "cam_7",
+                     *       "status": "live",
+                     *       "live": {
+                     *         "version": 1,
+                     *         "title": "A coffee on us",
+                     *         "terms": "One a day, before eleven.",
+                     *         "product_ids": [
+                     *           "prd_4"
+                     *         ],
+                     *         "attributes": {
+                     *           "code": "COFFEE"
+                     *         },
+                     *         "audience": {
+                     *           "all": [
+                     *             {
+                     *               "field": "stage",
+                     *               "op": "=",
+                     *               "value": "active"
+                     *             }
+                     *           ]
+                     *         },
+                     *         "audience_sentence": "active",
+                     *         "audience_members": 12044,
+                     *         "consent_purpose": "marketing",
+                     *         "areas": [
+                     *           {
+                     *             "kind": "area",
+                     *             "area_id": "ter_3",
+                     *             "place_id": null,
+                     *             "place_kind": null,
+                     *             "radius_m": null
+                     *           }
+                     *         ],
+                     *         "starts_at": "2026-03-01T08:00:00Z",
+                     *         "ends_at": "2026-03-31T22:00:00Z",
+                     *         "time_zone": "America/Denver",
+                     *         "hours": [
+                     *           {
+                     *             "days": [
+                     *               "mon",
+                     *               "tue",
+                     *               "wed",
+                     *               "thu",
+                     *               "fri"
+                     *             ],
+                     *             "from": "07:00",
+                     *             "to": "11:00"
+                     *           }
+                     *         ],
+                     *         "closed_on": [
+                     *           "2026-03-08"
+                     *         ],
+                     *         "cap_total": 500,
+                     *         "cap_per_customer": 1,
+                     *         "priority": 0,
+                     *         "hold_out_share": 0.1,
+                     *         "hold_out_unit": "customer",
+                     *         "live_from": "2026-03-01T08:00:00Z",
+                     *         "live_until": null
+                     *       },
+                     *       "draft": null,
+                     *       "redeemed": 113,
+                     *       "ended_at": null,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownOffer"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_offer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                offer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "off_3",
+                     *       "name": "Spring coffee",
+                     *       "campaign_id": "cam_7",
+                     *       "status": "live",
+                     *       "live": {
+                     *         "version": 1,
+                     *         "title": "A coffee on us",
+                     *         "terms": "One a day, before eleven.",
+                     *         "product_ids": [
+                     *           "prd_4"
+                     *         ],
+                     *         "attributes": {
+                     *           "code": "COFFEE"
+                     *         },
+                     *         "audience": {
+                     *           "all": [
+                     *             {
+                     *               "field": "stage",
+                     *               "op": "=",
+                     *               "value": "active"
+                     *             }
+                     *           ]
+                     *         },
+                     *         "audience_sentence": "active",
+                     *         "audience_members": 12044,
+                     *         "consent_purpose": "marketing",
+                     *         "areas": [
+                     *           {
+                     *             "kind": "area",
+                     *             "area_id": "ter_3",
+                     *             "place_id": null,
+                     *             "place_kind": null,
+                     *             "radius_m": null
+                     *           }
+                     *         ],
+                     *         "starts_at": "2026-03-01T08:00:00Z",
+                     *         "ends_at": "2026-03-31T22:00:00Z",
+                     *         "time_zone": "America/Denver",
+                     *         "hours": [
+                     *           {
+                     *             "days": [
+                     *               "mon",
+                     *               "tue",
+                     *               "wed",
+                     *               "thu",
+                     *               "fri"
+                     *             ],
+                     *             "from": "07:00",
+                     *             "to": "11:00"
+                     *           }
+                     *         ],
+                     *         "closed_on": [
+                     *           "2026-03-08"
+                     *         ],
+                     *         "cap_total": 500,
+                     *         "cap_per_customer": 1,
+                     *         "priority": 0,
+                     *         "hold_out_share": 0.1,
+                     *         "hold_out_unit": "customer",
+                     *         "live_from": "2026-03-01T08:00:00Z",
+                     *         "live_until": null
+                     *       },
+                     *       "draft": null,
+                     *       "redeemed": 113,
+                     *       "ended_at": null,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownOffer"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    discard_offer_draft: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag that you read, so that nobody's change is lost. */
+                "if-match"?: string | null;
+            };
+            path: {
+                offer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Changed since you read it */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description If-Match is missing */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    edit_offer: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag that you read, so that nobody's change is lost. */
+                "if-match"?: string | null;
+            };
+            path: {
+                offer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "title": "A coffee on us",
+                 *       "terms": "One a day, before eleven.",
+                 *       "product_ids": [
+                 *         "prd_7"
+                 *       ],
+                 *       "attributes": {
+                 *         "code": "COFFEE"
+                 *       },
+                 *       "audience": {
+                 *         "field": "stage",
+                 *         "op": "=",
+                 *         "value": "active"
+                 *       },
+                 *       "consent_purpose": "marketing",
+                 *       "areas": [
+                 *         {
+                 *           "area_id": "ter_3"
+                 *         },
+                 *         {
+                 *           "place_kind": "own",
+                 *           "radius_m": 300
+                 *         }
+                 *       ],
+                 *       "starts_at": "2026-03-01T08:00:00Z",
+                 *       "ends_at": "2026-03-31T22:00:00Z",
+                 *       "time_zone": "America/Denver",
+                 *       "hours": [
+                 *         {
+                 *           "days": [
+                 *             "mon",
+                 *             "tue",
+                 *             "wed",
+                 *             "thu",
+                 *             "fri"
+                 *           ],
+                 *           "from": "07:00",
+                 *           "to": "11:00"
+                 *         }
+                 *       ],
+                 *       "closed_on": [
+                 *         "2026-03-08"
+                 *       ],
+                 *       "cap_total": 500,
+                 *       "cap_per_customer": 1,
+                 *       "priority": 0,
+                 *       "hold_out_share": 0.1,
+                 *       "hold_out_unit": "customer",
+                 *       "name": "Spring coffee",
+                 *       "campaign_id": "cam_7"
+                 *     }
+                 */
+                "application/json": components["schemas"]["OfferEdit"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "off_3",
+                     *       "name": "Spring coffee",
+                     *       "campaign_id": "cam_7",
+                     *       "status": "live",
+                     *       "live": {
+                     *         "version": 1,
+                     *         "title": "A coffee on us",
+                     *         "terms": "One a day, before eleven.",
+                     *         "product_ids": [
+                     *           "prd_4"
+                     *         ],
+                     *         "attributes": {
+                     *           "code": "COFFEE"
+                     *         },
+                     *         "audience": {
+                     *           "all": [
+                     *             {
+                     *               "field": "stage",
+                     *               "op": "=",
+                     *               "value": "active"
+                     *             }
+                     *           ]
+                     *         },
+                     *         "audience_sentence": "active",
+                     *         "audience_members": 12044,
+                     *         "consent_purpose": "marketing",
+                     *         "areas": [
+                     *           {
+                     *             "kind": "area",
+                     *             "area_id": "ter_3",
+                     *             "place_id": null,
+                     *             "place_kind": null,
+                     *             "radius_m": null
+                     *           }
+                     *         ],
+                     *         "starts_at": "2026-03-01T08:00:00Z",
+                     *         "ends_at": "2026-03-31T22:00:00Z",
+                     *         "time_zone": "America/Denver",
+                     *         "hours": [
+                     *           {
+                     *             "days": [
+                     *               "mon",
+                     *               "tue",
+                     *               "wed",
+                     *               "thu",
+                     *               "fri"
+                     *             ],
+                     *             "from": "07:00",
+                     *             "to": "11:00"
+                     *           }
+                     *         ],
+                     *         "closed_on": [
+                     *           "2026-03-08"
+                     *         ],
+                     *         "cap_total": 500,
+                     *         "cap_per_customer": 1,
+                     *         "priority": 0,
+                     *         "hold_out_share": 0.1,
+                     *         "hold_out_unit": "customer",
+                     *         "live_from": "2026-03-01T08:00:00Z",
+                     *         "live_until": null
+                     *       },
+                     *       "draft": null,
+                     *       "redeemed": 113,
+                     *       "ended_at": null,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownOffer"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Changed since you read it */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description If-Match is missing */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_offer_versions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                offer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "version": 1,
+                     *           "title": "A coffee on us",
+                     *           "terms": "One a day, before eleven.",
+                     *           "product_ids": [
+                     *             "prd_4"
+                     *           ],
+                     *           "attributes": {
+                     *             "code": "COFFEE"
+                     *           },
+                     *           "audience": {
+                     *             "all": [
+                     *               {
+                     *                 "field": "stage",
+                     *                 "op": "=",
+                     *                 "value": "active"
+                     *               }
+                     *             ]
+                     *           },
+                     *           "audience_sentence": "active",
+                     *           "audience_members": 12044,
+                     *           "consent_purpose": "marketing",
+                     *           "areas": [
+                     *             {
+                     *               "kind": "area",
+                     *               "area_id": "ter_3",
+                     *               "place_id": null,
+                     *               "place_kind": null,
+                     *               "radius_m": null
+                     *             }
+                     *           ],
+                     *           "starts_at": "2026-03-01T08:00:00Z",
+                     *           "ends_at": "2026-03-31T22:00:00Z",
+                     *           "time_zone": "America/Denver",
+                     *           "hours": [
+                     *             {
+                     *               "days": [
+                     *                 "mon",
+                     *                 "tue",
+                     *                 "wed",
+                     *                 "thu",
+                     *                 "fri"
+                     *               ],
+                     *               "from": "07:00",
+                     *               "to": "11:00"
+                     *             }
+                     *           ],
+                     *           "closed_on": [
+                     *             "2026-03-08"
+                     *           ],
+                     *           "cap_total": 500,
+                     *           "cap_per_customer": 1,
+                     *           "priority": 0,
+                     *           "hold_out_share": 0.1,
+                     *           "hold_out_unit": "customer",
+                     *           "live_from": "2026-03-01T08:00:00Z",
+                     *           "live_until": null
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["OfferVersions"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_offer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                offer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "pointer": "/ends_at",
+                     *           "detail": "an offer needs an end"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Obstacles"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_offer_live: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag that you read, so that nobody's change is lost. */
+                "if-match"?: string | null;
+            };
+            path: {
+                offer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "off_3",
+                     *       "name": "Spring coffee",
+                     *       "campaign_id": "cam_7",
+                     *       "status": "live",
+                     *       "live": {
+                     *         "version": 1,
+                     *         "title": "A coffee on us",
+                     *         "terms": "One a day, before eleven.",
+                     *         "product_ids": [
+                     *           "prd_4"
+                     *         ],
+                     *         "attributes": {
+                     *           "code": "COFFEE"
+                     *         },
+                     *         "audience": {
+                     *           "all": [
+                     *             {
+                     *               "field": "stage",
+                     *               "op": "=",
+                     *               "value": "active"
+                     *             }
+                     *           ]
+                     *         },
+                     *         "audience_sentence": "active",
+                     *         "audience_members": 12044,
+                     *         "consent_purpose": "marketing",
+                     *         "areas": [
+                     *           {
+                     *             "kind": "area",
+                     *             "area_id": "ter_3",
+                     *             "place_id": null,
+                     *             "place_kind": null,
+                     *             "radius_m": null
+                     *           }
+                     *         ],
+                     *         "starts_at": "2026-03-01T08:00:00Z",
+                     *         "ends_at": "2026-03-31T22:00:00Z",
+                     *         "time_zone": "America/Denver",
+                     *         "hours": [
+                     *           {
+                     *             "days": [
+                     *               "mon",
+                     *               "tue",
+                     *               "wed",
+                     *               "thu",
+                     *               "fri"
+                     *             ],
+                     *             "from": "07:00",
+                     *             "to": "11:00"
+                     *           }
+                     *         ],
+                     *         "closed_on": [
+                     *           "2026-03-08"
+                     *         ],
+                     *         "cap_total": 500,
+                     *         "cap_per_customer": 1,
+                     *         "priority": 0,
+                     *         "hold_out_share": 0.1,
+                     *         "hold_out_unit": "customer",
+                     *         "live_from": "2026-03-01T08:00:00Z",
+                     *         "live_until": null
+                     *       },
+                     *       "draft": null,
+                     *       "redeemed": 113,
+                     *       "ended_at": null,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownOffer"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Changed since you read it */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description If-Match is missing */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_offer: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag that you read, so that nobody's change is lost. */
+                "if-match"?: string | null;
+            };
+            path: {
+                offer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "off_3",
+                     *       "name": "Spring coffee",
+                     *       "campaign_id": "cam_7",
+                     *       "status": "live",
+                     *       "live": {
+                     *         "version": 1,
+                     *         "title": "A coffee on us",
+                     *         "terms": "One a day, before eleven.",
+                     *         "product_ids": [
+                     *           "prd_4"
+                     *         ],
+                     *         "attributes": {
+                     *           "code": "COFFEE"
+                     *         },
+                     *         "audience": {
+                     *           "all": [
+                     *             {
+                     *               "field": "stage",
+                     *               "op": "=",
+                     *               "value": "active"
+                     *             }
+                     *           ]
+                     *         },
+                     *         "audience_sentence": "active",
+                     *         "audience_members": 12044,
+                     *         "consent_purpose": "marketing",
+                     *         "areas": [
+                     *           {
+                     *             "kind": "area",
+                     *             "area_id": "ter_3",
+                     *             "place_id": null,
+                     *             "place_kind": null,
+                     *             "radius_m": null
+                     *           }
+                     *         ],
+                     *         "starts_at": "2026-03-01T08:00:00Z",
+                     *         "ends_at": "2026-03-31T22:00:00Z",
+                     *         "time_zone": "America/Denver",
+                     *         "hours": [
+                     *           {
+                     *             "days": [
+                     *               "mon",
+                     *               "tue",
+                     *               "wed",
+                     *               "thu",
+                     *               "fri"
+                     *             ],
+                     *             "from": "07:00",
+                     *             "to": "11:00"
+                     *           }
+                     *         ],
+                     *         "closed_on": [
+                     *           "2026-03-08"
+                     *         ],
+                     *         "cap_total": 500,
+                     *         "cap_per_customer": 1,
+                     *         "priority": 0,
+                     *         "hold_out_share": 0.1,
+                     *         "hold_out_unit": "customer",
+                     *         "live_from": "2026-03-01T08:00:00Z",
+                     *         "live_until": null
+                     *       },
+                     *       "draft": null,
+                     *       "redeemed": 113,
+                     *       "ended_at": null,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownOffer"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Changed since you read it */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description If-Match is missing */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_redemptions: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description Where to go on: `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                offer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "red_51",
+                     *           "offer_id": "off_3",
+                     *           "version": 1,
+                     *           "customer_id": "cus_7",
+                     *           "redeemed_at": "2026-01-31T09:00:00Z",
+                     *           "place_id": "pla_7",
+                     *           "reference": "R-20260314-17",
+                     *           "amount": "129.9000",
+                     *           "currency": "USD",
+                     *           "reversed_at": null,
+                     *           "reason": null
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Page_ShownRedemption_"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    redeem_offer: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A value of your own, such as a UUID: the request sent again with it has one effect. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                offer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "customer_id": "cus_1042",
+                 *       "lon": -104.9903,
+                 *       "lat": 39.7392,
+                 *       "place_id": "pla_7",
+                 *       "reference": "R-20260314-17",
+                 *       "amount": 25,
+                 *       "currency": "USD"
+                 *     }
+                 */
+                "application/json": components["schemas"]["NewRedemption"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "red_51",
+                     *       "offer_id": "off_3",
+                     *       "version": 1,
+                     *       "customer_id": "cus_7",
+                     *       "redeemed_at": "2026-01-31T09:00:00Z",
+                     *       "place_id": "pla_7",
+                     *       "reference": "R-20260314-17",
+                     *       "amount": "129.9000",
+                     *       "currency": "USD",
+                     *       "reversed_at": null,
+                     *       "reason": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownRedemption"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_redemption: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                offer_id: string;
+                redemption_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "red_51",
+                     *       "offer_id": "off_3",
+                     *       "version": 1,
+                     *       "customer_id": "cus_7",
+                     *       "redeemed_at": "2026-01-31T09:00:00Z",
+                     *       "place_id": "pla_7",
+                     *       "reference": "R-20260314-17",
+                     *       "amount": "129.9000",
+                     *       "currency": "USD",
+                     *       "reversed_at": null,
+                     *       "reason": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownRedemption"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reverse_redemption: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                offer_id: string;
+                redemption_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "reason": "Rung up twice"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Reversal"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "red_51",
+                     *       "offer_id": "off_3",
+                     *       "version": 1,
+                     *       "customer_id": "cus_7",
+                     *       "redeemed_at": "2026-01-31T09:00:00Z",
+                     *       "place_id": "pla_7",
+                     *       "reference": "R-20260314-17",
+                     *       "amount": "129.9000",
+                     *       "currency": "USD",
+                     *       "reversed_at": null,
+                     *       "reason": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownRedemption"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_colleagues: {
         parameters: {
             query?: {
@@ -27079,6 +30764,269 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/forbidden",
                      *       "title": "Your role or key does not allow this.",
                      *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_eligible_offers: {
+        parameters: {
+            query: {
+                /**
+                 * @description Who.
+                 * @example cus_1042
+                 */
+                customer: string;
+                /**
+                 * @description Degrees east.
+                 * @example -104.9903
+                 */
+                lon: number;
+                /**
+                 * @description Degrees north.
+                 * @example 39.7392
+                 */
+                lat: number;
+                /**
+                 * @description Date or time; now if absent.
+                 * @example 2026-03-14T09:30:00Z
+                 */
+                at?: string;
+                /**
+                 * @description How many; 20 if absent.
+                 * @example 20
+                 */
+                limit?: number;
+                /**
+                 * @description Say of every other live offer why not.
+                 * @example false
+                 */
+                explain?: boolean;
+                /**
+                 * @description Remember what a key shows, so that its effect can be measured; true if absent. What people look at is never remembered, nor another moment.
+                 * @example true
+                 */
+                record?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What holds, and on request what does not. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "off_3",
+                     *           "version": 1,
+                     *           "name": "Spring coffee",
+                     *           "title": "A coffee on us",
+                     *           "terms": "One a day, before eleven.",
+                     *           "products": [
+                     *             {
+                     *               "id": "prd_4",
+                     *               "name": "Coffee"
+                     *             }
+                     *           ],
+                     *           "attributes": {
+                     *             "code": "COFFEE"
+                     *           },
+                     *           "priority": 0,
+                     *           "where": {
+                     *             "kind": "places",
+                     *             "id": "pla_3",
+                     *             "name": "Denver Union Station",
+                     *             "place_kind": "own",
+                     *             "radius_m": 300
+                     *           },
+                     *           "open_until": "2026-03-14T17:00:00Z",
+                     *           "ends_at": "2026-03-31T22:00:00Z",
+                     *           "left": {
+                     *             "in_all": 387,
+                     *             "for_customer": 1
+                     *           }
+                     *         }
+                     *       ],
+                     *       "others": [
+                     *         {
+                     *           "id": "off_4",
+                     *           "version": 2,
+                     *           "name": "Lunch",
+                     *           "title": "Two lunches for one",
+                     *           "reasons": [
+                     *             {
+                     *               "reason": "closed",
+                     *               "opens_at": "2026-03-14T18:00:00Z"
+                     *             },
+                     *             {
+                     *               "reason": "outside",
+                     *               "distance_m": 340.2
+                     *             }
+                     *           ]
+                     *         }
+                     *       ],
+                     *       "at": "2026-03-14T09:30:00Z"
+                     *     }
+                     */
+                    "application/json": {
+                        data: {
+                            id: string;
+                            version: number;
+                            name: string;
+                            title: string | null;
+                            terms: string | null;
+                            products: components["schemas"]["Named"][];
+                            attributes: Record<string, never>;
+                            priority: number;
+                            /** @description What holds the point; null: everywhere. */
+                            where: {
+                                /** @enum {string} */
+                                kind?: "area" | "place" | "places";
+                                id?: string;
+                                name?: string;
+                                place_kind?: string | null;
+                                radius_m?: number | null;
+                            } | null;
+                            open_until: string;
+                            ends_at: string;
+                            /** @description Null: no cap. */
+                            left: {
+                                in_all: number | null;
+                                for_customer: number | null;
+                            };
+                        }[];
+                        /** @description With explain=true. */
+                        others: {
+                            id: string;
+                            version: number;
+                            name: string;
+                            title: string | null;
+                            reasons: {
+                                /** @enum {string} */
+                                reason: "not_started" | "over" | "closed" | "no_position" | "outside" | "not_in_audience" | "no_consent" | "cap_reached" | "customer_cap_reached" | "held_out";
+                                distance_m?: number;
+                                purpose?: string;
+                                opens_at?: string;
+                            }[];
+                        }[] | null;
+                        at: string;
+                    };
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */

@@ -98,8 +98,9 @@ END
 $$;
 
 -- Authenticate and set the context in one step, for the hot lookups. Raises GC401 for a token that is not valid and
--- GC403 for a key without `customers:read`.
-CREATE OR REPLACE FUNCTION geocrm_enter(p_digest bytea) RETURNS record
+-- GC403 for a key without the scope.
+DROP FUNCTION IF EXISTS geocrm_enter(bytea);
+CREATE OR REPLACE FUNCTION geocrm_enter(p_digest bytea, p_scope text DEFAULT 'customers:read') RETURNS record
 LANGUAGE plpgsql AS $$
 DECLARE
   who record;
@@ -108,8 +109,8 @@ BEGIN
   IF who.user_id IS NULL THEN
     RAISE EXCEPTION 'not signed in' USING ERRCODE = 'GC401';
   END IF;
-  IF who.scopes IS NOT NULL AND NOT 'customers:read' = ANY (who.scopes) THEN
-    RAISE EXCEPTION 'the key lacks the scope customers:read' USING ERRCODE = 'GC403';
+  IF who.scopes IS NOT NULL AND NOT p_scope = ANY (who.scopes) THEN
+    RAISE EXCEPTION 'the key lacks the scope %', p_scope USING ERRCODE = 'GC403';
   END IF;
   PERFORM geocrm_set_context(who.user_id, who.sees_all, who.owners, who.territories, who.exact, who.contacts,
                              who.key_id);

@@ -1,0 +1,308 @@
+-- Offers: what holds for a customer at a point and a moment, ranked, with what speaks against the others.
+
+-- The fraction of 1 that a key and a unit have: the first 48 bits of SHA-256 over `key:unit`. The same as
+-- geocrm.campaigns.holdouts.fraction.
+CREATE OR REPLACE FUNCTION geocrm_fraction(p_key text, p_unit text) RETURNS double precision
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+  SELECT CAST(CAST(CAST('x' || left(encode(sha256(convert_to(p_key || ':' || p_unit, 'UTF8')), 'hex'), 12) AS bit(48))
+    AS bigint) AS double precision) / 281474976710656.0
+$$;
+
+-- The nearest placed place of each kind, by distance on the ellipsoid and then by id, of those kinds that offers name.
+-- Only within what the widest of those offers reaches, where `p_any` does not ask for more.
+CREATE OR REPLACE FUNCTION geocrm_offer_places(p_here geometry, p_any boolean)
+RETURNS TABLE (kind text, place_id bigint, distance_m double precision)
+LANGUAGE sql STABLE ROWS 4 AS $$
+  SELECT k.kind, found.id, found.d
+  FROM unnest(ARRAY['own', 'competitor', 'depot', 'branch']) AS k(kind)
+  CROSS JOIN LATERAL (SELECT max(a.radius_m) AS widest FROM offer_areas a WHERE a.place_kind = k.kind) AS named
+  CROSS JOIN LATERAL (
+    SELECT ST_Distance(geography(p.location), geography(p_here)) AS d FROM places p
+    WHERE named.widest IS NOT NULL AND p.kind = k.kind AND p.placement = 'placed'
+    ORDER BY p.location <-> p_here LIMIT 1) AS bound
+  CROSS JOIN LATERAL (
+    SELECT p.id, m.d
+    FROM unnest(geocrm_boxes(ST_X(p_here), ST_Y(p_here),
+                             CASE WHEN p_any THEN bound.d ELSE least(bound.d, named.widest) END)) AS b(box)
+    JOIN places p ON p.location && b.box
+    CROSS JOIN LATERAL (SELECT ST_Distance(geography(p.location), geography(p_here)) AS d) AS m
+    WHERE p.kind = k.kind AND p.placement = 'placed' ORDER BY m.d, p.id LIMIT 1) AS found
+$$;
+
+-- The areas in force at a moment that hold a point, whatever their layer.
+CREATE OR REPLACE FUNCTION geocrm_areas_at(p_here geometry, p_moment timestamptz) RETURNS SETOF bigint
+LANGUAGE sql STABLE ROWS 5 AS $$
+  SELECT DISTINCT p.area_id
+  FROM area_pieces p JOIN area_periods d ON d.area_id = p.area_id AND d.area_version = p.version
+  WHERE p.geometry && ST_Expand(p_here, 1e-9) AND d.valid_from <= p_moment AND d.valid_to > p_moment
+    AND (ST_Intersects(p.core, p_here) OR (ST_DWithin(p.geometry, p_here, 1e-9) AND NOT ST_Disjoint(
+      (SELECT v.geometry FROM area_versions v WHERE v.area_id = p.area_id AND v.version = p.version), p_here)))
+$$;
+
+-- How far a point is from where a version of an offer holds, metres; NULL where that is nowhere on earth.
+CREATE OR REPLACE FUNCTION geocrm_offer_distance(
+  p_offer bigint, p_version integer, p_here geometry, p_moment timestamptz)
+RETURNS double precision
+LANGUAGE sql STABLE AS $$
+  SELECT min(x.d) FROM (
+    SELECT ST_Distance(geography(p.geometry), geography(p_here)) AS d
+    FROM offer_areas a
+    JOIN area_periods d ON d.area_id = a.area_id AND d.valid_from <= p_moment AND d.valid_to > p_moment
+    JOIN area_pieces p ON p.area_id = d.area_id AND p.version = d.area_version
+    WHERE a.offer_id = p_offer AND a.version = p_version
+    UNION ALL
+    SELECT ST_Distance(geography(p.location), geography(p_here)) - a.radius_m
+    FROM offer_areas a JOIN places p ON p.id = a.place_id AND p.placement = 'placed'
+    WHERE a.offer_id = p_offer AND a.version = p_version
+    UNION ALL
+    SELECT n.distance_m - a.radius_m
+    FROM offer_areas a JOIN geocrm_offer_places(p_here, true) n ON n.kind = a.place_kind
+    WHERE a.offer_id = p_offer AND a.version = p_version) AS x
+$$;
+
+-- Live offers for a customer at a point and a moment, in the order in which they are shown, with the reasons why not
+-- (none: the offer holds). Only those that hold where the point is, unless `p_all`; only that one, where `p_offer`.
+-- Without a point, offers that hold somewhere have the reason `no_position`. What is said of the customer is what the
+-- reader sees: the context must be set, and the customer be seen.
+--
+-- Facts of the customer are read once; the rest goes by keys from the places that hold the point.
+DROP FUNCTION IF EXISTS geocrm_offers_judged;
+CREATE FUNCTION geocrm_offers_judged(
+  p_customer bigint, p_lon double precision, p_lat double precision, p_moment timestamptz, p_all boolean DEFAULT false,
+  p_offer bigint DEFAULT NULL)
+RETURNS TABLE (offer_id bigint, version integer, priority integer, n integer, area_kind text, area_id bigint,
+  place_id bigint, place_kind text, fence_id bigint, radius_m double precision, distance_m double precision,
+  open_until timestamptz, opens_at timestamptz, left_in_all bigint, left_for_customer bigint, hold_out_key text,
+  unit text, held_out boolean, exposed boolean, reasons text[], place bigint)
+LANGUAGE plpgsql STABLE ROWS 20
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_bitmapscan = off SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+  here geometry := ST_SetSRID(ST_MakePoint(p_lon, p_lat), 4326);
+  audiences bigint[];
+  purposes text[];
+  taken bigint[];
+  shown bigint[];
+  shown_keys text[];
+  shown_held boolean[];
+  here_offer bigint[];
+  here_version integer[];
+  here_n integer[];
+  here_place bigint[];
+  widest double precision;
+BEGIN
+  SELECT array_agg(m.audience_id) INTO audiences FROM visible.audience_members m WHERE m.customer_id = p_customer;
+  SELECT array_agg(k.purpose) INTO purposes FROM visible.consents k
+  WHERE k.customer_id = p_customer AND k.withdrawn_at IS NULL AND k.granted_at <= p_moment;
+  SELECT array_agg(r.offer_id) INTO taken FROM visible.redemptions r
+  WHERE r.customer_id = p_customer AND r.reversed_at IS NULL;
+  SELECT array_agg(e.offer_id ORDER BY e.first_at, e.offer_id), array_agg(e.hold_out_key ORDER BY e.first_at, e.offer_id),
+         array_agg(e.held_out ORDER BY e.first_at, e.offer_id)
+  INTO shown, shown_keys, shown_held
+  FROM visible.exposures e WHERE e.customer_id = p_customer;
+
+  -- Where the point is: the first of the offer's areas that holds it, in the order in which they were given.
+  IF here IS NOT NULL THEN
+    SELECT max(a.radius_m) INTO widest FROM offer_areas a WHERE a.place_id IS NOT NULL;
+    SELECT array_agg(h.offer_id), array_agg(h.version), array_agg(h.n), array_agg(h.place_id)
+    INTO here_offer, here_version, here_n, here_place
+    FROM (
+      SELECT DISTINCT ON (u.offer_id) u.offer_id, u.version, u.n, u.place_id FROM (
+        SELECT a.offer_id, a.version, a.n, CAST(NULL AS bigint) AS place_id
+        FROM geocrm_areas_at(here, p_moment) AS s(area_id) JOIN offer_areas a ON a.area_id = s.area_id
+        UNION ALL
+        SELECT a.offer_id, a.version, a.n, s.place_id
+        FROM geocrm_offer_places(here, false) AS s
+        JOIN offer_areas a ON a.place_kind = s.kind AND a.radius_m >= s.distance_m
+        UNION ALL
+        SELECT a.offer_id, a.version, a.n, a.place_id
+        FROM unnest(geocrm_boxes(p_lon, p_lat, widest)) AS b(box)
+        JOIN places p ON p.location && b.box AND p.placement = 'placed'
+        JOIN offer_areas a ON a.place_id = p.id
+        WHERE widest IS NOT NULL AND ST_Distance(geography(p.location), geography(here)) <= a.radius_m
+      ) AS u
+      JOIN offer_versions v ON v.offer_id = u.offer_id AND v.version = u.version
+      WHERE v.live_from IS NOT NULL AND v.live_until IS NULL
+      ORDER BY u.offer_id, u.n) AS h;
+  END IF;
+
+  RETURN QUERY
+  SELECT y.offer_id, y.version, y.priority, y.n, y.area_kind, y.area_id, y.place_id, y.place_kind, y.fence_id,
+         y.radius_m, y.distance_m, y.open_until, y.opens_at, y.left_in_all, y.left_for_customer, y.hold_out_key, y.unit,
+         y.held_out, y.exposed, y.reasons, y.place
+  FROM (
+    SELECT j.*, array_remove(ARRAY[
+      CASE WHEN p_moment < j.starts_at THEN 'not_started' WHEN p_moment >= j.ends_at THEN 'over'
+           WHEN j.open_until IS NULL THEN 'closed' END,
+      CASE WHEN NOT j.inside THEN CASE WHEN here IS NULL THEN 'no_position' ELSE 'outside' END END,
+      CASE WHEN j.audience_id IS NOT NULL AND (j.audience_id = ANY (audiences)) IS NOT TRUE
+        THEN 'not_in_audience' END,
+      CASE WHEN j.consent_purpose IS NOT NULL AND (j.consent_purpose = ANY (purposes)) IS NOT TRUE
+        THEN 'no_consent' END,
+      CASE WHEN j.left_in_all = 0 THEN 'cap_reached' END,
+      CASE WHEN j.left_for_customer = 0 THEN 'customer_cap_reached' END,
+      CASE WHEN j.held_out THEN 'held_out' END], NULL) AS reasons
+    FROM (
+      SELECT i.*, k.hold_out_key, w.unit,
+        i.hold_out_share > 0 AND w.unit IS NOT NULL AND coalesce(
+          shown_held[array_position(shown_keys, k.hold_out_key)],
+          geocrm_fraction(k.hold_out_key, w.unit) < i.hold_out_share) AS held_out,
+        coalesce(i.offer_id = ANY (shown), false) AS exposed,
+        CASE WHEN i.cap_total IS NOT NULL THEN greatest(0, i.cap_total - i.redeemed) END AS left_in_all,
+        CASE WHEN i.cap_per_customer IS NOT NULL THEN
+          greatest(0, i.cap_per_customer - coalesce(cardinality(array_positions(taken, i.offer_id)), 0)) END
+          AS left_for_customer
+      FROM (
+        SELECT c.offer_id, c.version, c.n, c.place, c.inside, v.priority, v.starts_at, v.ends_at, v.audience_id,
+          v.consent_purpose, v.cap_total, v.cap_per_customer, v.hold_out_share, v.hold_out_unit, o.campaign_id,
+          t.redeemed, a.kind AS area_kind, a.area_id, a.place_id, a.place_kind, a.fence_id, a.radius_m,
+          CASE WHEN g.closes_at > p_moment THEN g.closes_at END AS open_until,
+          CASE WHEN p_all AND (g.closes_at > p_moment) IS NOT TRUE THEN (
+            SELECT min(l.opens_at) FROM offer_openings l
+            WHERE l.offer_id = c.offer_id AND l.version = c.version AND l.opens_at > p_moment) END AS opens_at,
+          CASE WHEN c.inside THEN 0 WHEN here IS NOT NULL THEN
+            greatest(0, geocrm_offer_distance(c.offer_id, c.version, here, p_moment)) END AS distance_m
+        FROM (
+          SELECT h.offer_id, h.version, h.n, h.place, true AS inside
+          FROM unnest(here_offer, here_version, here_n, here_place) AS h(offer_id, version, n, place)
+          WHERE p_offer IS NULL OR h.offer_id = p_offer
+          UNION ALL
+          SELECT e.offer_id, e.version, NULL, NULL, true
+          FROM offer_versions e
+          WHERE e.everywhere AND e.live_from IS NOT NULL AND e.live_until IS NULL
+            AND (p_offer IS NULL OR e.offer_id = p_offer)
+          UNION ALL
+          SELECT r.offer_id, r.version, NULL, NULL, false
+          FROM offer_versions r
+          WHERE p_all AND NOT r.everywhere AND r.live_from IS NOT NULL AND r.live_until IS NULL
+            AND (p_offer IS NULL OR r.offer_id = p_offer) AND (r.offer_id = ANY (here_offer)) IS NOT TRUE
+        ) AS c
+        JOIN offer_versions v ON v.offer_id = c.offer_id AND v.version = c.version
+        JOIN offers o ON o.id = c.offer_id
+        JOIN offer_counters t ON t.offer_id = c.offer_id
+        LEFT JOIN offer_areas a ON a.offer_id = c.offer_id AND a.version = c.version AND a.n = c.n
+        LEFT JOIN LATERAL (
+          SELECT l.closes_at FROM offer_openings l
+          WHERE l.offer_id = c.offer_id AND l.version = c.version AND l.opens_at <= p_moment
+          ORDER BY l.opens_at DESC LIMIT 1) AS g ON true
+      ) AS i
+      CROSS JOIN LATERAL (SELECT CASE WHEN i.campaign_id IS NULL THEN 'off_' || i.offer_id
+                                      ELSE 'cam_' || i.campaign_id END AS hold_out_key) AS k
+      CROSS JOIN LATERAL (SELECT CASE WHEN i.hold_out_unit = 'customer' THEN 'cus_' || p_customer
+        WHEN i.area_id IS NOT NULL THEN 'are_' || i.area_id WHEN i.place IS NOT NULL THEN 'pla_' || i.place
+        WHEN i.fence_id IS NOT NULL THEN 'fen_' || i.fence_id END AS unit) AS w
+    ) AS j
+  ) AS y
+  WHERE p_all OR y.reasons <@ ARRAY['held_out']
+  ORDER BY cardinality(y.reasons) = 0 DESC, y.priority DESC, y.n IS NULL, y.area_kind = 'area', y.open_until,
+           y.offer_id;
+END
+$$;
+
+-- Remember what a customer was shown or held out of for the first time. It is decided by a hash, so that nothing but the
+-- time is lost with the last moments before a crash: the answer does not wait for the disk.
+CREATE OR REPLACE FUNCTION geocrm_expose(
+  p_customer bigint, p_moment timestamptz, p_offers bigint[], p_versions integer[], p_held_out boolean[],
+  p_keys text[], p_units text[])
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+  INSERT INTO exposures (customer_id, offer_id, version, first_at, held_out, hold_out_key, unit)
+  SELECT p_customer, x.offer_id, x.version, p_moment, x.held_out, x.key, coalesce(x.unit, 'cus_' || p_customer)
+  FROM unnest(p_offers, p_versions, p_held_out, p_keys, p_units) AS x(offer_id, version, held_out, key, unit)
+  ON CONFLICT DO NOTHING;
+END
+$$;
+
+-- Where an offer holds, for an answer: the area, fence or place that holds the point.
+CREATE OR REPLACE FUNCTION geocrm_offer_area(
+  p_kind text, p_area bigint, p_place bigint, p_place_kind text, p_radius_m double precision)
+RETURNS json
+LANGUAGE sql STABLE AS $$
+  SELECT CASE
+    WHEN p_kind = 'area' THEN (
+      SELECT json_build_object('kind', p_kind, 'id', CASE y.kind WHEN 'territories' THEN 'ter_' ELSE 'are_' END || a.id,
+                               'name', a.name, 'place_kind', NULL, 'radius_m', NULL)
+      FROM areas a JOIN layers y ON y.id = a.layer_id WHERE a.id = p_area)
+    WHEN p_kind IN ('place', 'places') THEN (
+      SELECT json_build_object('kind', p_kind, 'id', 'pla_' || p.id, 'name', p.name, 'place_kind', p_place_kind,
+                               'radius_m', p_radius_m)
+      FROM places p WHERE p.id = p_place) END
+$$;
+
+-- The hot lookup as JSON. What a key shows is remembered (`p_record`); what a person looks at is not, nor another moment
+-- than now. Raises GC404 where the reader sees no such customer.
+CREATE OR REPLACE FUNCTION geocrm_hot_offers(
+  p_digest bytea, p_customer bigint, p_lon double precision, p_lat double precision, p_at timestamptz, p_limit integer,
+  p_explain boolean, p_record boolean)
+RETURNS json
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  who record := geocrm_enter(p_digest, 'offers:redeem');
+  moment timestamptz := coalesce(p_at, now());
+  answer json;
+  new_offers bigint[];
+  new_versions integer[];
+  new_held boolean[];
+  new_keys text[];
+  new_units text[];
+BEGIN
+  PERFORM FROM customers c WHERE c.id = p_customer AND c.erased_at IS NULL;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no such customer' USING ERRCODE = 'GC404';
+  END IF;
+  WITH judged AS MATERIALIZED (
+    SELECT j.*, row_number() OVER () AS turn,
+           -- how many that hold come before it: who is held out would have been shown it in this place
+           count(*) FILTER (WHERE j.reasons = '{}') OVER (
+             ORDER BY j.priority DESC, j.n IS NULL, j.area_kind = 'area', j.open_until, j.offer_id
+             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM geocrm_offers_judged(p_customer, p_lon, p_lat, moment, p_explain) AS j),
+  told AS (
+    SELECT json_agg(json_build_object(
+      'id', 'off_' || j.offer_id, 'version', j.version, 'name', o.name, 'title', v.title, 'terms', v.terms,
+      'products', (SELECT coalesce(json_agg(geocrm_reference('prd_', p.id, p.name) ORDER BY u.n), '[]'::json)
+                   FROM unnest(v.product_ids) WITH ORDINALITY AS u(id, n) JOIN products p ON p.id = u.id),
+      'attributes', v.attributes, 'priority', j.priority,
+      'where', geocrm_offer_area(j.area_kind, j.area_id, j.place, j.place_kind, j.radius_m),
+      'open_until', geocrm_moment(j.open_until), 'ends_at', geocrm_moment(v.ends_at),
+      'left', json_build_object('in_all', j.left_in_all, 'for_customer', j.left_for_customer)) ORDER BY j.turn) AS data
+    FROM judged j JOIN offers o ON o.id = j.offer_id
+    JOIN offer_versions v ON v.offer_id = j.offer_id AND v.version = j.version
+    WHERE j.reasons = '{}' AND j.before < p_limit),
+  against AS (
+    SELECT json_agg(json_build_object(
+      'id', 'off_' || j.offer_id, 'version', j.version, 'name', o.name, 'title', v.title,
+      'reasons', (
+        SELECT json_agg(json_strip_nulls(json_build_object(
+          'reason', r.reason,
+          'distance_m', CASE r.reason WHEN 'outside' THEN round(CAST(j.distance_m AS numeric), 1) END,
+          'purpose', CASE r.reason WHEN 'no_consent' THEN v.consent_purpose END,
+          'opens_at', CASE WHEN r.reason IN ('closed', 'not_started') THEN geocrm_moment(j.opens_at) END)) ORDER BY r.n)
+        FROM unnest(j.reasons) WITH ORDINALITY AS r(reason, n))) ORDER BY j.turn) AS others
+    FROM judged j JOIN offers o ON o.id = j.offer_id
+    JOIN offer_versions v ON v.offer_id = j.offer_id AND v.version = j.version
+    WHERE p_explain AND j.reasons <> '{}'),
+  seen AS (
+    SELECT array_agg(j.offer_id) AS offers, array_agg(j.version) AS versions, array_agg(j.held_out) AS held,
+           array_agg(j.hold_out_key) AS keys, array_agg(j.unit) AS units
+    FROM judged j WHERE j.reasons <@ ARRAY['held_out'] AND j.before < p_limit AND NOT j.exposed)
+  SELECT CASE WHEN p_explain
+    THEN json_build_object('data', coalesce(t.data, '[]'::json), 'others', coalesce(g.others, '[]'::json),
+                           'at', geocrm_moment(moment))
+    ELSE json_build_object('data', coalesce(t.data, '[]'::json), 'others', NULL, 'at', geocrm_moment(moment)) END,
+    s.offers, s.versions, s.held, s.keys, s.units
+  INTO answer, new_offers, new_versions, new_held, new_keys, new_units
+  FROM told t, against g, seen s;
+  IF new_offers IS NOT NULL AND p_record AND p_at IS NULL AND who.key_id IS NOT NULL THEN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    PERFORM geocrm_expose(p_customer, moment, new_offers, new_versions, new_held, new_keys, new_units);
+  END IF;
+  RETURN answer;
+END
+$$;
+
+REVOKE ALL ON FUNCTION geocrm_expose(bigint, timestamptz, bigint[], integer[], boolean[], text[], text[]) FROM PUBLIC;

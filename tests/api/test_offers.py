@@ -1,0 +1,206 @@
+"""Offers over HTTP: from a draft to what a customer sees in an app, redeems and gives back."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import select, text
+
+from geocrm import access
+from geocrm.campaigns import holdouts
+from geocrm.db import models
+from tests.api.conftest import World
+
+Client = Callable[[str | None], TestClient]
+HERE = {"lon": -104.99, "lat": 39.74}
+ELIGIBLE = "/v1/offers/eligible"
+
+
+def ends(days: int = 7) -> str:
+    return (datetime.now(UTC) + timedelta(days=days)).isoformat()
+
+
+def set_live(marketer: TestClient, **values: Any) -> str:
+    """The id of a live offer."""
+    body = {"name": "Coffee", "title": "A coffee", "ends_at": ends(), "consent_purpose": None} | values
+    made = marketer.post("/v1/offers", json=body)
+    assert made.status_code == 201, made.text
+    live = marketer.post(f"{made.headers['location']}/live", headers={"If-Match": made.headers["etag"]})
+    assert live.status_code == 200, live.text
+    assert live.json()["status"] == "live"
+    return str(made.json()["id"])
+
+
+def ask(client: TestClient, world: World, who: str = "Alpine", **more: Any) -> dict[str, Any]:
+    answer = client.get(ELIGIBLE, params={"customer": f"cus_{world.ids[who]}"} | HERE | more)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+@pytest.fixture(scope="module")
+def app_key(world: World) -> str:
+    token, digest = access.new_token("gk_")
+    with world.database.writing() as session:
+        session.add(
+            models.ApiKey(
+                user_id=world.users["marketer"], name="app", prefix=token[:10], digest=digest, scopes=["offers:redeem"]
+            )
+        )
+    return token
+
+
+@pytest.fixture
+def app(world: World, app_key: str) -> TestClient:
+    made = world.new_client()
+    made.headers["Authorization"] = f"Bearer {app_key}"
+    return made
+
+
+def exposed(world: World, offer: str) -> dict[int, bool]:
+    with world.database.writing() as session:
+        rows = session.scalars(select(models.Exposure).where(models.Exposure.offer_id == int(offer[4:])))
+        return {row.customer_id: row.held_out for row in rows}
+
+
+def test_from_draft_to_redeemed_and_back(client: Client, world: World, app: TestClient) -> None:
+    marketer = client("marketer")
+    made = marketer.post("/v1/offers", json={"name": "Coffee", "cap_total": 1, "consent_purpose": None})
+    where, tag = made.headers["location"], made.headers["etag"]
+    shown = made.json()
+    assert (shown["status"], shown["live"], shown["draft"]["version"], shown["redeemed"]) == ("draft", None, 1, 0)
+    obstacles = marketer.post(f"{where}/check").json()["data"]
+    assert [one["pointer"] for one in obstacles] == ["/title", "/ends_at"]
+    refused = marketer.post(f"{where}/live", headers={"If-Match": tag})
+    assert refused.status_code == 422
+    assert [one["pointer"] for one in refused.json()["errors"]] == ["/title", "/ends_at"]
+    edited = marketer.patch(where, json={"title": "A coffee", "ends_at": ends()}, headers={"If-Match": tag})
+    assert edited.status_code == 200, edited.text
+    assert marketer.patch(where, json={"title": "Tea"}, headers={"If-Match": tag}).status_code == 412
+    assert marketer.post(f"{where}/check").json()["data"] == []
+    live = marketer.post(f"{where}/live", headers={"If-Match": edited.headers["etag"]})
+    assert live.json()["live"]["title"] == "A coffee"
+    offer = live.json()["id"]
+
+    (told,) = (one for one in ask(app, world)["data"] if one["id"] == offer)
+    assert told["left"] == {"in_all": 1, "for_customer": None}
+    assert told["where"] is None
+    assert told["open_until"] == told["ends_at"]
+    alpine, coastal = ({"customer_id": f"cus_{world.ids[name]}"} for name in ("Alpine", "Coastal"))
+    assert app.post(f"{where}/redemptions", json=alpine).status_code == 422  # without a key of its own
+    first = app.post(f"{where}/redemptions", json=alpine, headers={"Idempotency-Key": "k1"})
+    again = app.post(f"{where}/redemptions", json=alpine, headers={"Idempotency-Key": "k1"})
+    assert (first.status_code, again.status_code, again.json()) == (201, 201, first.json())
+    with world.database.writing() as session:  # two days later the answer is forgotten, the redemption is not
+        session.execute(text("DELETE FROM idempotency_keys"))
+    assert app.post(f"{where}/redemptions", json=alpine, headers={"Idempotency-Key": "k1"}).json() == first.json()
+    late = app.post(f"{where}/redemptions", json=coastal, headers={"Idempotency-Key": "k2"})
+    assert (late.status_code, late.json()["reasons"]) == (409, ["cap_reached"])
+    others = ask(app, world, "Coastal", explain="true")["others"]
+    assert {"reason": "cap_reached"} in next(one for one in others if one["id"] == offer)["reasons"]
+    assert marketer.get(where).json()["redeemed"] == 1
+    back = app.post(f"{first.headers['location']}/reverse", json={"reason": "Rung up twice"})
+    assert back.json()["reason"] == "Rung up twice"
+    assert app.post(f"{where}/redemptions", json=coastal, headers={"Idempotency-Key": "k3"}).status_code == 201
+    listed = marketer.get(f"{where}/redemptions?limit=1")
+    assert listed.json()["has_more"] is True
+    assert (
+        marketer.get(listed.headers["link"].split(">")[0][1:]).json()["data"][0]["customer_id"]
+        == coastal["customer_id"]
+    )
+    assert [row["customer_id"] for row in client("rep").get(f"{where}/redemptions").json()["data"]] == [
+        alpine["customer_id"]
+    ]
+    ended = marketer.post(f"{where}/end", headers={"If-Match": "*"})
+    assert ended.json()["status"] == "ended"
+    assert offer not in {one["id"] for one in ask(app, world)["data"]}
+
+
+def test_what_an_app_shows_is_remembered_and_what_people_look_at_is_not(
+    client: Client, world: World, app: TestClient
+) -> None:
+    offer = set_live(client("marketer"), hold_out_share=0.5, priority=9)
+    key = {
+        world.ids[name]: holdouts.is_held_out(offer, f"cus_{world.ids[name]}", 0.5) for name in ("Alpine", "Coastal")
+    }
+    ask(client("marketer"), world)
+    ask(app, world, record="false")
+    ask(app, world, at=datetime.now(UTC).isoformat())
+    assert exposed(world, offer) == {}
+    for name in ("Alpine", "Coastal", "Alpine"):
+        found = ask(app, world, name, explain="true")
+        held = key[world.ids[name]]
+        assert (offer in {one["id"] for one in found["data"]}) is not held
+        assert any(one["id"] == offer for one in found["others"]) is held
+    assert exposed(world, offer) == key
+    # beyond the limit nothing is shown, and nobody held out
+    last = set_live(client("marketer"), priority=-1)
+    assert len(ask(app, world, limit=1)["data"]) == 1
+    assert exposed(world, last) == {}
+
+
+def test_each_sees_offers_for_customers_they_see(client: Client, world: World, app: TestClient) -> None:
+    for who, name, status in (
+        ("rep", "Alpine", 200), ("rep", "Coastal", 404), ("other", "Coastal", 200), ("manager", "Coastal", 404),
+        ("analyst", "Drifting", 200),
+    ):  # fmt: skip
+        answer = client(who).get(ELIGIBLE, params={"customer": f"cus_{world.ids[name]}"} | HERE)
+        assert answer.status_code == status, (who, name, answer.text)
+    assert client(None).get(ELIGIBLE).status_code == 401
+    assert client("key:reader").get(ELIGIBLE, params={"customer": "cus_1"} | HERE).status_code == 403
+    assert app.get("/v1/customers").status_code == 403  # the app's key shows and redeems, no more
+    assert app.get("/v1/offers").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ("lon=1&lat=1", "/customer"),
+        ("customer=usr_1&lon=1&lat=1", "/customer"),
+        ("customer=cus_1&lat=1", "/lon"),
+        ("customer=cus_1&lon=1&lat=91", "/lat"),
+        ("customer=cus_1&lon=1&lat=1&limit=0", "/limit"),
+        ("customer=cus_1&lon=1&lat=1&limit=101", "/limit"),
+        ("customer=cus_1&lon=1&lat=1&explain=yes", "/explain"),
+        ("customer=cus_1&lon=1&lat=1&at=soon", "/at"),
+        ("customer=cus_1&lon=1&lat=1&stage=active", "/stage"),
+    ],
+)
+def test_what_cannot_be_asked(client: Client, query: str, pointer: str) -> None:
+    answer = client("administrator").get(f"{ELIGIBLE}?{query}")
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"][0]["pointer"] == pointer
+
+
+def test_why_not_in_the_words_of_the_answer(client: Client, world: World, app: TestClient) -> None:
+    marketer = client("marketer")
+    with world.database.writing() as session:
+        shop = models.Place(
+            kind="own", name="Union Station", location="SRID=4326;POINT(-105.0002 39.7527)", location_precision="given"
+        )
+        session.add(shop)
+        session.flush()
+        place = f"pla_{shop.id}"
+    offer = set_live(marketer, areas=[{"place_id": place, "radius_m": 500}], consent_purpose="marketing")
+    found = next(one for one in ask(app, world, explain="true")["others"] if one["id"] == offer)
+    assert [one["reason"] for one in found["reasons"]] == ["outside", "no_consent"]
+    assert found["reasons"][0]["distance_m"] == pytest.approx(1159, abs=5)
+    assert found["reasons"][1]["purpose"] == "marketing"
+    with world.database.writing() as session:
+        session.add(
+            models.Consent(
+                customer_id=world.ids["Alpine"], purpose="marketing", channel="app", granted_at=datetime.now(UTC)
+            )
+        )
+    at_shop = ask(app, world, lon=-105.0, lat=39.753)
+    (held,) = (one for one in at_shop["data"] if one["id"] == offer)
+    assert held["where"] == {
+        "kind": "place", "id": place, "name": "Union Station", "place_kind": None, "radius_m": 500,
+    }  # fmt: skip
+    shown = marketer.get(f"/v1/offers/{offer}").json()["live"]
+    assert shown["areas"] == [
+        {"kind": "place", "area_id": None, "place_id": place, "place_kind": None, "radius_m": 500}
+    ]
