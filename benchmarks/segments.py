@@ -3,7 +3,7 @@ features, scores and members written. Time and memory of one size beside those o
 
 Each run is a process of its own; its memory is the most that it and the server's processes held at once, shared
 buffers aside. `GEOCRM_BENCH_CUSTOMERS` sets the size (1,000,000), `GEOCRM_BENCH_SALES_EACH` the sales of each customer
-(10). 20,000,000 customers with 4 sales each take some 40 GB of disk and half an hour, most of it loading; of the
+(10). 20,000,000 customers with 3 sales each take some 25 GB of disk and half an hour, most of it loading; of the
 indexes only primary keys are made, which is all that a run reads by.
 """
 
