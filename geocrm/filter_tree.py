@@ -164,6 +164,12 @@ NAMED_BY_KEY: Final = {field.name: field for field in (SEGMENTS, SCORES)}
 """Fields whose name holds the key of a segmentation: `segments.rfm`, `scores.value.worth`."""
 STARRED: Final = ("attributes.*", *NAMED_BY_KEY)
 
+
+def key_of_score(name: str) -> str | None:
+    """`value.worth` of ``scores.value.worth``; None of what names no score."""
+    return name.partition(".")[2] if _SCORE.match(name) else None
+
+
 _ATTRIBUTE: Final = re.compile(r"^attributes\.(.{1,100})$", re.DOTALL)
 
 

@@ -63,6 +63,7 @@ PURE = [
     "segmentation/regions.py",
     "segmentation/sales_statistics.py",
     "segmentation/scaling.py",
+    "segmentation/shades.py",
     "segmentation/smoothing.py",
     "segmentation/stability.py",
     "segmentation/validation.py",

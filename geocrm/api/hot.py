@@ -63,7 +63,7 @@ _TERRITORIES: Final = _call(
 )
 _CUSTOMER_TILE: Final = _call(
     "geocrm_hot_customer_tile",
-    "bytea, text, int, int, int, text, text[], text[], bigint[], bigint[], bigint[], text, text[]",
+    "bytea, text, int, int, int, text, text[], text[], bigint[], bigint[], bigint[], text, text[], text, real[]",
 )
 _AREA_TILE: Final = _call("geocrm_hot_area_tile", "bytea, text, text, int, int, int")
 _CUSTOMER_TILEJSON: Final = _call("geocrm_hot_customer_tilejson", "bytea", binary=False)
@@ -283,6 +283,16 @@ class Asked:
             raise _invalid(name, "expected true or false")
         return unsaid if value is None else value == "true"
 
+    def numbers(self, name: str) -> list[float] | None:
+        """A parameter as numbers with commas; none in an empty one."""
+        value = self.one.get(name)
+        if not value:
+            return None if value is None else []
+        parts = value.split(",")
+        if not all(_NUMBER.match(part) for part in parts):
+            raise _invalid(name, "expected numbers with commas")
+        return [float(part) for part in parts]
+
     async def filter(self) -> tuple[filters.Filter, bool]:
         """The filter and whether the reader sees exact places. Who reads is only looked up where it matters."""
         given = [(name, value) for name, value in self.items if name == "filter" or name in filters.SHORT_FORMS]
@@ -397,14 +407,17 @@ async def find_eligible_offers(scope: Scope) -> Answer:
 
 async def get_customer_tile(scope: Scope) -> Answer:
     """GET /tiles/customers/{z}/{x}/{y}.mvt."""
-    asked = Asked(scope, ("colour", "edition", "filter"))
+    asked = Asked(scope, ("colour", "cuts", "edition", "filter"))
     z, x, y = _tile(scope)
-    colour = asked.one.get("colour", "stage")
-    if colour not in tiles.COLOURS:
-        raise _invalid("colour", f"expected one of {', '.join(tiles.COLOURS)}")
+    colour, cuts = asked.one.get("colour", "stage"), asked.numbers("cuts")
     filter, exact = await asked.filter()
-    arguments = tiles.arguments(z, x, y, colour=colour, filter=filter, exact=exact)
-    etag, tile = await asked.ask(_CUSTOMER_TILE, (asked.digest, _known(asked), *arguments))
+    arguments = tiles.arguments(z, x, y, colour=colour, cuts=cuts, filter=filter, exact=exact)
+    try:
+        etag, tile = await asked.ask(_CUSTOMER_TILE, (asked.digest, _known(asked), *arguments))
+    except psycopg.DatabaseError as error:
+        if error.sqlstate == "GC422" and "filter" not in asked.one:  # no filter names what there is not
+            raise _invalid("colour", error.diag.message_primary or "there is no such score") from None
+        raise
     return _tile_answer(etag, tile)
 
 

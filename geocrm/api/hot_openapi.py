@@ -76,7 +76,11 @@ def openapi_paths() -> dict[str, Any]:
         )},
         "/tiles/customers/{z}/{x}/{y}.mvt": {"get": _operation(
             "get_customer_tile", "Customers as cells (to zoom 11) or points", "tiles",
-            [*tile, _parameter("colour", {"type": "string", "enum": list(tiles.COLOURS)}, "What cells count.", "stage"),
+            [*tile,
+             _parameter("colour", {"type": "string"}, f"What cells count: {', '.join(tiles.COLOURS)}; or"
+                        " scores.KEY.NAME, a score of the published run of a segmentation.", "stage"),
+             _parameter("cuts", {"type": "string"}, "Of a score: where its shades begin, ascending, with commas, at"
+                        f" most {tiles.MAX_CUTS}; `shades` of the segmentation suggest some.", None),
              edition, known, *narrowing], mvt, {404, 422},
         )},
         "/tiles/areas/{layer}.json": {"get": _operation(

@@ -25,7 +25,7 @@ from geocrm.api.jobs import StartedJob, started_job
 from geocrm.api.shapes import Body, Flag, Name, SegmentationId, Shown
 from geocrm.db.models import Segmentation, SegmentationRun
 from geocrm.errors import Conflict, Invalid
-from geocrm.segmentation import groups, rules, runs, segmentations
+from geocrm.segmentation import groups, rules, runs, segmentations, suppressing
 
 routes = router("Segmentations")
 
@@ -51,6 +51,23 @@ class ShownSegment(Shown):
     version: int = Field(description="Its ETag.")
 
 
+class ShownShades(Shown):
+    """Where a map that is coloured by a score draws the lines: at most five shades."""
+
+    cuts: list[float] = Field(
+        description="The first score of each shade but the lowest, for `cuts` of tiles.",
+        examples=[[0.05, 0.12, 0.2, 0.41]],
+    )
+    by: str = Field(
+        description="value: each score is a shade; quantile: about a fifth of the customers is in each; lowest: the"
+        " lowest score is one, and about a quarter of the others is in each of the rest.",
+        examples=["quantile"],
+    )
+    values: list[float] = Field(description="The scores of the shades, where there are no others.", examples=[[]])
+    customers: int = Field(description="Who have the score.", examples=[9210])
+    unit: str | None = Field(description="The currency of an amount.", examples=["USD"])
+
+
 class ShownSegmentation(Shown):
     """A way to divide customers, with the segments of its published run."""
 
@@ -63,6 +80,10 @@ class ShownSegmentation(Shown):
     current_run: int | None = Field(description="Number of the published run.", examples=[3])
     cutoff: datetime | None = Field(description="What happened before it is what the published run knows.")
     score_names: list[str] = Field(description="For filters on scores.KEY.NAME.", examples=[["r", "f", "m"]])
+    shades: dict[str, ShownShades] = Field(
+        description="By score of the published run, for tiles with colour=scores.KEY.NAME; without those of so few"
+        " customers that you may not be told.",
+    )
     is_active: bool = Field(description="Lookups and tiles carry its segments.")
     archived_at: datetime | None
     version: int = Field(description="Its ETag.")
@@ -169,6 +190,7 @@ def _segmentation(session: Session, actor: Actor, held: Segmentation) -> dict[st
         "current_run": None if run is None else run.number,
         "cutoff": None if run is None else run.cutoff,
         "score_names": [] if run is None else run.score_names,
+        "shades": {} if run is None else _shades(actor, run),
         "is_active": held.is_active,
         "archived_at": held.archived_at,
         "version": held.version,
@@ -176,6 +198,11 @@ def _segmentation(session: Session, actor: Actor, held: Segmentation) -> dict[st
         "updated_at": held.updated_at,
         "segments": [] if run is None else _segments(session, actor, run),
     }
+
+
+def _shades(actor: Actor, run: SegmentationRun) -> dict[str, Any]:
+    told = suppressing.shades_for(actor, run.results)
+    return {name: {field: said[field] for field in ShownShades.model_fields} for name, said in told.items()}
 
 
 def _segments(session: Session, actor: Actor, run: SegmentationRun) -> list[dict[str, Any]]:

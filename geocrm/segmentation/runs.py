@@ -7,6 +7,7 @@ customer for its id and label (value: 20), whatever their number.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -21,6 +22,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import numpy as np
+import pandas as pd
 import psycopg
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -37,8 +39,8 @@ from geocrm.db.models import Segment, Segmentation, SegmentationRun
 from geocrm.db.queries import named
 from geocrm.db.queue import enqueue
 from geocrm.errors import Conflict, GeocrmError, Invalid, NotFound, TryAgain
-from geocrm.segmentation import drift, statistics
-from geocrm.segmentation.methods import NONE, Group, Method, Outcome, Reader
+from geocrm.segmentation import drift, shades, statistics
+from geocrm.segmentation.methods import NONE, Draw, Group, Method, Outcome, Reader
 from geocrm.segmentation.segmentations import METHODS, get_segmentation
 
 SQL: Final = "segmentation"
@@ -47,6 +49,7 @@ KEEP: Final = 5
 FOLLOWED: Final = 2_000_000
 """Groups are followed from run to run by at most so many customers of each."""
 DEFAULT_SEED: Final = 1
+MONEY_SCORES: Final = ("worth", "worth_low", "worth_high")
 _LOCK: Final = 730_541_720
 _WRITE_ROWS: Final = 200_000
 _MEMBER: Final = np.dtype([("fields", ">i2"), ("size0", ">i4"), ("id", ">i8"), ("size1", ">i4"), ("segment", ">i8")])
@@ -325,8 +328,10 @@ def _compute(
     digest = hashlib.sha256()
     all_ids: list[NDArray[np.int64]] = []
     all_labels: list[NDArray[np.int32]] = []
+    shown = _Scored(run.seed)
     for part in method.parts():
         if part.scores.shape[1]:
+            shown.add(part.scores)
             digest.update(np.ascontiguousarray(part.scores).tobytes())
             _write_scores(session, run.id, part.ids, part.scores)
         grouped = part.labels != NONE
@@ -374,6 +379,7 @@ def _compute(
         ],
         "drift": _drift(session, held.current_run_id, former, customers, of_customer, lineages),
         "profiles": {str(segments[label].identity): row for label, row in outcome.profiles.items()},
+        "shades": shown.shades(method.scores, outcome.results.get("currency")),
     }  # fmt: skip
     # whoever publishes an old run meanwhile has locked the segmentation: wait, and make room knowing what is shown
     session.get_one(Segmentation, held.id, with_for_update=True, populate_existing=True)
@@ -390,6 +396,32 @@ def _compute(
     _make_room(session, held.id)
     _forget_learnt(session, run, kind)
     return {"customers": len(customers), "segments": sum(1 for size in sizes if size)}
+
+
+class _Scored:
+    """How scores are spread: how many customers have each, and a sample of at most 100,000 customers with any."""
+
+    _SAMPLE: Final = 100_000
+
+    def __init__(self, seed: int) -> None:
+        self._customers: NDArray[np.int64] | int = 0
+        self._drawn = Draw(self._SAMPLE, seed)
+
+    def add(self, scores: NDArray[np.float32]) -> None:
+        """The scores of the next customers, (n, number of scores)."""
+        self._customers = self._customers + np.isfinite(scores).sum(axis=0)
+        self._drawn.add(pd.DataFrame(scores[np.isfinite(scores).any(axis=1)]))
+
+    def shades(self, names: Sequence[str], currency: str | None) -> dict[str, Any]:
+        """By score: where its shades begin, how these were found, how many customers have it, its unit if money."""
+        sample = self._drawn.frame()
+        made = {}
+        for place, name in enumerate(names if len(sample) else ()):
+            if (found := shades.shades_of(sample[place].to_numpy())) is not None:
+                counted = int(np.atleast_1d(self._customers)[place])
+                unit = currency if name in MONEY_SCORES else None
+                made[name] = dataclasses.asdict(found) | {"customers": counted, "unit": unit}
+        return made
 
 
 def _write_scores(session: Session, run_id: int, part_ids: NDArray[np.int64], scores: NDArray[np.float32]) -> None:

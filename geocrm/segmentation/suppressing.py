@@ -40,6 +40,7 @@ def results_for(actor: Actor, results: Mapping[str, Any]) -> dict[str, Any]:
         shown.pop("cells", None)
     if actor.sees_all:
         return shown
+    shown["shades"] = shades_for(actor, results)
     hidden = _hidden({row["label"]: row["size"] for row in segments})
     shown["segments"] = [row | ({"size": None, "share": None} if row["label"] in hidden else {}) for row in segments]
     for table, label in _TABLES:
@@ -60,6 +61,16 @@ def results_for(actor: Actor, results: Mapping[str, Any]) -> dict[str, Any]:
     if hidden and "total" in shown:  # less the worths that are told, it would tell the hidden one
         del shown["total"]
     return shown
+
+
+def shades_for(actor: Actor, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the shades of scores begin, as the actor may read it: of others than those who see every customer not where
+    fewer than 10 would stand in one."""
+    held = results.get("shades", {})
+    return {
+        name: said for name, said in held.items()
+        if actor.sees_all or said["fewest"] >= SMALLEST_GROUP
+    }  # fmt: skip
 
 
 def customers_for(actor: Actor, customers: int | None) -> int | None:

@@ -187,6 +187,7 @@ def test_small_groups_are_not_told_to_who_does_not_see_them() -> None:
         "worth_by_segment": [{"label": k, "worth": 5.0} for k in sizes],
         "total": {"worth": 20.0},
         "drift": {"moves": [{"from": 70, "to": 72, "customers": 1}], "lineages": []},
+        "shades": {"z": {"fewest": 9}, "m": {"fewest": 10}},
         "profiles": {"0": [1.0]},
     }
     entitled = suppressing.results_for(actor(sees_all=True), results)
@@ -197,6 +198,8 @@ def test_small_groups_are_not_told_to_who_does_not_see_them() -> None:
     assert [(row["label"], row["feature"]) for row in shown["profile"]] == [(0, "f")]
     assert [row["label"] for row in shown["worth_by_segment"]] == [0, 3]
     assert shown["drift"] is None
+    assert set(shown["shades"]) == {"m"}
+    assert set(entitled["shades"]) == {"z", "m"}
     assert "total" not in shown
     assert "profiles" not in shown
     # two small ones of 8 together give each other away to whoever is in one of them
@@ -258,3 +261,53 @@ def test_scores_are_found_by_the_key_of_their_table(world: World, leaf: dict[str
     assert "Index" in said
     assert "Seq Scan on segment_members" not in said, said
     assert "Seq Scan on scores" not in said, said
+
+
+def test_tiles_coloured_by_a_score(world: World, client: Clients) -> None:
+    """The shades that the API suggests; points and cells by them within sight; another run is another tile."""
+    marketer, rep = client("marketer"), client("rep")
+    with world.database.writing() as session:
+        for number in range(90):
+            customer = make_customer(
+                session, 7 + number / 1e4, 46.5, name=f"Scored {number}",
+                owner_id=world.users["rep"] if number % 2 else world.users["other"],
+            )  # fmt: skip
+            make_sale(session, customer, str(10 + number), occurred_at=customer.created_at.replace(year=2025, month=2))
+        lookup.refresh(session, session.scalars(text("SELECT id FROM customers WHERE name LIKE 'Scored%'")).all())
+        session.execute(text("INSERT INTO sale_changes DEFAULT VALUES"))
+    made = create(marketer, "rfm", cuts={})
+    path, key = f"/v1/segmentations/{made['id']}", made["key"]
+    assert made["shades"] == {}
+    work(world, marketer, f"{path}/runs", {"then_publish": True})
+    told = marketer.get(path).json()["shades"]["m"]
+    assert (told["by"], told["values"], told["cuts"]) == ("value", [1, 2, 3, 4, 5], [2, 3, 4, 5])
+    assert rep.get(path).json()["shades"]["m"] == told, "of so many in each shade everybody is told"
+    named = '{"field": "name", "op": "contains", "value": "Scored"}'
+    asked = {"colour": f"scores.{key}.m", "cuts": "2,3,4,5", "filter": named}
+    by_reader = {}
+    for name, reader in (("marketer", marketer), ("rep", rep)):
+        points = list(mvt.read(reader.get("/tiles/customers/14/8510/5795.mvt", params=asked).content)["customers"])
+        by_reader[name] = {feature["id"]: feature for feature in points}
+        for feature in points[:5]:
+            scores = reader.get(f"/v1/customers/{feature['id']}").json()["scores"][key]
+            assert feature["score"] == scores["m"] == feature["shade"] + 1
+    assert len(by_reader["marketer"]) == 90
+    assert len(by_reader["rep"]) == 45
+    del asked["filter"]
+    tile = "/tiles/customers/3/4/2.mvt"
+    first = marketer.get(tile, params=asked)
+    (cell,) = mvt.read(first.content)["customers"]
+    assert cell["n"] == cell["looked_at"] >= 90
+    known = {"If-None-Match": first.headers["etag"]}
+    assert marketer.get(tile, params=asked, headers=known).status_code == 304
+    work(world, marketer, f"{path}/runs", {"then_publish": True})
+    assert marketer.get(tile, params=asked, headers=known).status_code == 200
+    for wrong, pointer in (
+        ({"colour": "scores.nowhere.m"}, "/colour"), ({"colour": f"scores.{key}.x"}, "/colour"),
+        ({"cuts": "2,1"}, "/cuts"), ({"cuts": "a"}, "/cuts"), ({"colour": "stage"}, "/cuts"),
+        ({"colour": "scores."}, "/colour"),
+    ):  # fmt: skip
+        answer = marketer.get(tile, params=asked | wrong)
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["errors"][0]["pointer"] == pointer
+    assert marketer.get(tile, params={"colour": asked["colour"]}).json()["errors"][0]["pointer"] == "/cuts"

@@ -41,7 +41,7 @@ def press(screen: Screen, name: str, path: str) -> None:
     jobs.run_queued(screen.server.database)
 
 
-def divide(screen: Screen, method: str, key: str, **parameters: object) -> str:
+def divide(screen: Screen, method: str, key: str, *, publish: bool = False, **parameters: object) -> str:
     """A segmentation with a run, by the API; its id."""
     token = screen.ask("/v1/me")["csrf_token"]
 
@@ -55,7 +55,7 @@ def divide(screen: Screen, method: str, key: str, **parameters: object) -> str:
         return told
 
     made = post("/v1/segmentations", {"key": key, "name": key, "method": method, "parameters": parameters})
-    post(f"/v1/segmentations/{made['id']}/runs", {})
+    post(f"/v1/segmentations/{made['id']}/runs", {"then_publish": publish})
     jobs.run_queued(screen.server.database)
     return made["id"]
 

@@ -1,5 +1,6 @@
 """A small reader of Mapbox vector tiles (points only), so that tests do not trust the writer's own library."""
 
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,6 +51,8 @@ def _value(data: bytes) -> Any:
     for number, value in _fields(data):
         if number == 1:
             return value.decode()
+        if number in (2, 3):
+            return struct.unpack("<f" if number == 2 else "<d", value)[0]
         if number == 7:
             return bool(value)
         if number == 6:

@@ -124,6 +124,125 @@ def test_filters_on_tiles(session: Session, company: dict[str, Any]) -> None:
             assert sum(f.get("n", 1) for features in found.values() for f in features) == wanted
 
 
+CUTS = [-1.0, 0.5, 2.0]
+WORTH: dict[str, Any] = {"colour": "scores.value.worth", "cuts": CUTS}
+
+
+@pytest.fixture
+def worths(session: Session, company: dict[str, Any]) -> list[float | None]:
+    """The second score of the published run, by customer: on cuts, between, NaN, and none at all; other runs differ."""
+    rng = np.random.default_rng(3)
+    numbers = [
+        None if i % 5 == 0 else math.nan if i % 5 == 1 else float(np.float32(rng.normal(0, 3))) for i in range(N)
+    ]
+    numbers[2:5] = [-1.0, 0.5, 2.0]
+    session.execute(
+        text(
+            "INSERT INTO segmentations (id, key, name, method, current_run_id) OVERRIDING SYSTEM VALUE"
+            " VALUES (1, 'value', 'Worth', 'value', 2);"
+            " INSERT INTO segmentation_runs"
+            " (id, segmentation_id, number, status, cutoff, seed, parameters, score_names) OVERRIDING SYSTEM VALUE"
+            " VALUES (1, 1, 1, 'done', now(), 1, '{}', '{worth}'),"
+            " (2, 1, 2, 'done', now(), 1, '{}', '{p_alive,worth}');"
+            " INSERT INTO scores SELECT i, 1, ARRAY[7] FROM generate_series(1, 260) i"
+        )
+    )
+    session.execute(
+        text(
+            "INSERT INTO scores SELECT i, 2, ARRAY[0, number] FROM unnest(CAST(:numbers AS real[]))"
+            " WITH ORDINALITY AS w(number, i) WHERE number IS NOT NULL"
+        ),
+        {"numbers": numbers},
+    )
+    return [None if number is None or math.isnan(number) else number for number in numbers]
+
+
+def shade_of(number: float | None) -> str:
+    return "" if number is None else str(sum(cut <= number for cut in CUTS))
+
+
+@pytest.mark.parametrize("z", [0, 9, 12, 15])
+def test_tiles_coloured_by_a_score(
+    session: Session, company: dict[str, Any], worths: list[float | None], z: int
+) -> None:
+    """Each reader gets the shades of the sites they see, on points as on cells, whole as filtered; others none."""
+    lon, lat = company["lon"], company["lat"]
+    active = filters.parse({"field": "stage", "value": "active"})
+    for actor, filter in ((access.SYSTEM, None), (access.SYSTEM, active), (REP, None), (REP, active)):
+        seen = [
+            i for i in range(N)
+            if abs(lat[i]) <= 85.0511 and (actor.sees_all or company["owner"][i] == 7 or company["territory"][i] == 1)
+            and (filter is None or company["stage"][i] == "active")
+        ]  # fmt: skip
+        found = every_tile(session, actor, z, lon, lat, filter=filter, **WORTH)
+        if z < tiles.POINTS_FROM_ZOOM:
+            wanted: dict[tuple[int, int], Counter[str]] = {}
+            for i in seen:
+                wanted.setdefault(grid(lon[i], lat[i], z + 6), Counter())[shade_of(worths[i])] += 1
+            drawn = {
+                (x * 64 + f["_x"] // 64, y * 64 + f["_y"] // 64): f for (x, y), made in found.items() for f in made
+            }
+            assert {cell: Counter(json.loads(f["counts"])) for cell, f in drawn.items()} == wanted
+            for cell, f in drawn.items():
+                assert f["n"] == f["looked_at"] == wanted[cell].total()
+                known = sorted(shade for shade in wanted[cell].elements() if shade)
+                assert f["key"] == (known[(len(known) - 1) // 2] if known else "")
+        else:
+            drawn_sites = {f["site_id"]: f for made in found.values() for f in made}
+            assert set(drawn_sites) == {f"sit_{i + 1}" for i in seen}
+            for i in seen:
+                f = drawn_sites[f"sit_{i + 1}"]
+                assert f.get("score") == (None if worths[i] is None else pytest.approx(worths[i]))
+                assert str(f.get("shade", "")) == shade_of(worths[i])
+
+
+def test_a_full_tile_is_coloured_by_a_sample(session: Session, worths: list[float | None]) -> None:
+    """Over 10,000 sites in a tile: every cell says how many it holds, and shades of a part of them, as they lie."""
+    session.execute(
+        text(
+            "INSERT INTO site_lookup SELECT i, i, ST_SetSRID(ST_MakePoint(7 + (i % 100) * 0.001, 46 + i * 1e-6), 4326),"
+            " CASE WHEN i % 3 = 0 THEN 'lead' ELSE 'active' END, 'person', 1, NULL, NULL, true, 'given', 25"
+            " FROM generate_series(1001, 31000) i;"
+            " INSERT INTO scores SELECT i, 2, ARRAY[0, CASE WHEN i % 100 < 50 THEN -5 ELSE 5 END]"
+            " FROM generate_series(1001, 31000) i;"
+            " INSERT INTO customers (id, kind, name, stage) OVERRIDING SYSTEM VALUE"
+            " SELECT i, 'person', 'S', 'active' FROM generate_series(1001, 31000) i;"
+            " INSERT INTO site_cells (level, cell, stage, kind, owner_id, n)"
+            " SELECT z, geocrm_cell(location, z), stage, kind, owner_id, count(*)"
+            " FROM site_lookup, unnest(ARRAY[8, 14]) z WHERE customer_id > 1000 GROUP BY 1, 2, 3, 4, 5"
+        )
+    )
+    x, y = grid(7.05, 46.015, 7)
+    for filter, n in ((None, 30_000), (filters.parse({"field": "stage", "value": "lead"}), 10_000)):
+        made = mvt.read(tiles.customer_tile(session, access.SYSTEM, 7, x, y, filter=filter, **WORTH))["customers"]
+        looked = sum(f["looked_at"] for f in made)
+        assert sum(f["n"] for f in made) == n
+        if filter is None:
+            assert looked == sum(1 for i in range(1001, 31001) if i % 16 == 0)
+        else:
+            assert looked == n  # few enough to look at each
+        shades = Counter[str]()
+        for f in made:
+            assert sum(json.loads(f["counts"]).values()) == f["looked_at"] <= f["n"]
+            shades.update(json.loads(f["counts"]))
+        assert set(shades) == {"0", "3"}
+        assert abs(shades["0"] - shades["3"]) <= looked * 0.1
+    crowded = mvt.read(tiles.customer_tile(session, access.SYSTEM, 12, *grid(7.05, 46.015, 12), **WORTH))["customers"]
+    whole, looked = (sum(f[name] for f in crowded) for name in ("n", "looked_at"))
+    assert 10_000 < whole < 20 * looked < 2 * whole
+
+
+def test_colours_that_there_are_not(session: Session, worths: list[float | None]) -> None:
+    for wrong, pointer in (
+        ({"colour": "shoe"}, "/colour"), ({"colour": "scores.value"}, "/colour"), ({"cuts": [1.0]}, "/cuts"),
+        ({"colour": "scores.value.worth"}, "/cuts"), (WORTH | {"cuts": [2.0, 1.0]}, "/cuts"),
+        (WORTH | {"cuts": [math.nan]}, "/cuts"), (WORTH | {"cuts": list(map(float, range(9)))}, "/cuts"),
+    ):  # fmt: skip
+        with pytest.raises(errors.Invalid) as caught:
+            tiles.customer_tile(session, access.SYSTEM, 0, 0, 0, **wrong)
+        assert caught.value.errors[0]["pointer"] == pointer
+
+
 def test_a_crowded_tile_becomes_cells(session: Session) -> None:
     """More than 5,000 sites in a tile at zoom 14: cells, whose sum is right."""
     session.execute(

@@ -6539,6 +6539,13 @@ export interface components {
              */
             score_names: string[];
             /**
+             * Shades
+             * @description By score of the published run, for tiles with colour=scores.KEY.NAME; without those of so few customers that you may not be told.
+             */
+            shades: {
+                [key: string]: components["schemas"]["ShownShades"];
+            };
+            /**
              * Is Active
              * @description Lookups and tiles carry its segments.
              */
@@ -6562,6 +6569,47 @@ export interface components {
             updated_at: string;
             /** Segments */
             segments: components["schemas"]["ShownSegment"][];
+        };
+        /**
+         * ShownShades
+         * @description Where a map that is coloured by a score draws the lines: at most five shades.
+         */
+        ShownShades: {
+            /**
+             * Cuts
+             * @description The first score of each shade but the lowest, for `cuts` of tiles.
+             * @example [
+             *       0.05,
+             *       0.12,
+             *       0.2,
+             *       0.41
+             *     ]
+             */
+            cuts: number[];
+            /**
+             * By
+             * @description value: each score is a shade; quantile: about a fifth of the customers is in each; lowest: the lowest score is one, and about a quarter of the others is in each of the rest.
+             * @example quantile
+             */
+            by: string;
+            /**
+             * Values
+             * @description The scores of the shades, where there are no others.
+             * @example []
+             */
+            values: number[];
+            /**
+             * Customers
+             * @description Who have the score.
+             * @example 9210
+             */
+            customers: number;
+            /**
+             * Unit
+             * @description The currency of an amount.
+             * @example USD
+             */
+            unit: string | null;
         };
         /**
          * ShownSite
@@ -19287,6 +19335,7 @@ export interface operations {
                      *             "f",
                      *             "m"
                      *           ],
+                     *           "shades": {},
                      *           "is_active": true,
                      *           "archived_at": null,
                      *           "version": 3,
@@ -19477,6 +19526,7 @@ export interface operations {
                      *         "f",
                      *         "m"
                      *       ],
+                     *       "shades": {},
                      *       "is_active": true,
                      *       "archived_at": null,
                      *       "version": 3,
@@ -19878,6 +19928,7 @@ export interface operations {
                      *         "f",
                      *         "m"
                      *       ],
+                     *       "shades": {},
                      *       "is_active": true,
                      *       "archived_at": null,
                      *       "version": 3,
@@ -20080,6 +20131,7 @@ export interface operations {
                      *         "f",
                      *         "m"
                      *       ],
+                     *       "shades": {},
                      *       "is_active": true,
                      *       "archived_at": null,
                      *       "version": 3,
@@ -31247,10 +31299,12 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description What cells count.
+                 * @description What cells count: stage, kind, owner, territory, segment; or scores.KEY.NAME, a score of the published run of a segmentation.
                  * @example stage
                  */
-                colour?: "stage" | "kind" | "owner" | "territory" | "segment";
+                colour?: string;
+                /** @description Of a score: where its shades begin, ascending, with commas, at most 8; `shades` of the segmentation suggest some. */
+                cuts?: string;
                 /** @description Ignored; makes an address new. */
                 edition?: string;
                 /** @description prospect, lead, active or lapsed; several with commas. */

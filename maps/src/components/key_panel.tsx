@@ -5,10 +5,21 @@ import { COLOURS } from '../design/palette';
 import { placeIconText } from '../design/places';
 import { count, counted, words } from '../format';
 import { conditionWords } from '../segments/conditions';
-import { active, choicesOf, nameOf } from '../state/legend';
-import { COLOUR_KEYS, FILTER_FIELDS, isFiltered, KINDS, LAYERS, STAGES } from '../state/model';
+import { scoreChoices, scoreTitle } from '../segments/shades';
+import { active, choicesOf, nameOf, scored } from '../state/legend';
+import { COLOUR_KEYS, type ColourKey, FILTER_FIELDS, isFiltered, KINDS, LAYERS, STAGES } from '../state/model';
 import { company, loadCompany } from '../state/session';
-import { clearFilters, colour, colourBy, filters, showWhere, state, toggleFilter, toggleLayer } from '../state/store';
+import {
+  clearFilters,
+  colour,
+  colourBy,
+  colourByScore,
+  filters,
+  showWhere,
+  state,
+  toggleFilter,
+  toggleLayer,
+} from '../state/store';
 import { Legend } from './legend';
 import { Empty, Failed } from './states';
 
@@ -57,6 +68,51 @@ function Chosen() {
   );
 }
 
+/** Which score the map is coloured by. */
+function ScoreSelect() {
+  const choices = scoreChoices(company.value.segmentations);
+  if (choices.length === 0) {
+    return (
+      <p class="small quiet">
+        No published run has scores to colour by. Run and publish a segmentation under Segments.
+      </p>
+    );
+  }
+  const divided = [...new Set(choices.map(({ segmentation }) => segmentation))];
+  return (
+    <div class="field">
+      <label for="colour-score">Score</label>
+      <select
+        id="colour-score"
+        class="input"
+        value={scored.value ? (state.value.score ?? '') : ''}
+        onChange={(event) => event.currentTarget.value && colourByScore(event.currentTarget.value)}
+      >
+        {!scored.value && <option value="">Choose a score</option>}
+        {divided.map((segmentation) => (
+          <optgroup key={segmentation.id} label={segmentation.name}>
+            {choices
+              .filter((choice) => choice.segmentation === segmentation)
+              .map((choice) => (
+                <option key={choice.id} value={choice.id}>
+                  {scoreTitle(choice)}
+                </option>
+              ))}
+          </optgroup>
+        ))}
+      </select>
+    </div>
+  );
+}
+
+/** Colours by a dimension; by the score that was chosen last, else by the first there is. */
+function paintBy(key: ColourKey): void {
+  const first = scoreChoices(company.value.segmentations)[0]?.id;
+  const score = state.value.score ?? first;
+  if (key === 'score' && score) colourByScore(score);
+  else colourBy(key);
+}
+
 export function KeyPanel() {
   const { places, problem, status, bounds } = company.value;
   const now = filters.value;
@@ -71,18 +127,25 @@ export function KeyPanel() {
       <section class="block" aria-labelledby="colour-title">
         <h2 id="colour-title">Colour by</h2>
         <div class="choices">
-          {COLOUR_KEYS.filter((key) => key !== 'segment' || active.value || colour.value === key).map((key) => (
+          {COLOUR_KEYS.filter(
+            (key) =>
+              colour.value === key ||
+              (key === 'segment'
+                ? active.value
+                : key !== 'score' || scoreChoices(company.value.segmentations).length > 0),
+          ).map((key) => (
             <button
               key={key}
               type="button"
               class="choice"
               aria-pressed={colour.value === key}
-              onClick={() => colourBy(key)}
+              onClick={() => paintBy(key)}
             >
               {words(key)}
             </button>
           ))}
         </div>
+        {colour.value === 'score' && company.value.status === 'ready' && <ScoreSelect />}
         {colour.value === 'segment' && (
           <p class="small quiet">
             {active.value

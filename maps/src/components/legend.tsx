@@ -3,11 +3,11 @@
 import { useState } from 'preact/hooks';
 import { MarkIcon } from '../design/icons';
 import { NONE } from '../design/palette';
-import { count, words } from '../format';
+import { count, date, words } from '../format';
+import { scoreTitle, shadeWords } from '../segments/shades';
 import { sample } from '../segments/state';
-import { type LegendRow, legend } from '../state/legend';
+import { chosen, type LegendRow, legend, painted, scored, toggleRow } from '../state/legend';
 import { loading } from '../state/screen';
-import { colour, filters, toggleFilter } from '../state/store';
 import './legend.css';
 
 const SHORT = 10;
@@ -15,10 +15,26 @@ const SHORT = 10;
 const FEW = 6;
 const MOST_GROUPS = 12;
 
+/** What the shades of a score are of, and what a ring says. */
+function AboutShades() {
+  if (!scored.value) return null;
+  const { segmentation, shades } = scored.value;
+  const part = legend.value.some((row) => row.share !== null) && !loading.value;
+  return (
+    <p class="small quiet">
+      {shadeWords(shades)} By “{segmentation.name}”
+      {segmentation.cutoff && `, from what was known on ${date(segmentation.cutoff)}`}. A ring has the shade in the
+      middle of its customers; those without this score have no say.
+      {part && ' Here shares are told from a part of the customers; come nearer for every one.'}
+    </p>
+  );
+}
+
 /** How many are in view, as far as that is known. */
 function Count({ row }: { row: LegendRow }) {
   if (loading.value) return <>…</>;
   if (row.count === null) return null;
+  if (row.share !== null) return <>about {row.share > 0 && row.share < 0.01 ? '1' : Math.round(row.share * 100)} %</>;
   if (row.exact) return <>{count(row.count)}</>;
   return (
     <>
@@ -31,11 +47,9 @@ function Count({ row }: { row: LegendRow }) {
 
 export function Legend() {
   const [all, setAll] = useState(false);
-  const key = colour.value;
-  const chosen = filters.value[key];
   const rows = legend.value;
-  const rough = loading.value ? null : rows.find((row) => row.count && !row.exact);
-  const shown = all ? rows : rows.filter((row, index) => index < SHORT || chosen.includes(row.key));
+  const rough = loading.value ? null : rows.find((row) => row.count && !row.exact && row.share === null);
+  const shown = all ? rows : rows.filter((row, index) => index < SHORT || chosen.value.includes(row.key));
   return (
     <div class="legend">
       <ul>
@@ -44,9 +58,9 @@ export function Legend() {
             <button
               type="button"
               class="legend-row"
-              aria-pressed={chosen.includes(row.key)}
+              aria-pressed={chosen.value.includes(row.key)}
               disabled={row.key === NONE}
-              onClick={() => toggleFilter(key, row.key)}
+              onClick={() => toggleRow(row.key)}
             >
               <MarkIcon mark={row.mark} />
               <span class="legend-name">{row.name}</span>
@@ -68,6 +82,7 @@ export function Legend() {
           {all ? 'Show fewer' : `Show all ${rows.length}`}
         </button>
       )}
+      <AboutShades />
       <p class="small quiet">Press a row to see only those customers.</p>
     </div>
   );
@@ -90,14 +105,15 @@ export function SmallLegend() {
       </aside>
     );
   }
-  const seen = legend.value.filter((row) => (row.count ?? 0) > 0 || colour.value === 'stage');
+  const ordered = painted.value === 'stage' || painted.value === 'score';
+  const seen = legend.value.filter((row) => (row.count ?? 0) > 0 || ordered);
   if (seen.length === 0) return null;
   // Room for a few: those that the view shows most of.
   const least = seen.map((row) => row.count ?? 0).sort((a, b) => b - a)[FEW - 1] ?? 0;
-  const rows = colour.value === 'stage' ? seen : seen.filter((row) => (row.count ?? 0) >= least).slice(0, FEW);
+  const rows = ordered ? seen : seen.filter((row) => (row.count ?? 0) >= least).slice(0, FEW);
   return (
     <aside class="small-legend" aria-label="Legend">
-      <strong>{words(colour.value)}</strong>
+      <strong>{scored.value ? scoreTitle(scored.value) : words(painted.value)}</strong>
       <ul>
         {rows.map((row) => (
           <li key={row.key}>

@@ -12,7 +12,7 @@ import type { PlaceOnMap, Scene } from '../map/style';
 import { loadTowns, orientation, type Town } from '../map/towns';
 import { sample } from '../segments/state';
 import { offline } from '../state/connection';
-import { marks, scopeOf, territoryMarks } from '../state/legend';
+import { chosen, marks, painted, scopeOf, scored, territoryMarks } from '../state/legend';
 import { isFiltered, originOf, type Point, type View } from '../state/model';
 import { asProblem } from '../state/remote';
 import {
@@ -57,7 +57,11 @@ function scene(): Scene {
   const now = state.value;
   return {
     theme: theme.value,
-    colour: now.colour,
+    colour: painted.value,
+    score: scored.value && {
+      field: `scores.${scored.value.segmentation.key}.${scored.value.name}`,
+      cuts: scored.value.shades.cuts,
+    },
     filters: now.filters,
     // The dots of a preview stand alone on the map.
     hidden: sample.value ? [...now.hidden, 'customers', 'places'] : now.hidden,
@@ -283,9 +287,8 @@ export function MapView() {
         }
       },
       tally: (now) => {
-        const { colour, filters } = state.value;
         tally.value = now;
-        if (now && filters[colour].length === 0) open.value = { scope: scopeOf(state.value), tally: now };
+        if (now && chosen.value.length === 0) open.value = { scope: scopeOf(state.value), tally: now };
       },
       loading: (now) => {
         loading.value = now;

@@ -1,5 +1,17 @@
 import { describe, expect, it } from 'vitest';
-import { COLOURS, contrast, marksFor, NONE, OTHER, SHAPES, STAGE_MARKS } from './palette';
+import { INKS } from '../map/style';
+import {
+  COLOURS,
+  contrast,
+  luminance,
+  marksFor,
+  NONE,
+  OTHER,
+  SHADES,
+  SHAPES,
+  STAGE_MARKS,
+  shadeMarks,
+} from './palette';
 
 /** Deuteranopia as a matrix on linear RGB (Machado, Oliveira, Fernandes 2009, severity 1). */
 function deuteranopia(colour: string): [number, number, number] {
@@ -50,6 +62,41 @@ describe('marks', () => {
         expect(Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2])).toBeGreaterThan(0.1);
       }
     }
+  });
+});
+
+describe('shades of a score', () => {
+  it.each(['light', 'dark', 'sunlight'] as const)('stand out from the %s map, the higher the more', (theme) => {
+    const { land, surface } = INKS[theme];
+    const marks = [...shadeMarks(5, theme === 'dark')].filter(([key]) => key !== NONE).map(([, mark]) => mark.colour);
+    expect(marks).toEqual(SHADES[theme === 'dark' ? 'dark' : 'light']);
+    for (const ground of [land, surface]) {
+      const contrasts = marks.map((colour) => contrast(colour, ground));
+      expect(Math.min(...contrasts)).toBeGreaterThan(3);
+      for (const [i, value] of contrasts.entries()) expect(value).toBeGreaterThan(1.25 * (contrasts[i - 1] ?? 0));
+    }
+  });
+
+  it('can be told apart in grey and with deuteranopia', () => {
+    for (const ramp of Object.values(SHADES)) {
+      for (const [i, colour] of ramp.slice(1).entries()) {
+        const before = ramp[i] ?? '';
+        const [light, dark] = [luminance(colour), luminance(before)].sort((a, b) => b - a) as [number, number];
+        expect((light + 0.05) / (dark + 0.05)).toBeGreaterThan(1.25);
+        const [a, b] = [deuteranopia(colour), deuteranopia(before)];
+        expect(Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2])).toBeGreaterThan(0.05);
+      }
+    }
+  });
+
+  it('are as far apart as they can be where there are few, and never look like no score', () => {
+    expect([...shadeMarks(2, false).values()].map(({ colour }) => colour)).toEqual([
+      SHADES.light[0],
+      SHADES.light[4],
+      OTHER.colour,
+    ]);
+    expect(shadeMarks(1, true).get('0')?.colour).toBe(SHADES.dark[4]);
+    expect(shadeMarks(5, true).get(NONE)?.shape).toBe('cross');
   });
 });
 

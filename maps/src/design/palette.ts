@@ -49,6 +49,29 @@ export const OUTLINES: Readonly<Record<Exclude<Shape, 'circle'>, readonly (reado
   star: corners(5, 0, 0.5).map(([x, y]) => [x * 1.2, y * 1.2 + 0.06] as const),
 };
 
+/**
+ * Shades of a score, the lowest first: the higher the score, the more it stands out from the map. Lighter and darker in
+ * one direction, so that they can be told apart with every colour blindness and in grey (`palette.test.ts`).
+ */
+export const SHADES: Readonly<Record<'light' | 'dark', readonly string[]>> = {
+  light: ['#b8800f', '#b9562a', '#a1305c', '#63207c', '#220a47'],
+  dark: ['#7d5cc6', '#d866a4', '#f08a5d', '#f5bd4f', '#fdf7b0'],
+};
+
+/** The key of clusters of whose customers none was looked at. */
+export const UNKNOWN = '?';
+
+/** Marks of so many shades, from the lowest: the first and the last always stand as far apart as they can. */
+export function shadeMarks(shades: number, dark: boolean): ReadonlyMap<string, Mark> {
+  const ramp = SHADES[dark ? 'dark' : 'light'];
+  const marks = new Map<string, Mark>();
+  for (let i = 0; i < shades; i++) {
+    const place = shades < 2 ? ramp.length - 1 : Math.round((i * (ramp.length - 1)) / (shades - 1));
+    marks.set(String(i), { colour: ramp[place] ?? OTHER.colour, shape: 'circle' });
+  }
+  return marks.set(NONE, { colour: OTHER.colour, shape: 'cross' });
+}
+
 /** The key that a feature without owner or territory carries. */
 export const NONE = '';
 

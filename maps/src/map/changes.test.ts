@@ -9,6 +9,7 @@ const HERE = 'http://127.0.0.1:8000';
 const SCENE: Scene = {
   theme: 'light',
   colour: 'stage',
+  score: null,
   filters: NO_FILTERS,
   hidden: [],
   marks: new Map(Object.entries(STAGE_MARKS)),

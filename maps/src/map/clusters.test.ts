@@ -80,7 +80,27 @@ it('have the key of those who have one, where that is asked for', () => {
     properties: { n: Object.values(counts).reduce((sum, n) => sum + n, 0), counts: JSON.stringify(counts) },
   });
   const cells = [cell(10, { '': 90, seg_1: 4, seg_2: 6 }), cell(-100, { '': 5 })];
-  const keys = (keyed: boolean) => clustersOf(cells, 3, keyed).map(({ key }) => key);
-  expect(keys(false)).toEqual(['', '']);
-  expect(keys(true)).toEqual(['seg_2', '']);
+  expect(clustersOf(cells, 3, 'most').map(({ key }) => key)).toEqual(['', '']);
+  expect(clustersOf(cells, 3, 'keyed').map(({ key }) => key)).toEqual(['seg_2', '']);
+});
+
+it('have the shade in the middle, by how many customers the looked at ones stand for', () => {
+  const cell = (lon: number, n: number, counts: Record<string, number>) => ({
+    lon,
+    lat: 40,
+    properties: {
+      n,
+      looked_at: Object.values(counts).reduce((sum, one) => sum + one, 0),
+      counts: JSON.stringify(counts),
+    },
+  });
+  const key = (...cells: ReturnType<typeof cell>[]) => clustersOf(cells, 3, 'middle').map((cluster) => cluster.key);
+  // most frequent are 0 and 4; in the middle of 11 stands 2
+  expect(key(cell(10, 11, { '0': 4, '2': 3, '4': 4 }))).toEqual(['2']);
+  // four of 100 were looked at: they stand for more than the ten of the other cell
+  expect(key(cell(10, 100, { '4': 3, '0': 1 }), cell(10.01, 10, { '0': 10 }))).toEqual(['4']);
+  expect(key(cell(10, 50, { '': 49, '3': 1 }))).toEqual(['3']);
+  expect(key(cell(10, 5, { '': 5 }))).toEqual(['']);
+  expect(key(cell(10, 5, {}))).toEqual(['?']);
+  expect(key(cell(10, 5, {}), cell(10.01, 2, { '1': 2 }))).toEqual(['1']);
 });

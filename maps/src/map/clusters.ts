@@ -4,8 +4,8 @@
  * keep their distance and stand where most of their customers are. Pure; degrees in, points out.
  */
 
-import { NONE } from '../design/palette';
-import { type Cell, countsOf } from './tally';
+import { NONE, UNKNOWN } from '../design/palette';
+import { type Cell, partsOf } from './tally';
 
 /** Least pixels between two clusters at a whole zoom. */
 const DISTANCE = 52;
@@ -18,7 +18,7 @@ export interface Cluster {
   readonly lon: number;
   readonly lat: number;
   readonly n: number;
-  /** The most frequent key. */
+  /** The most frequent key; of shades the one in the middle. */
   readonly key: string;
 }
 
@@ -54,7 +54,7 @@ function gather(cells: Iterable<Cell>, world: number): Square[] {
     square.n += n;
     square.x += x * n;
     square.y += y * n;
-    add(square.counts, Object.entries(countsOf(properties.counts) ?? { [String(properties.key ?? '')]: n }));
+    add(square.counts, partsOf(properties, n));
   }
   for (const square of squares.values()) {
     square.x /= square.n;
@@ -77,11 +77,22 @@ function mostFrequent(counts: ReadonlyMap<string, number>, keyed: boolean): stri
   return best;
 }
 
-/**
- * The clusters of cells at a zoom, the fullest first; the same cells give the same clusters. `keyed`: those without a
- * key do not decide on a cluster's key, however many they are.
- */
-export function clustersOf(cells: Iterable<Cell>, zoom: number, keyed = false): readonly Cluster[] {
+/** The shade in the middle of those that have one; whoever has no score has no say. */
+function middle(counts: ReadonlyMap<string, number>): string {
+  const shades = [...counts].filter(([key]) => key !== NONE).sort(([a], [b]) => Number(a) - Number(b));
+  let left = shades.reduce((sum, [, n]) => sum + n, 0) / 2;
+  for (const [key, n] of shades) {
+    left -= n;
+    if (left <= 0) return key;
+  }
+  return counts.size > 0 ? NONE : UNKNOWN;
+}
+
+/** What the key of a cluster is: the most frequent, the same of those who have one as long as any has, the middle one. */
+export type Deciding = 'most' | 'keyed' | 'middle';
+
+/** The clusters of cells at a zoom, the fullest first; the same cells give the same clusters. */
+export function clustersOf(cells: Iterable<Cell>, zoom: number, deciding: Deciding = 'most'): readonly Cluster[] {
   const world = WORLD * 2 ** Math.floor(zoom);
   const kept: Square[] = [];
   // The kept ones by squares of DISTANCE: who is too near stands in one of nine.
@@ -110,7 +121,8 @@ export function clustersOf(cells: Iterable<Cell>, zoom: number, keyed = false): 
   return kept
     .map(({ x, y, n, counts }) => {
       const [lon, lat] = fromSquare(x / world, y / world);
-      return { lon: Number(lon.toFixed(6)), lat: Number(lat.toFixed(6)), n, key: mostFrequent(counts, keyed) };
+      const key = deciding === 'middle' ? middle(counts) : mostFrequent(counts, deciding === 'keyed');
+      return { lon: Number(lon.toFixed(6)), lat: Number(lat.toFixed(6)), n, key };
     })
     .sort((a, b) => b.n - a.n || a.lon - b.lon || a.lat - b.lat);
 }

@@ -407,8 +407,9 @@ export class CustomerMap {
       return [{ id: String(properties.id), name: String(properties.name ?? ''), rings }];
     });
     // Whoever never bought is in no segment; where they are many, they would hide the segments of all others.
-    const keyed = this.wanted.colour === 'segment';
-    this.gathered = { clusters: clustersOf(cells, this.map.getZoom(), keyed), labels: labelsOf(pieces, bounds) };
+    const { colour } = this.wanted;
+    const deciding = colour === 'segment' ? 'keyed' : colour === 'score' ? 'middle' : 'most';
+    this.gathered = { clusters: clustersOf(cells, this.map.getZoom(), deciding), labels: labelsOf(pieces, bounds) };
     this.show(this.wanted);
     return features;
   }
@@ -420,8 +421,8 @@ export class CustomerMap {
     // Of customers that are not drawn no tiles are loaded.
     const unknown = this.failed || this.wanted.hidden.includes('customers');
     const seen = unknown ? null : count(inView, this.wanted.colour);
-    const { filters, colour } = this.wanted;
-    const digest = JSON.stringify([bounds, filters, colour, seen && [seen.total, seen.exact, [...seen.byKey]]]);
+    const { filters, colour, score } = this.wanted;
+    const digest = JSON.stringify([bounds, filters, colour, score, seen && [seen.total, seen.exact, [...seen.byKey]]]);
     if (digest === this.tallied) return;
     this.tallied = digest;
     this.events.tally(seen);

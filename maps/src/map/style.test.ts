@@ -8,6 +8,7 @@ const HERE = 'http://127.0.0.1:8000';
 const scene = (change: Partial<Scene> = {}): Scene => ({
   theme: 'light',
   colour: 'stage',
+  score: null,
   filters: NO_FILTERS,
   hidden: [],
   marks: new Map(Object.entries(STAGE_MARKS)),
@@ -93,8 +94,13 @@ describe('the style document', () => {
 });
 
 it('puts the filters into the address of the tiles', () => {
-  expect(customerTiles({ ...NO_FILTERS, stage: ['active', 'lead'], owner: ['usr_7'] }, 'owner', 0)).toBe(
+  const filters = { ...NO_FILTERS, stage: ['active', 'lead'], owner: ['usr_7'] };
+  expect(customerTiles(scene({ filters, colour: 'owner' }))).toBe(
     '/tiles/customers/{z}/{x}/{y}.mvt?colour=owner&stage=active,lead&owner=usr_7',
+  );
+  const score = { field: 'scores.value.worth', cuts: [10, 25.5] };
+  expect(customerTiles(scene({ colour: 'score', score, edition: 2 }))).toBe(
+    '/tiles/customers/{z}/{x}/{y}.mvt?colour=scores.value.worth&cuts=10,25.5&edition=2',
   );
 });
 

@@ -78,6 +78,8 @@ export interface PlaceOnMap extends Point {
 export interface Scene {
   readonly theme: Theme;
   readonly colour: ColourKey;
+  /** With the colour `score`: which one, as the filter language names it, and where its shades begin. */
+  readonly score: { readonly field: string; readonly cuts: readonly number[] } | null;
   readonly filters: Filters;
   readonly hidden: readonly Layer[];
   /** Marks of the keys of the present colour. */
@@ -124,8 +126,14 @@ export const iconName = (mark: Mark, theme: Theme): string => `mark:${mark.shape
 export const placeIcon = (kind: string, theme: Theme): string => `place:${kind}:${theme}`;
 
 /** The path and query of the tiles of customers. */
-export function customerTiles(filters: Filters, colour: ColourKey, edition: number): string {
-  const query = new URLSearchParams({ colour });
+export function customerTiles({
+  filters,
+  colour,
+  score,
+  edition,
+}: Pick<Scene, 'filters' | 'colour' | 'score' | 'edition'>): string {
+  const query = new URLSearchParams({ colour: score?.field ?? colour });
+  if (score) query.set('cuts', score.cuts.join(','));
   for (const field of FILTER_FIELDS) if (filters[field].length > 0) query.set(field, filters[field].join(','));
   if (filters.where !== null) query.set('filter', filters.where);
   if (edition > 0) query.set('edition', String(edition));
@@ -347,7 +355,7 @@ function customers(scene: Scene, inks: Inks): LayerSpecification[] {
       source: CUSTOMERS,
       'source-layer': 'customers',
       filter: ['has', 'id'],
-      layout: point(scene.colour),
+      layout: point(scene.colour === 'score' ? 'shade' : scene.colour),
     },
   ];
 }
@@ -524,7 +532,7 @@ export function styleOf(scene: Scene, origin: string, gathered: Gathered = NOTHI
   };
   sources[CUSTOMERS] = {
     type: 'vector',
-    tiles: [origin + customerTiles(scene.filters, scene.colour, scene.edition)],
+    tiles: [origin + customerTiles(scene)],
     maxzoom: 17,
   };
   sources[CUSTOMER_CLUSTERS] = {

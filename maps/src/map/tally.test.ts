@@ -36,12 +36,33 @@ describe('the tally', () => {
 
   it('keeps those without a key', () => {
     expect(count([site(1, 'active')], 'owner').byKey.get('')).toBe(1);
-    expect(count([], 'owner')).toEqual({ total: 0, colour: 'owner', byKey: new Map(), exact: true });
+    expect(count([], 'owner')).toEqual({ total: 0, colour: 'owner', byKey: new Map(), exact: true, sampled: false });
+  });
+
+  it('takes shades of points, and of cells as many as the looked at ones stand for', () => {
+    const shaded = { ...site(1, 'active'), properties: { ...site(1, 'active').properties, shade: 2 } };
+    const looked = cell(3, 100, { '0': 5, '2': 15 });
+    const part = { ...looked, properties: { ...looked.properties, looked_at: 20 } };
+    const whole = { ...looked, properties: { ...looked.properties, n: 20, looked_at: 20 } };
+    expect(count([shaded, site(2, 'lead'), whole], 'score')).toEqual({
+      total: 22,
+      colour: 'score',
+      byKey: new Map([
+        ['2', 16],
+        ['', 1],
+        ['0', 5],
+      ]),
+      exact: true,
+      sampled: false,
+    });
+    const rough = count([shaded, part], 'score');
+    expect([rough.total, rough.exact, rough.sampled]).toEqual([101, false, true]);
+    expect([rough.byKey.get('0'), rough.byKey.get('2')]).toEqual([25, 76]);
   });
 });
 
 describe('the counts of a legend', () => {
-  const rough: Tally = { total: 9, colour: 'owner', byKey: new Map([['usr_1', 5]]), exact: false };
+  const rough: Tally = { total: 9, colour: 'owner', byKey: new Map([['usr_1', 5]]), exact: false, sampled: false };
 
   it('are those of the whole where everything is in view', () => {
     expect(countsIn(rough, { usr_1: 6, usr_2: 3 })).toEqual({ counts: { usr_1: 6, usr_2: 3 }, exact: true });
@@ -54,7 +75,7 @@ describe('the counts of a legend', () => {
   });
 
   it('are those of the view where its tiles tell all', () => {
-    const seen: Tally = { total: 5, colour: 'owner', byKey: new Map([['usr_1', 5]]), exact: true };
+    const seen: Tally = { total: 5, colour: 'owner', byKey: new Map([['usr_1', 5]]), exact: true, sampled: false };
     expect(countsIn(seen, { usr_1: 4, usr_2: 1 })).toEqual({ counts: { usr_1: 5 }, exact: true });
   });
 });

@@ -11,6 +11,8 @@ export interface Tally {
   readonly byKey: ReadonlyMap<string, number>;
   /** False where cells named only their most frequent keys, so that the counts by key are lower bounds. */
   readonly exact: boolean;
+  /** The counts by key are told from a part of the sites. */
+  readonly sampled: boolean;
 }
 
 /** A feature of the tiles of customers: a site (it has an `id`) or a cell with a count `n`. */
@@ -31,6 +33,17 @@ export function countsOf(text: unknown): Readonly<Record<string, number>> | null
   }
 }
 
+/**
+ * How many of a cell's sites have each key that it names. Of a score that was looked up for a part of them (`looked_at`),
+ * each of that part stands for as many as it takes to be all. A cell that counts none has `alone` of its only key.
+ */
+export function partsOf(properties: Cell['properties'], alone: number): readonly (readonly [string, number])[] {
+  const n = Number(properties.n ?? 1);
+  const counts = Object.entries(countsOf(properties.counts) ?? { [String(properties.key ?? '')]: alone });
+  const looked = Number(properties.looked_at ?? 0);
+  return looked > 0 && looked < n ? counts.map(([key, part]) => [key, (part * n) / looked]) : counts;
+}
+
 export const isSite = (feature: Cell): boolean => feature.properties.id !== undefined;
 
 /** Each site and each cell once, though several tiles may hold it. */
@@ -49,23 +62,25 @@ export function count(features: Iterable<Cell>, colour: ColourKey): Tally {
   const add = (key: string, n: number) => byKey.set(key, (byKey.get(key) ?? 0) + n);
   let total = 0;
   let exact = true;
+  let sampled = false;
   for (const feature of features) {
     const { properties } = feature;
     if (isSite(feature)) {
       total += 1;
-      add(String(properties[colour] ?? ''), 1);
+      add(String(properties[colour === 'score' ? 'shade' : colour] ?? ''), 1);
       continue;
     }
     const n = Number(properties.n ?? 1);
     total += n;
     let told = 0;
-    for (const [key, part] of Object.entries(countsOf(properties.counts) ?? { [String(properties.key ?? '')]: 1 })) {
+    for (const [key, part] of partsOf(properties, 1)) {
       add(key, part);
       told += part;
     }
+    if (colour === 'score' && Number(properties.looked_at ?? 0) < n) sampled = true;
     if (told < n) exact = false;
   }
-  return { total, colour, byKey, exact };
+  return { total, colour, byKey, exact: exact && !sampled, sampled };
 }
 
 /** [west, south, east, north] of features, and `margin` degrees around, as a cell is wider than its point; null of none. */

@@ -18,6 +18,7 @@ export function scoreBetween(key: string, score: string, low: number | null, hig
 }
 
 interface Leaf {
+  readonly all?: unknown;
   readonly field?: unknown;
   readonly op?: unknown;
   readonly value?: unknown;
@@ -31,6 +32,15 @@ export function conditionWords(json: string, segmentations: readonly Segmentatio
   } catch {
     return 'A condition';
   }
+  if (Array.isArray(leaf.all)) {
+    // a shade of a score: from one figure to below another
+    const [low, high] = leaf.all as Leaf[];
+    const score = typeof low?.field === 'string' && low.field === high?.field ? low.field.split('.')[2] : undefined;
+    const shade = leaf.all.length === 2 && low?.op === '>=' && high?.op === '<';
+    return score && shade
+      ? `${featureName(score)} from ${low.value} to below ${high.value}`
+      : 'The conditions of a rule';
+  }
   const [family, key, score] = typeof leaf.field === 'string' ? leaf.field.split('.') : [];
   const held = segmentations.find((row) => row.key === key);
   if (family === 'segments') {
@@ -39,9 +49,10 @@ export function conditionWords(json: string, segmentations: readonly Segmentatio
   }
   if (family === 'scores' && score) {
     const { op, value } = leaf;
+    if (op === 'exists') return `${featureName(score)} is known`;
     const range = Array.isArray(value)
       ? `from ${value[0]} to ${value[1]}`
-      : `${op === '<=' ? 'at most' : 'at least'} ${value}`;
+      : `${op === '<=' ? 'at most' : op === '<' ? 'below' : 'at least'} ${value}`;
     return `${featureName(score)} ${range}`;
   }
   return 'The conditions of a rule';

@@ -73,6 +73,13 @@ export function featureName(feature: string): string {
   return lead === '' ? words(member) : `${lead} ${member}`;
 }
 
+/** A bound as it is, to three digits: where `featureValue` would round two of them to the same. */
+export function exactValue(feature: string, value: number): string {
+  const plain = (n: number) =>
+    Math.abs(n) >= 100 ? count(Math.round(n)) : String(Number(n.toPrecision(3))).replace('-', '−');
+  return feature.includes('share') || CHANCES.has(feature) ? `${plain(value * 100)} %` : plain(value);
+}
+
 /** Coordinates say where, and no average of them says much. */
 export const isPosition = (feature: string): boolean => feature === 'lon' || feature === 'lat';
 

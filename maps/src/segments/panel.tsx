@@ -98,7 +98,7 @@ function List() {
       {segmentations.length > 0 && (
         <p class="small quiet">
           The one that is “On the map” colours everybody’s map under Map › Colour by › Segment. All others can be
-          filtered by.
+          filtered by, and every published score colours it under Score.
         </p>
       )}
     </div>

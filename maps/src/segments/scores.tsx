@@ -2,7 +2,7 @@
 
 import { useState } from 'preact/hooks';
 import type { Segmentation } from '../api/shapes';
-import { filters, showWhere } from '../state/store';
+import { colour, colourByScore, filters, showWhere, state } from '../state/store';
 import { Audience } from './audience';
 import { scoreBetween } from './conditions';
 import { featureName } from './features';
@@ -19,9 +19,10 @@ export function ScoreFilter({ segmentation }: { segmentation: Segmentation }) {
   const backwards = least !== null && most !== null && most < least;
   const condition = wrong || backwards ? null : scoreBetween(key, score, least, most);
   const shown = condition !== null && filters.value.where === JSON.stringify(condition);
+  const painted = colour.value === 'score' && state.value.score === `${key}.${score}`;
   return (
     <section class="block" aria-labelledby="score-title">
-      <h3 id="score-title">Filter by a score</h3>
+      <h3 id="score-title">Colour and filter by a score</h3>
       <div class="field">
         <label for="score">Score</label>
         <select id="score" class="input" value={score} onChange={(event) => setScore(event.currentTarget.value)}>
@@ -32,6 +33,11 @@ export function ScoreFilter({ segmentation }: { segmentation: Segmentation }) {
           ))}
         </select>
       </div>
+      {segmentation.shades[score] && (
+        <button type="button" class="button" disabled={painted} onClick={() => colourByScore(`${key}.${score}`)}>
+          {painted ? 'The map is coloured by it' : 'Colour the map by it'}
+        </button>
+      )}
       <div class="pair">
         <div class="field">
           <label for="score-low">From</label>
@@ -55,11 +61,7 @@ export function ScoreFilter({ segmentation }: { segmentation: Segmentation }) {
         </div>
       </div>
       <p class="small quiet" role="status">
-        {wrong
-          ? 'Numbers are needed.'
-          : backwards
-            ? 'The upper end is below the lower one.'
-            : 'The map’s tiles carry segments, not scores: it can show the customers of a range, not a shade for each score.'}
+        {wrong ? 'Numbers are needed.' : backwards ? 'The upper end is below the lower one.' : ''}
       </p>
       <button
         type="button"

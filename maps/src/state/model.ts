@@ -1,6 +1,9 @@
 /** What the application can show, as data. Everything here is in the address of the page. */
 
-export const COLOUR_KEYS = ['stage', 'owner', 'territory', 'segment'] as const;
+/** Dimensions of customers that the map can be coloured by; each has a filter of its own. */
+export const COLOUR_FIELDS = ['stage', 'owner', 'territory', 'segment'] as const;
+export type ColourField = (typeof COLOUR_FIELDS)[number];
+export const COLOUR_KEYS = [...COLOUR_FIELDS, 'score'] as const;
 export type ColourKey = (typeof COLOUR_KEYS)[number];
 
 export const PANELS = ['key', 'near', 'here', 'segments', 'search', 'account'] as const;
@@ -42,6 +45,8 @@ export interface State {
   readonly view: View | null;
   readonly panel: Panel | null;
   readonly colour: ColourKey;
+  /** The score to colour by, KEY.NAME, whether it is chosen as colour now or not; null where none was. */
+  readonly score: string | null;
   readonly filters: Filters;
   readonly hidden: readonly Layer[];
   /** The customer whose card is open. */
@@ -81,6 +86,7 @@ export const START: State = {
   view: null,
   panel: null,
   colour: 'stage',
+  score: null,
   filters: NO_FILTERS,
   hidden: [],
   customer: null,

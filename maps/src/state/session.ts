@@ -5,7 +5,7 @@ import { Problem, useCsrfToken, whenSignedOut } from '../api/client';
 import * as routes from '../api/routes';
 import type { Area, Colleague, LayerRow, Me, Place, Segmentation } from '../api/shapes';
 import type { Bounds, StyleSpecification } from '../map/map';
-import type { ColourKey } from './model';
+import type { ColourField } from './model';
 import { asProblem } from './remote';
 import { primaryOf } from './territories';
 
@@ -29,7 +29,7 @@ export interface Company {
   readonly segmentations: readonly Segmentation[];
   readonly methods: readonly string[];
   /** How many sites the reader sees of each stage, owner, territory and segment; null where the API does not count them. */
-  readonly keys: Readonly<Record<ColourKey, Readonly<Record<string, number>>>> | null;
+  readonly keys: Readonly<Record<ColourField, Readonly<Record<string, number>>>> | null;
   /** Where the visible customers are; null where there is none. */
   readonly bounds: Bounds | null;
   readonly base: StyleSpecification | null;

@@ -49,6 +49,11 @@ export function colourBy(key: ColourKey): void {
   show({ colour: key });
 }
 
+/** Colours by a score, KEY.NAME. */
+export function colourByScore(score: string): void {
+  show({ colour: 'score', score });
+}
+
 window.addEventListener('popstate', () => {
   bring.value = 'visible';
   current.value = readUrl(window.location.search);

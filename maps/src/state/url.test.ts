@@ -6,6 +6,7 @@ const FULL: State = {
   view: { lon: -104.99031, lat: 39.73921, zoom: 11.25 },
   panel: 'near',
   colour: 'owner',
+  score: 'value.worth',
   filters: {
     stage: ['active', 'lead'],
     kind: ['person'],
@@ -50,6 +51,8 @@ describe('the address of the page', () => {
     ['?at=10,10,99'],
     ['?at=NaN,0,3'],
     ['?panel=admin&colour=shoe'],
+    ['?score=worth'],
+    ['?score=value.worth,churn.churn'],
     ['?customer=<script>'],
     ['?customer=../../admin'],
     ['?near=1'],

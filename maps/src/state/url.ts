@@ -17,6 +17,7 @@ import {
 } from './model';
 
 const ID = /^[a-z]{3}_[A-Za-z0-9]+$/;
+const SCORE = /^[A-Za-z0-9_-]{1,60}\.[a-z][a-z0-9_]{0,59}$/;
 const WORD = /^[a-z_]{1,40}$/;
 
 function oneOf<T extends string>(values: readonly T[], text: string | null): T | null {
@@ -84,10 +85,12 @@ export function readUrl(search: string): State {
   const filters: Filters = { ...START.filters, ...Object.fromEntries(lists), where: readWhere(query.get('where')) };
   const segmentation = query.get('segmentation');
   const run = Number(query.get('run'));
+  const score = query.get('score');
   return {
     view: readView(query.get('at')),
     panel: oneOf(PANELS, query.get('panel')),
     colour: oneOf(COLOUR_KEYS, query.get('colour')) ?? START.colour,
+    score: score && SCORE.test(score) ? score : null,
     filters,
     hidden: LAYERS.filter((layer) => listOf(query.get('hide'), () => true).includes(layer)),
     customer: customer && ID.test(customer) ? customer : null,
@@ -110,6 +113,7 @@ export function writeUrl(state: State): string {
   if (state.view) parts.push(['at', `${pointText(state.view)},${Number(state.view.zoom.toFixed(2))}`]);
   if (state.panel) parts.push(['panel', state.panel]);
   if (state.colour !== START.colour) parts.push(['colour', state.colour]);
+  if (state.score !== null) parts.push(['score', state.score]);
   for (const field of FILTER_FIELDS) {
     if (state.filters[field].length > 0) parts.push([field, state.filters[field].join(',')]);
   }

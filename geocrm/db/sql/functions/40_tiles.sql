@@ -18,13 +18,38 @@ LANGUAGE sql STABLE AS $$
   SELECT md5(concat_ws('|', geocrm_lookup_version(), geocrm_sees_all(), geocrm_owners(), geocrm_territories(), geocrm_exact()))
 $$;
 
+-- Of so many customers each how many-th is looked at, so that it is 10,000 at most (of 40 million): there are partial
+-- indexes of those whose id these numbers divide.
+CREATE OR REPLACE FUNCTION geocrm_sample_step(p_n bigint) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN p_n <= 10000 THEN 1 WHEN p_n <= 160000 THEN 16 WHEN p_n <= 2560000 THEN 256 ELSE 4096 END
+$$;
+
+-- Cells of the pyramid in a range, and what changed since: for readers who see all of them, whom no index of owners or
+-- territories helps.
+DROP FUNCTION IF EXISTS geocrm_cells_of_all;
+CREATE FUNCTION geocrm_cells_of_all(p_level integer, p_first bigint, p_past bigint)
+RETURNS TABLE (cell bigint, stage text, kind text, owner_id bigint, territory_id bigint, segment_id bigint, n bigint)
+LANGUAGE sql STABLE AS $$
+  SELECT c.cell, c.stage, c.kind, c.owner_id, c.territory_id, c.segment_id, CAST(c.n AS bigint) FROM site_cells c
+  WHERE c.level = p_level AND c.cell >= p_first AND c.cell < p_past
+  UNION ALL
+  SELECT d.cell, d.stage, d.kind, d.owner_id, d.territory_id, d.segment_id, CAST(d.n AS bigint) FROM site_cell_deltas d
+  WHERE d.level = p_level AND d.cell >= p_first AND d.cell < p_past
+$$;
+
 -- The tile of customers; empty where there are none. `p_colour` names the dimension whose values colour the map: a cell
 -- says how many sites it holds, which value is the most frequent and how many of each of the four most frequent.
+--
+-- `p_score` (KEY.NAME) colours by a score of a published run instead: `shade` says how many of `p_cuts` (ascending) are
+-- not above it. Scores stand in no pyramid; a cell says how many sites it holds, at how many of these it looked, how
+-- many of those have each shade ('' for no score), and which shade stands in the middle. A tile of 10,000 sites is
+-- looked at whole, a fuller one by a sixteenth or less of its customers.
 DROP FUNCTION IF EXISTS geocrm_customer_tile;
 CREATE FUNCTION geocrm_customer_tile(
   p_z integer, p_x integer, p_y integer, p_colour text,
   p_stages text[], p_kinds text[], p_owners bigint[], p_territories bigint[], p_segments bigint[],
-  p_filter text, p_values text[])
+  p_filter text, p_values text[], p_score text, p_cuts real[])
 RETURNS bytea
 LANGUAGE plpgsql STABLE SET jit = off AS $$
 DECLARE
@@ -42,10 +67,24 @@ DECLARE
   rows_in_tile text;
   made bytea;
   many bigint;
+  there bigint;
+  run bigint;
+  number integer;
+  every integer;
+  rough integer := CASE WHEN p_z <= 8 THEN 8 ELSE 11 END;
+  scored text := 'LEFT JOIN LATERAL (
+    SELECT nullif(s.numbers[$14], ''NaN'') AS score FROM visible.scores s
+    WHERE s.customer_id = i.customer_id AND s.run_id = $13 %s LIMIT 1) AS m ON true';
 BEGIN
-  IF p_z <= 11 AND p_filter IS NULL AND exact THEN
+  IF p_score IS NOT NULL THEN
+    run := geocrm_published_run(split_part(p_score, '.', 1));
+    number := geocrm_score_place(split_part(p_score, '.', 1), split_part(p_score, '.', 2));
+  END IF;
+  IF p_z <= 11 THEN
     first := tile << (2 * (depth - p_z));
     past := (tile + 1) << (2 * (depth - p_z));
+  END IF;
+  IF p_z <= 11 AND p_filter IS NULL AND exact AND p_score IS NULL THEN
     WITH counted AS (
       SELECT c.cell, c.stage, c.kind, c.owner_id, c.territory_id, c.segment_id, c.n FROM site_cells c
       WHERE sees_all AND c.level = depth AND c.cell >= first AND c.cell < past
@@ -113,6 +152,23 @@ BEGIN
       RETURN '';
     END IF;
   END IF;
+  IF p_score IS NOT NULL AND p_z <= 11 AND p_filter IS NULL AND exact AND sees_all THEN
+    -- What others see is read whole: there are indexes for that, and theirs is not the whole.
+    SELECT sum(c.n), coalesce(sum(c.n) FILTER (WHERE
+      (p_stages IS NULL OR c.stage = ANY (p_stages)) AND (p_kinds IS NULL OR c.kind = ANY (p_kinds))
+      AND (p_owners IS NULL OR c.owner_id = ANY (p_owners))
+      AND (p_territories IS NULL OR c.territory_id = ANY (p_territories))
+      AND (p_segments IS NULL OR c.segment_id = ANY (p_segments))), 0) INTO there, many
+    FROM geocrm_cells_of_all(rough, tile << (2 * (rough - p_z)), (tile + 1) << (2 * (rough - p_z))) AS c;
+    IF many = 0 THEN
+      RETURN '';
+    END IF;
+    IF many > 10000 OR there > 400000 THEN
+      every := greatest(geocrm_sample_step(many), 16);
+      rows_in_tile := rows_in_tile || format(' AND l.customer_id %% %s = 0', every);
+    END IF;
+    many := 5001;
+  END IF;
   IF many <= 5000 THEN
     EXECUTE format(
       'SELECT ST_AsMVT(f, ''customers'', 4096, ''geom'') FROM (
@@ -122,11 +178,53 @@ BEGIN
                 ) AS geom,
                 ''cus_'' || i.customer_id AS id, ''sit_'' || i.site_id AS site_id, i.stage, i.kind,
                 ''usr_'' || i.owner_id AS owner, ''ter_'' || %s AS territory, ''seg_'' || i.segment_id AS segment,
-                i.is_primary, i.location_precision
-         FROM (%s) AS i ORDER BY i.site_id) AS f',
+                i.is_primary, i.location_precision %s
+         FROM (%s) AS i %s ORDER BY i.site_id) AS f',
       CASE WHEN exact THEN 'i.territory_id' ELSE 'geocrm_snapped_territory(i.customer_id, i.site_id, i.location)' END,
-      rows_in_tile) INTO made
-    USING p_z, p_x, p_y, p_stages, p_kinds, p_owners, p_territories, p_segments, p_values, near_by, owners, territories;
+      CASE WHEN p_score IS NOT NULL THEN ', m.score, width_bucket(m.score, $15) AS shade' END, rows_in_tile,
+      CASE WHEN p_score IS NOT NULL THEN format(scored, '') END) INTO made
+    USING p_z, p_x, p_y, p_stages, p_kinds, p_owners, p_territories, p_segments, p_values, near_by, owners, territories,
+      run, number, p_cuts;
+    RETURN made;
+  END IF;
+  IF p_score IS NOT NULL THEN
+    EXECUTE format(
+      'WITH i AS MATERIALIZED (
+         SELECT i.customer_id, geocrm_column(i.lon, $1 + 6) - $2 * 64 AS gx, geocrm_row(i.lat, $1 + 6) - $3 * 64 AS gy
+         FROM (%s) AS i),
+       step AS MATERIALIZED (
+         SELECT CASE WHEN %L THEN 1 ELSE geocrm_sample_step(count(*)) END AS every FROM i),
+       shaded AS MATERIALIZED (
+         SELECT i.gx, i.gy, i.customer_id %% step.every = 0 AS looked, width_bucket(m.score, $15) AS shade
+         FROM i CROSS JOIN step %s),
+       keyed AS MATERIALIZED (%s),
+       placed AS (
+         SELECT k.*, sum(k.looked) OVER (PARTITION BY k.gx, k.gy, k.shade IS NULL ORDER BY k.shade) AS upto,
+                sum(k.looked) OVER (PARTITION BY k.gx, k.gy, k.shade IS NULL) AS known
+         FROM keyed k)
+       SELECT ST_AsMVT(f, ''customers'', 4096, ''geom'') FROM (
+         SELECT ST_MakePoint(p.gx * 64 + 32, p.gy * 64 + 32) AS geom, CAST(sum(p.n) AS bigint) AS n,
+                CAST(sum(p.looked) AS bigint) AS looked_at,
+                CASE WHEN sum(p.looked) > 0 THEN coalesce(CAST(
+                  min(p.shade) FILTER (WHERE p.shade IS NOT NULL AND 2 * p.upto >= p.known) AS text), '''') END AS key,
+                coalesce(CAST(json_object_agg(coalesce(CAST(p.shade AS text), ''''), p.looked ORDER BY p.shade)
+                  FILTER (WHERE p.looked > 0) AS text), ''{}'') AS counts
+         FROM placed p GROUP BY p.gx, p.gy HAVING sum(p.n) > 0 ORDER BY p.gy, p.gx) AS f',
+      rows_in_tile, every IS NOT NULL, format(scored, 'AND i.customer_id % step.every = 0'),
+      CASE WHEN every IS NULL THEN
+        'SELECT s.gx, s.gy, s.shade, count(*) AS n, count(*) FILTER (WHERE s.looked) AS looked FROM shaded s GROUP BY 1, 2, 3'
+      ELSE
+        'SELECT s.gx, s.gy, s.shade, CAST(0 AS bigint) AS n, count(*) AS looked FROM shaded s GROUP BY 1, 2, 3
+         UNION ALL
+         SELECT geocrm_unweave(g.cell) - $2 * 64, geocrm_unweave(g.cell >> 1) - $3 * 64, NULL, g.n, 0
+         FROM (SELECT c.cell >> (2 * ($16 - $1 - 6)) AS cell, CAST(sum(c.n) AS bigint) AS n
+               FROM geocrm_cells_of_all($16, $17, $18) AS c
+               WHERE ($4 IS NULL OR c.stage = ANY ($4)) AND ($5 IS NULL OR c.kind = ANY ($5))
+                 AND ($6 IS NULL OR c.owner_id = ANY ($6)) AND ($7 IS NULL OR c.territory_id = ANY ($7))
+                 AND ($8 IS NULL OR c.segment_id = ANY ($8))
+               GROUP BY 1 HAVING sum(c.n) > 0) AS g' END) INTO made
+    USING p_z, p_x, p_y, p_stages, p_kinds, p_owners, p_territories, p_segments, p_values, near_by, owners, territories,
+      run, number, p_cuts, depth, first, past;
     RETURN made;
   END IF;
   EXECUTE format(
@@ -156,18 +254,22 @@ DROP FUNCTION IF EXISTS geocrm_hot_customer_tile;
 CREATE FUNCTION geocrm_hot_customer_tile(
   p_digest bytea, p_etag text, p_z integer, p_x integer, p_y integer, p_colour text,
   p_stages text[], p_kinds text[], p_owners bigint[], p_territories bigint[], p_segments bigint[],
-  p_filter text, p_values text[], OUT etag text, OUT tile bytea)
+  p_filter text, p_values text[], p_score text, p_cuts real[], OUT etag text, OUT tile bytea)
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
   PERFORM geocrm_enter(p_digest);
   IF p_filter IS NULL AND (p_territories IS NULL OR geocrm_exact()) THEN
     etag := geocrm_sight();
+    IF p_score IS NOT NULL THEN
+      etag := md5(etag || '|' || coalesce(geocrm_published_run(split_part(p_score, '.', 1)), 0));
+    END IF;
     IF etag = p_etag THEN
       RETURN;
     END IF;
   END IF;
   tile := geocrm_customer_tile(
-    p_z, p_x, p_y, p_colour, p_stages, p_kinds, p_owners, p_territories, p_segments, p_filter, p_values);
+    p_z, p_x, p_y, p_colour, p_stages, p_kinds, p_owners, p_territories, p_segments, p_filter, p_values,
+    p_score, p_cuts);
   IF etag IS NULL THEN
     etag := md5(tile);
     IF etag = p_etag THEN
