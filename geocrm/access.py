@@ -46,8 +46,12 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
     "offers:write": frozenset({"administrator", "marketer", "analyst"}),
     "offers:publish": frozenset({"administrator", "marketer"}),
     "offers:redeem": frozenset({"administrator", "manager", "rep", "marketer"}),
+    "geofences:read": _ALL,
+    "geofences:write": frozenset({"administrator", "marketer"}),
+    "positions:write": frozenset({"administrator", "manager", "rep", "marketer"}),
     "exports": frozenset({"administrator", "manager", "rep", "marketer"}),
     "exports:aggregated": frozenset({"administrator", "manager", "marketer", "analyst"}),
+    "webhooks:manage": frozenset({"administrator"}),
     "users:manage": frozenset({"administrator"}),
     "keys:manage": frozenset({"administrator"}),
     "audit:read": frozenset({"administrator"}),
@@ -57,10 +61,14 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
 # no scope for drafting and publishing, for changing owners, for segmentations, places, exports and settings: those are
 # for people.
 SCOPES: dict[str, frozenset[str]] = {
-    "customers:read": frozenset({"customers:read", "layers:read", "segmentations:read", "offers:read"}),
+    "customers:read": frozenset(
+        {"customers:read", "layers:read", "segmentations:read", "offers:read", "geofences:read"}
+    ),
     "customers:write": frozenset({"customers:write"}),
     "offers:redeem": frozenset({"offers:read", "offers:redeem"}),
     "imports": frozenset({"imports:customers", "imports:reference"}),
+    "geofences:write": frozenset({"geofences:read", "geofences:write"}),
+    "positions:write": frozenset({"geofences:read", "positions:write"}),
     "contacts": frozenset(),  # shows contact details
     "locations:exact": frozenset(),  # without it every point is snapped to a 500 m grid
 }

@@ -37,6 +37,12 @@ class Forbidden(GeocrmError):
     slug = "forbidden"
 
 
+class ConsentRequired(Forbidden):
+    """The customer's consent is needed for this."""
+
+    slug = "consent-required"
+
+
 class NotFound(GeocrmError):
     """There is no such object, or it is not yours to see."""
 

@@ -26,6 +26,10 @@ PREFIXES = {
     "off": "offer",
     "red": "redemption",
     "cam": "campaign",
+    "fen": "geofence",
+    "evt": "event",
+    "whk": "webhook",
+    "dlv": "delivery",
 }
 _SHAPE = re.compile(r"^([a-z]{3})_([1-9][0-9]{0,18})$")
 _LARGEST = 2**63 - 1

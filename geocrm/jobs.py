@@ -10,9 +10,9 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import procrastinate
@@ -360,6 +360,17 @@ def seal_audit(session: Session, args: Mapping[str, Any]) -> Any:
     return {"sealed": sealed}
 
 
+@long_handler("positions.expire", cron="*/10 * * * *")
+def expire_positions(database: Database, args: Mapping[str, Any]) -> Any:
+    """Delete positions and events that are too old to be kept."""
+    from geocrm.campaigns import positions
+
+    settings = database.settings
+    return positions.expire(
+        database, now=datetime.now(UTC), keep_days=settings.position_days, event_days=settings.event_days
+    )
+
+
 @long_handler("clean", cron="17 * * * *")
 def clean(database: Database, args: Mapping[str, Any]) -> Any:
     """Delete what has expired: sessions, failed logins, answers kept for repeats, old jobs, uploaded files."""
@@ -582,6 +593,21 @@ async def _work(database: Database) -> None:
         )
 
 
+@contextlib.contextmanager
+def delivering_webhooks(database: Database) -> Iterator[None]:
+    """Within the block a thread delivers events to webhooks; it ends what it sends before the block ends."""
+    from geocrm.campaigns.delivering import Deliverer
+
+    stop = threading.Event()
+    thread = threading.Thread(target=Deliverer(database).run, args=(stop,), name="webhooks", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=20)
+
+
 def main() -> None:
     """Work through the queue until SIGTERM or SIGINT."""
     logs.configure()
@@ -589,7 +615,8 @@ def main() -> None:
         with command_database() as database, psycopg.connect(database.conninfo("worker"), autocommit=True) as guard:
             again = recover(database, guard)
             log.info("worker_started", again=again, threads=threading.active_count())
-            asyncio.run(_work(database))
+            with delivering_webhooks(database):
+                asyncio.run(_work(database))
     except psycopg.OperationalError as error:
         log.error("worker_lost_database", error=type(error).__name__)
         sys.exit(1)

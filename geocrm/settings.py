@@ -52,6 +52,18 @@ class Settings(BaseSettings):
     event_streams: int = Field(100, description="Imports followed as event streams at once, in one API process.")
     event_streams_per_user: int = Field(6, description="The same for one user and the user's keys.")
     upload_max_mb: int = Field(2048, description="Largest file that an import takes.")
+    position_days: float = Field(30.0, description="Positions of customers' phones are deleted after so many days.")
+    position_max_accuracy_m: float = Field(
+        1000.0, description="A position with a larger radius of accuracy is ignored, metres."
+    )
+    webhook_timeout_s: float = Field(10.0, description="Longest time that a receiver of a webhook may take to answer.")
+    webhook_days: float = Field(3.0, description="A delivery to a webhook is given up after so many days of trying.")
+    webhook_allow_private: bool = Field(
+        False, description="Send webhooks over http and to private addresses too: for development and tests only."
+    )
+    event_days: float = Field(
+        90.0, description="Events and their deliveries to webhooks are deleted after so many days."
+    )
     max_radius_m: float = Field(1_000_000.0, description="Largest radius of a nearby lookup, metres.")
     map_style_url: str | None = Field(
         None, description="A MapLibre style to use as basemap; unset: the built-in one, which needs no network."

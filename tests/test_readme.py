@@ -100,6 +100,7 @@ HOW_TO = CHECKOUT / "docs" / "how-to"
 PAGES = {
     "territories": ("Downtown Denver", "of campaign is in force", '"status":"done"'),
     "people-and-keys": ("key.create",),
+    "geofences": ("ask_again_m", "geofence.entered"),
     "offers": ("an offer needs an end", "A coffee on us", "customer_cap_reached", "Rung up twice", '"ended"'),
     "import": ("is undone",),
     "notebooks": ("distance_m",),

@@ -17,6 +17,7 @@ from geocrm.api import (
     edge,
     errors,
     exports,
+    geofences,
     hot,
     imports,
     jobs,
@@ -26,6 +27,7 @@ from geocrm.api import (
     people,
     places,
     placing,
+    positions,
     sales,
     segmentation_runs,
     segmentations,
@@ -34,10 +36,12 @@ from geocrm.api import (
     steering,
     system,
     territories,
+    webhooks,
 )
 from geocrm.api.dependencies import Gate
 from geocrm.api.following import Streams
 from geocrm.api.web import Web
+from geocrm.campaigns.geofences import Holder
 from geocrm.db.engine import Database, open_database
 from geocrm.settings import Settings, get_settings
 
@@ -57,6 +61,9 @@ SUBJECTS: tuple[APIRouter, ...] = (
     segments.routes,
     analyses.routes,
     offers.routes,
+    geofences.routes,
+    positions.routes,
+    webhooks.routes,
     people.routes,
     imports.routes,
     placing.routes,
@@ -92,6 +99,7 @@ def create_app(database: Database | None = None, settings: Settings | None = Non
         redirect_slashes=False,
     )
     app.state.settings = chosen
+    app.state.fences = Holder()
     app.state.streams = Streams(most=chosen.event_streams, most_of_user=chosen.event_streams_per_user)
     errors.install(app)
     app.router.routes.extend(hot.routes)  # before the others: /v1/customers/nearby is no customer's id

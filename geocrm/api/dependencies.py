@@ -30,6 +30,7 @@ from geocrm import access
 from geocrm.access import Actor
 from geocrm.api.edge import credential
 from geocrm.api.errors import LOST, sqlstate
+from geocrm.campaigns.geofences import Holder
 from geocrm.crm import people
 from geocrm.db.engine import Database
 from geocrm.errors import Forbidden, Invalid, PreconditionFailed, PreconditionRequired, Unauthenticated
@@ -64,6 +65,12 @@ def gate_of(request: Request) -> Gate:
     """The gate of the application."""
     gate: Gate = request.app.state.gate
     return gate
+
+
+def fences_of(request: Request) -> Holder:
+    """All geofences, held in the memory of the application."""
+    held: Holder = request.app.state.fences
+    return held
 
 
 def settings_of(request: Request) -> Settings:
@@ -110,10 +117,15 @@ CanReadOffers = Annotated[Actor, Depends(Allowed("offers:read"))]
 CanEditOffers = Annotated[Actor, Depends(Allowed("offers:write"))]
 CanPublishOffers = Annotated[Actor, Depends(Allowed("offers:publish"))]
 CanRedeemOffers = Annotated[Actor, Depends(Allowed("offers:redeem"))]
+CanReadFences = Annotated[Actor, Depends(Allowed("geofences:read"))]
+CanEditFences = Annotated[Actor, Depends(Allowed("geofences:write"))]
+CanSendPositions = Annotated[Actor, Depends(Allowed("positions:write"))]
+CanReadEvents = Annotated[Actor, Depends(Allowed("customers:read"))]
 CanExport = Annotated[Actor, Depends(Allowed("exports"))]
 CanExportTotals = Annotated[Actor, Depends(Allowed("exports:aggregated"))]
 CanManageUsers = Annotated[Actor, Depends(Allowed("users:manage"))]
 CanManageKeys = Annotated[Actor, Depends(Allowed("keys:manage"))]
+CanManageWebhooks = Annotated[Actor, Depends(Allowed("webhooks:manage"))]
 CanReadAudit = Annotated[Actor, Depends(Allowed("audit:read"))]
 
 
@@ -372,6 +384,18 @@ def _if_match(
 
 
 IfMatch = Annotated[Expected, Depends(_if_match)]
+
+
+def _if_match_where_sent(
+    if_match: Annotated[
+        str | None,
+        Header(description="The ETag that you read, where nobody's change may be lost.", examples=[None]),
+    ] = None,
+) -> Expected | None:
+    return None if if_match is None else _if_match(if_match)
+
+
+IfMatchWhereSent = Annotated[Expected | None, Depends(_if_match_where_sent)]
 
 
 def etag(version: int) -> str:

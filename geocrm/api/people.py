@@ -38,6 +38,8 @@ ScopeName = Annotated[
         "customers:write",
         "offers:redeem",
         "imports",
+        "geofences:write",
+        "positions:write",
         "contacts",
         "locations:exact",
     ],

@@ -102,6 +102,8 @@ AnalysisId = _reader("ana")
 OfferId = _reader("off")
 RedemptionId = _reader("red")
 CampaignId = _reader("cam")
+WebhookId = _reader("whk")
+DeliveryId = _reader("dlv")
 
 
 def _storable_text(value: str) -> str:

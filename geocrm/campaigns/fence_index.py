@@ -116,12 +116,12 @@ class FenceIndex:
 
     def _cut_edges(self) -> None:
         """All edges of all polygons, shells to the left and holes to the right of their inside, in chunks."""
-        oriented = shapely.orient_polygons(self._shapes)
-        rings, owner = shapely.get_rings(oriented, return_index=True) if len(oriented) else (np.empty(0, object), [])
+        parts, whole = shapely.get_parts(shapely.orient_polygons(self._shapes), return_index=True)
+        rings, part = shapely.get_rings(parts, return_index=True)
         corners, ring = shapely.get_coordinates(rings, return_index=True)
         begins = np.flatnonzero(ring[:-1] == ring[1:]) if len(ring) else np.empty(0, np.int64)
         self._from, self._to = corners[begins], corners[begins + 1]
-        shape = np.asarray(owner, dtype=np.int64)[ring[begins]]
+        shape = whole[part[ring[begins]]]
         first = np.ones(len(begins), dtype=bool)
         first[1:] = shape[1:] != shape[:-1]
         starts = np.flatnonzero(first)
@@ -262,7 +262,7 @@ class FenceIndex:
     @staticmethod
     def _polygon_border_m(shape: Polygon | MultiPolygon, lon: float, lat: float) -> float:
         step = _LONGEST_EDGE_M / 111_320
-        rings = shapely.get_rings(shapely.segmentize(shape, step))
+        rings = shapely.get_rings(shapely.get_parts(shapely.segmentize(shape, step)))
         least = np.inf
         for ring in rings:
             corners = shapely.get_coordinates(ring)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from geocrm import access, ids
 from geocrm.access import Actor
-from geocrm.crm import customers, points
+from geocrm.crm import customers, forgetting, points
 from geocrm.db import audience_changes, audit
 from geocrm.db.models import Consent, Contact, Customer, CustomerSource, Site, SiteSource
 from geocrm.errors import Conflict, Forbidden, Invalid, NotFound
@@ -436,7 +436,9 @@ def grant_consent(session: Session, actor: Actor, customer: Customer, values: Va
 
 
 def withdraw_consent(session: Session, actor: Actor, customer: Customer, purpose: str, channel: str) -> None:
-    """The customer allows it no longer, from now on; raises NotFound where nothing stood."""
+    """The customer allows it no longer, from now on; what was kept under it is deleted (`forgetting`).
+
+    Raises NotFound where nothing stood."""
     standing = session.scalars(
         select(Consent).where(
             Consent.customer_id == customer.id,
@@ -450,6 +452,7 @@ def withdraw_consent(session: Session, actor: Actor, customer: Customer, purpose
     for consent in standing:
         consent.withdrawn_at = func.greatest(func.now(), consent.granted_at)
     _changed(session, customer)
+    forgetting.forget(session, customer.id, purpose)
     _record(session, actor, "consent.withdraw", customer.id, before={"purpose": purpose, "channel": channel})
 
 

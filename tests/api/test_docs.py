@@ -72,8 +72,9 @@ ID_OF = {
     "by": "usr", "from_user": "usr", "to_user": "usr", "team": "tea", "teams": "tea", "key": "key", "job": "job",
     "import": "imp", "segment": "seg", "from_segment": "seg", "to_segment": "seg", "segmentation": "sgm",
     "offer": "off", "campaign": "cam",
+    "event": "evt", "geofence": "fen", "webhook": "whk", "delivery": "dlv",
 }  # fmt: skip
-OVER = {"done", "failed", "undone", "cancelled"}
+OVER = {"done", "failed", "undone", "cancelled", "delivered"}
 
 
 def examples() -> Iterator[tuple[str, str, str, Any]]:

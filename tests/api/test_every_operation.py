@@ -40,6 +40,7 @@ ADMIN = {A}
 DIVIDE = {A, K, N}
 SHOW_SEGMENTS = {A, K}
 OFFER, REDEEM = {A, K, N}, {A, M, R, K, "key:everything"}
+FENCES = {A, K}
 
 MAY: dict[str, set[str | None]] = {
     "get_health": OPEN, "get_ready": OPEN, "sign_in": OPEN,
@@ -53,8 +54,11 @@ MAY: dict[str, set[str | None]] = {
         "list_teams", "list_waiting_sites", "count_waiting_sites", "find_customers_nearby", "get_customer_tilejson",
         "get_customer_tile", "get_area_tilejson", "get_area_tile", "list_segmentations", "get_segmentation",
         "list_segmentation_runs", "get_segmentation_run", "compare_segmentation_runs", "get_segment",
-        "list_segment_members",
+        "list_segment_members", "list_geofences", "get_geofence", "find_nearest_geofences",
     ], READ),
+    **dict.fromkeys(["put_geofence", "delete_geofence"], FENCES),
+    "send_positions": EDIT | {K},
+    "list_events": READ - {"key:reader"},  # whose points are not exact
     **dict.fromkeys([
         "create_customer", "edit_customer", "add_site", "edit_site", "delete_site", "add_contact", "edit_contact",
         "delete_contact", "grant_consent", "withdraw_consent", "create_sale", "edit_interaction", "create_interaction",
@@ -90,7 +94,9 @@ MAY: dict[str, set[str | None]] = {
     "export_totals": {A, M, K, N},
     **dict.fromkeys([
         "list_users", "create_user", "get_user", "edit_user", "create_team", "edit_team", "list_keys", "create_key",
-        "revoke_key", "list_audit_log",
+        "revoke_key", "list_audit_log", "list_webhooks", "create_webhook", "get_webhook", "edit_webhook",
+        "delete_webhook", "change_webhook_secret", "test_webhook", "list_webhook_deliveries", "get_webhook_delivery",
+        "resend_webhook_delivery",
     ], ADMIN),
 }  # fmt: skip
 
@@ -99,6 +105,7 @@ SQUARE = {
     "type": "Polygon",
     "coordinates": [[[-105.5, 39.5], [-104.5, 39.5], [-104.5, 40.2], [-105.5, 40.2], [-105.5, 39.5]]],
 }
+CIRCLE = {"center": {"lon": -104.99, "lat": 39.74}, "radius_m": 150}
 ANY = {"If-Match": "*"}
 ANY_ID = f"({'|'.join(ids.PREFIXES)})"
 BODY = {"name": "Bea"}
@@ -189,6 +196,36 @@ class Maker:
         """An analysis that waits."""
         with self.world.database.writing() as session:
             return f"/v1/analyses/ana_{analyses.start(session, 'tracking', actor=access.SYSTEM).id}"
+
+    def fence(self) -> str:
+        """A geofence."""
+        path = f"/v1/geofences/shops/f{next(_NUMBER)}"
+        made = self.admin.put(path, json=CIRCLE)
+        assert made.status_code == 201, made.text
+        return path
+
+    def positions(self) -> dict[str, Any]:
+        """A position of a customer of the rep who allows it."""
+        made = self.customer()
+        with self.world.database.writing() as session:
+            consent = models.Consent(purpose="location", channel="app", customer_id=int(made["id"][4:]))
+            consent.granted_at = datetime.now(UTC) - timedelta(days=1)
+            session.add(consent)
+        place = {"customer_id": made["id"], "lon": -104.99, "lat": 39.74, "accuracy_m": 10}
+        return {"positions": [place | {"recorded_at": datetime.now(UTC).isoformat()}]}
+
+    def webhook(self) -> str:
+        """A webhook, the only one: there may be so many and no more."""
+        with self.world.database.writing() as session:
+            session.execute(text("DELETE FROM webhooks"))
+        made = self.admin.post("/v1/webhooks", json={"url": "http://127.0.0.1:9/hook"})
+        assert made.status_code == 201, made.text
+        return str(made.headers["Location"])
+
+    def delivery(self) -> str:
+        """A delivery that waits."""
+        path = self.webhook()
+        return f"{path}/deliveries/{self.admin.post(f'{path}/test').json()['id']}"
 
     def segment(self) -> str:
         """A segment with a member."""
@@ -312,6 +349,9 @@ def _calls() -> dict[str, Callable[[Maker, str | None], Call]]:
     def redeem(make: Maker, who: str | None) -> Call:
         body, headers = {"customer_id": make.customer()["id"]}, {"Idempotency-Key": f"k{next(_NUMBER)}"}
         return "POST", f"/v1/offers/off_{make.offer(live=True)}/redemptions", {"json": body, "headers": headers}
+
+    def of_webhook(method: str, suffix: str, **more: Any) -> Callable[[Maker, str | None], Call]:
+        return lambda make, who: (method, make.webhook() + suffix, more)
 
     number = "/v1/layers/lay_service"
     rule = {"field": "stage", "op": "=", "value": "active"}
@@ -451,6 +491,23 @@ def _calls() -> dict[str, Callable[[Maker, str | None], Call]]:
         "find_eligible_offers": lambda make, who: (
             "GET", f"/v1/offers/eligible?customer={make.customer()['id']}&lon=-104.99&lat=39.74&limit=5", {},
         ),
+        "put_geofence": lambda make, who: ("PUT", f"/v1/geofences/shops/n{next(_NUMBER)}", {"json": CIRCLE}),
+        "list_geofences": get("/v1/geofences?tag=shops&bbox=-106,39,-104,41"),
+        "get_geofence": lambda make, who: ("GET", make.fence(), {}),
+        "find_nearest_geofences": get("/v1/geofences/nearest?lon=-104.99&lat=39.74&limit=5"),
+        "delete_geofence": lambda make, who: ("DELETE", make.fence(), {"headers": ANY}),
+        "send_positions": lambda make, who: ("POST", "/v1/positions", {"json": make.positions()}),
+        "list_events": get("/v1/events?customer=cus_1&type=geofence.entered"),
+        "list_webhooks": get("/v1/webhooks"),
+        "create_webhook": lambda make, who: ("POST", "/v1/webhooks", {"json": {"url": "http://127.0.0.1:9/hook"}}),
+        "get_webhook": of_webhook("GET", ""),
+        "edit_webhook": of_webhook("PATCH", "", json={"enabled": False}, headers=ANY),
+        "delete_webhook": of_webhook("DELETE", "", headers=ANY),
+        "change_webhook_secret": of_webhook("POST", "/secret"),
+        "test_webhook": of_webhook("POST", "/test"),
+        "list_webhook_deliveries": of_webhook("GET", "/deliveries?status=queued"),
+        "get_webhook_delivery": lambda make, who: ("GET", make.delivery(), {}),
+        "resend_webhook_delivery": lambda make, who: ("POST", f"{make.delivery()}/resend", {}),
         "list_imports": get("/v1/imports"),
         "create_import": lambda make, who: ("POST", "/v1/imports", make.upload(who)),
         "get_import": of_import("GET", ""),
@@ -534,6 +591,7 @@ def maker(world: World) -> Iterator[Maker]:
 def _unlimited(world: World) -> None:
     """Signing in over and over again is not what is tested here."""
     world.app.state.settings.login_attempts_per_15_min = 1000
+    world.app.state.settings.webhook_allow_private = True
 
 
 KEPT = ("audit_log", "audit_payloads", "audit_seals", "user_sessions", "login_attempts", "spatial_ref_sys")
@@ -576,9 +634,9 @@ def test_in_order_401_403_404_422_valid(name: str, client: Clients, world: World
         assert answer.status_code == (401 if who is None else 403), (who, answer.status_code, answer.text)
         assert answer.headers["content-type"] == "application/problem+json", who
     allowed = A if A in may else None
-    if "_id}" in path or "{layer}" in path:
+    if ("_id}" in path or "{layer}" in path) and name != "put_geofence":  # which makes what is not there
         gone = re.sub(f"{ANY_ID}_\\d+", r"\1_999999999", call[1])
-        gone = gone.replace("lay_service", "lay_nowhere")
+        gone = gone.replace("lay_service", "lay_nowhere").replace("/shops/", "/nothing/")
         answer = send(client(allowed), (call[0], gone, call[2]))
         assert answer.status_code == 404, (answer.status_code, answer.text)
         assert answer.headers["content-type"] == "application/problem+json"
@@ -618,6 +676,9 @@ OFFERS = {
     "list_offers", "get_offer", "list_offer_versions", "list_redemptions", "get_redemption", "find_eligible_offers",
     "redeem_offer", "reverse_redemption",
 }  # fmt: skip
+# What a scope opens by itself, to whose role allows it.
+FENCES_READ = {"list_geofences", "get_geofence", "find_nearest_geofences"}
+ALONE = {"offers:redeem": OFFERS, "geofences:write": FENCES_READ, "positions:write": FENCES_READ | {"send_positions"}}
 
 
 @pytest.mark.parametrize(
@@ -637,7 +698,7 @@ def test_no_scope_without_customers_read_opens_anything(scope: str, whose: str, 
         if name in WITH_ANY_SCOPE:
             continue
         answer = send(program, make(maker, A))
-        if scope == "offers:redeem" and name in OFFERS:  # what an app needs to show and redeem them
+        if name in ALONE.get(scope, ()):  # what an app needs
             assert 200 <= answer.status_code < 300, (name, answer.text)
             continue
         own_only = scope == "imports" and whose == A and name in IMPORTS
@@ -664,6 +725,8 @@ def test_a_key_with_every_scope_still_steers_nothing(world: World, maker: Maker)
     program = world.new_client()
     program.headers["Authorization"] = f"Bearer {token}"
     for name, may in MAY.items():
+        if name in ("put_geofence", "delete_geofence"):
+            continue  # a scope of its own opens these
         if may in (STEER, PLACES, ADMIN, EXPORT, DIVIDE, SHOW_SEGMENTS, OFFER) or name == "export_totals":
             answer = send(program, CALLS[name](maker, A))
             assert answer.status_code == 403, (name, answer.status_code, answer.text)

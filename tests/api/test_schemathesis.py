@@ -33,6 +33,7 @@ from sqlalchemy import text
 
 from geocrm import access, jobs
 from geocrm.api.app import create_app
+from geocrm.campaigns import geofences, webhooks
 from geocrm.db import models
 from geocrm.db.engine import Database
 from geocrm.segmentation import runs, segmentations
@@ -49,6 +50,7 @@ THERE = {  # what the company of this test has
     "place_id": "pla_1", "layer": "lay_sales", "version": 1, "area_id": "ter_1", "user_id": "usr_1", "team_id": "tea_1",
     "segmentation_id": "sgm_1", "segment_id": "seg_1", "number": 1, "analysis_id": "ana_1",
     "offer_id": "off_1", "redemption_id": "red_1", "customer": "cus_1",
+    "tag": "shops", "external_id": "a", "webhook_id": "whk_1", "delivery_id": "dlv_1",
 }  # fmt: skip
 CHECKS = [
     schemathesis.checks.not_a_server_error,
@@ -76,6 +78,7 @@ def live(new_database: Callable[[], Database]) -> Iterator[Live]:
         rate_limit_per_minute=1_000_000,
         login_attempts_per_15_min=1_000_000,
         upload_max_mb=4,
+        webhook_allow_private=True,
     )
     world = World(database, create_app(database, chosen))
     with database.writing() as session:
@@ -97,6 +100,15 @@ def live(new_database: Callable[[], Database]) -> Iterator[Live]:
             session.add(models.Interaction(customer_id=customer.id, kind="note", occurred_at=customer.created_at))
             make_place(session, -105, 39.7)
             session.add(models.Product(name=f"Product {number}"))
+            session.add(
+                models.Consent(
+                    customer_id=customer.id, purpose="location", channel="app", granted_at=customer.created_at
+                )
+            )
+        circle = {"center": {"lon": -105.0, "lat": 39.7}, "radius_m": 100.0}
+        geofences.put(session, access.SYSTEM, "shops", "a", circle)
+        webhooks.create(session, access.SYSTEM, url="http://127.0.0.1:9/", allow_private=True)
+        webhooks.send_test(session, access.SYSTEM, webhooks.open_for_edit(session, 1))
         divided = segmentations.create_segmentation(session, actor=access.SYSTEM, key="rfm", name="RFM", method="rfm")
         runs.start(session, divided.id, actor=access.SYSTEM, then_publish=True)
     jobs.run_queued(database)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyproj
+import shapely
 from scipy.special import ndtr, ndtri
 
 GEOD = pyproj.Geod(ellps="WGS84")
@@ -26,15 +27,19 @@ class Drawn:
     lat: float
     radius_m: float = 0.0
     dwell_s: float | None = None
+    round: list[np.ndarray] | None = None
 
     def border(self) -> list[np.ndarray]:
         """Rings; a circle as a polygon of 720 corners."""
         if self.rings:
             return self.rings
+        if self.round is not None:
+            return self.round
         turn = np.linspace(0, 360, 721)
         ones = np.ones(721)
         lon, lat, _ = GEOD.fwd(self.lon * ones, self.lat * ones, turn, self.radius_m * ones)
-        return [np.column_stack([lon, lat])]
+        self.round = [np.column_stack([lon, lat])]
+        return self.round
 
 
 @dataclass
@@ -141,13 +146,15 @@ def draw_fence(random: np.random.Generator) -> Drawn:
         return Drawn([], lon, lat, size, dwell)
     rings = []
     for number in range(kind):
-        n = int(random.integers(4, 30))
-        turn = np.sort(random.uniform(0, 360, n))
+        n = int(random.integers(6, 30))
+        turn = np.sort(random.uniform(0, 360, n)) if kind == 1 else (np.arange(n) + random.uniform(0, 0.6, n)) * 360 / n
         reach = size * random.uniform(0.5, 1.5, n) if number == 0 else np.full(n, 0.2 * size)
         ones = np.ones(n)
         x, y, _ = GEOD.fwd(lon * ones, lat * ones, turn, reach)
         corners = np.column_stack([x, y])[:: 1 if random.random() < 0.5 else -1]
         rings.append(np.vstack([corners, corners[:1]]))
+    if not shapely.Polygon(rings[0], rings[1:]).is_valid:
+        return draw_fence(random)
     return Drawn(rings, lon, lat, 0.0, dwell)
 
 
@@ -162,7 +169,7 @@ def draw_walk(random: np.random.Generator, fence: Drawn, fixes: int) -> list[lis
         wait = float(random.choice([1, 3, 10, 60, 300], p=[0.3, 0.2, 0.3, 0.15, 0.05]))
         if random.random() < 0.03:
             wait = float(random.uniform(600, 7200))
-        at += wait
+        at = round(at + wait, 6)
         azimuth, _, away = GEOD.inv(lon, lat, goal[0], goal[1])
         lon, lat, _ = GEOD.fwd(lon, lat, azimuth, min(away, speed * wait))
         if away <= speed * wait:

@@ -14,7 +14,9 @@ from geocrm.db.models.customers import (
     SiteLookup,
     SiteSource,
 )
+from geocrm.db.models.events import Event, Webhook, WebhookAttempt, WebhookDelivery
 from geocrm.db.models.features import CustomerStatistics, FeatureCutoff, SaleChange
+from geocrm.db.models.geofences import Geofence, GeofenceRevision, GeofenceState, Position, PositionSubject
 from geocrm.db.models.imports import ImportBatch, ImportRow
 from geocrm.db.models.interactions import Interaction, InteractionSource
 from geocrm.db.models.jobs import Job
@@ -75,9 +77,13 @@ __all__ = [
     "Customer",
     "CustomerSource",
     "CustomerStatistics",
+    "Event",
     "Exposure",
     "FeatureCutoff",
     "FormerPrimarySite",
+    "Geofence",
+    "GeofenceRevision",
+    "GeofenceState",
     "IdempotencyKey",
     "ImportBatch",
     "ImportRow",
@@ -99,6 +105,8 @@ __all__ = [
     "OfferVersion",
     "Place",
     "PlaceSource",
+    "Position",
+    "PositionSubject",
     "Product",
     "ProductSource",
     "Redemption",
@@ -120,4 +128,7 @@ __all__ = [
     "Team",
     "User",
     "UserSession",
+    "Webhook",
+    "WebhookAttempt",
+    "WebhookDelivery",
 ]

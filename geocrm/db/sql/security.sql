@@ -150,6 +150,11 @@ SELECT e.* FROM public.exposures e JOIN public.customers c ON c.id = e.customer_
 CREATE VIEW visible.redemptions WITH (security_barrier = true) AS
 SELECT r.* FROM public.redemptions r JOIN public.customers c ON c.id = r.customer_id;
 
+-- Geofences. What happened to customers, for readers of exact points: of small fences it tells where somebody was. Positions
+-- and presences have no view: nobody reads them through the API.
+CREATE VIEW visible.events WITH (security_barrier = true) AS
+SELECT e.* FROM public.events e JOIN public.customers c ON c.id = e.customer_id WHERE geocrm_exact();
+
 DO $$
 DECLARE v record;
 BEGIN
@@ -165,6 +170,8 @@ GRANT SELECT ON customers, sites, contacts, consents, sales, sale_lines, interac
   segment_members, scores, jobs, import_batches TO geocrm_views;
 GRANT SELECT ON audience_members, exposures, redemptions TO geocrm_views;
 GRANT SELECT (id, role) ON users TO geocrm_views;
+GRANT SELECT ON events TO geocrm_views;
+GRANT SELECT ON geofences, geofence_revision TO geocrm_api;
 GRANT SELECT ON ALL TABLES IN SCHEMA visible TO geocrm_api, geocrm_worker;
 GRANT SELECT ON customers, site_lookup, site_cells, site_cell_deltas, lookup_changes, lookup_counts TO geocrm_api;
 GRANT SELECT ON roles, teams, products, places, layers, layer_versions, areas, area_versions, layer_areas, area_owners,

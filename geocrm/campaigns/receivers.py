@@ -1,0 +1,221 @@
+"""Where webhooks may be sent, and sending one message there.
+
+Whoever registers an address must not reach into the network that geocrm stands in. So a name is resolved here, every
+address it has must be a public one, and the connection goes to the address that was checked, not to the name again;
+redirects are not followed. The same is done at registration, for a clear word early, and at every sending.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final
+from urllib.parse import urlsplit
+
+from geocrm.errors import Invalid
+
+LONGEST_URL: Final = 2_000
+_MOST_ANSWER: Final = 65_536
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An address to send to, taken apart."""
+
+    secure: bool
+    host: str
+    port: int
+    path: str
+
+
+def read_url(url: str, *, allow_private: bool) -> Target:
+    """Take an address apart; raises Invalid for one that webhooks are not sent to. Asks no name server.
+
+    With `allow_private` (development, tests) http and addresses of this machine are let through."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise _refused("this is no address such as https://example.com/hooks") from None
+    if len(url) > LONGEST_URL or not url.isascii() or any(c.isspace() or ord(c) < 33 for c in url):
+        raise _refused(f"an address has at most {LONGEST_URL} characters, none of them a blank or beyond ASCII")
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise _refused("expected an address such as https://example.com/hooks")
+    if parts.scheme == "http" and not allow_private:
+        raise _refused("webhooks are sent over https only")
+    if parts.username is not None or parts.password is not None:
+        raise _refused("leave user and password out: the signature tells who sends")
+    if port == 0:
+        raise _refused("there is no port 0")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    secure = parts.scheme == "https"
+    return Target(secure, parts.hostname, port or (443 if secure else 80), path)
+
+
+def resolve(target: Target, *, allow_private: bool) -> list[str]:
+    """The addresses of a target's host; raises Invalid where it has none, or one that is not public."""
+    try:
+        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise _refused(f"{target.host} has no address") from None
+    addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
+    for address in addresses:
+        if not allow_private and not is_public(address):
+            raise _refused(f"{target.host} is an address of a private network, of this machine or of its surroundings")
+    return addresses
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the whole internet, looking also into IPv6 addresses that hold an IPv4 one."""
+    found = ipaddress.ip_address(address)
+    return all(
+        one.is_global and not one.is_multicast and not one.is_reserved and not one.is_unspecified
+        for one in _held(found)
+    )
+
+
+def _held(found: Address) -> list[Address]:
+    if isinstance(found, ipaddress.IPv4Address):
+        return [found]
+    inner = [found.ipv4_mapped, found.sixtofour, *(found.teredo or ())]
+    if found in _NAT64:
+        inner.append(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF))
+    held: list[Address] = [one for one in inner if one is not None]
+    return held if found.ipv4_mapped is not None else [found, *held]
+
+
+def _refused(fault: str) -> Invalid:
+    return Invalid(f"url: {fault}", errors=[{"pointer": "/url", "detail": fault}])
+
+
+# ---------------------------------------------------------------- sending
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a message: the status, or why there is none; and how long it took."""
+
+    status: int | None
+    error: str | None
+    took_ms: int
+
+    @property
+    def good(self) -> bool:
+        """Whether the receiver took it."""
+        return self.error is None
+
+
+class _Pinned(http.client.HTTPConnection):
+    """A connection to an address that was checked, in the name of its host."""
+
+    def __init__(self, target: Target, address: str, timeout_s: float) -> None:
+        super().__init__(target.host, target.port, timeout=timeout_s)
+        self._address = address
+        self._context = ssl.create_default_context() if target.secure else None
+
+    def connect(self) -> None:
+        """Connect to the address, not to what the name says by now."""
+        sock = socket.create_connection((self._address, self.port), self.timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = sock if self._context is None else self._context.wrap_socket(sock, server_hostname=self.host)
+
+
+class Lane:
+    """Sends messages to one receiver, one after the other, over one connection while it lasts.
+
+    A message takes at most `timeout_s` in all, however slowly the receiver answers."""
+
+    def __init__(self, url: str, *, timeout_s: float, allow_private: bool) -> None:
+        self._url, self._timeout_s, self._allow_private = url, timeout_s, allow_private
+        self._connection: _Pinned | None = None
+        self._path = "/"
+
+    def __enter__(self) -> Lane:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._close()
+
+    def send(self, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Send one message."""
+        began = time.monotonic()
+        reused = self._connection is not None
+        status, error = self._try(headers, body)
+        if error is not None and status is None and reused:  # the receiver closed what we kept open
+            status, error = self._try(headers, body)
+        return Answer(status, error, int((time.monotonic() - began) * 1000))
+
+    def _try(self, headers: Mapping[str, str], body: bytes) -> tuple[int | None, str | None]:
+        late = threading.Event()
+        timer: threading.Timer | None = None
+        try:
+            connection = self._connect()
+            timer = threading.Timer(self._timeout_s, self._cut, (connection, late))
+            timer.daemon = True
+            timer.start()
+            connection.request("POST", self._path, body, dict(headers) | {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            rest = answer.read(_MOST_ANSWER)
+            if len(rest) == _MOST_ANSWER or answer.will_close:
+                self._close()
+        except Invalid as error:
+            return None, error.detail
+        except (OSError, http.client.HTTPException) as error:
+            self._close()
+            return None, "no answer in time" if late.is_set() else _words(error)
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if 200 <= answer.status < 300:
+            return answer.status, None
+        if 300 <= answer.status < 400:
+            return answer.status, f"answered {answer.status}: redirects are not followed"
+        return answer.status, f"answered {answer.status}"
+
+    def _connect(self) -> _Pinned:
+        if self._connection is None:
+            target = read_url(self._url, allow_private=self._allow_private)
+            addresses = resolve(target, allow_private=self._allow_private)
+            self._connection, self._path = _Pinned(target, addresses[0], self._timeout_s), target.path
+            self._connection.connect()
+        return self._connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @staticmethod
+    def _cut(connection: _Pinned, late: threading.Event) -> None:
+        late.set()
+        sock = connection.sock
+        if sock is not None:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens there"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not right: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return "no TLS connection could be made"
+    if isinstance(error, ConnectionError | http.client.RemoteDisconnected):
+        return "the connection was cut"
+    if isinstance(error, http.client.HTTPException):
+        return "the answer was no HTTP"
+    return "it could not be reached"

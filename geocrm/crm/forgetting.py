@@ -1,0 +1,23 @@
+"""Forget what was kept under a consent, in the transaction in which it is withdrawn."""
+
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from geocrm.db.queries import named
+
+LOCATION: Final = "location"
+"""The purpose of a consent under which positions of a customer's phone are kept."""
+
+
+def forget(session: Session, customer_id: int, purpose: str) -> None:
+    """Delete the customer's events of this purpose, with what webhooks were to be told; where it is the location, every
+    position and where the customer stands to fences too."""
+    values = {"customer": customer_id, "purpose": purpose}
+    if purpose == LOCATION:
+        # the subject first: who follows a batch of this customer's positions holds it
+        for query in ("forget_subject", "forget_positions", "forget_presences"):
+            session.execute(text(named("positions", query)), values)
+    for query in ("forget_deliveries", "forget_events"):
+        session.execute(text(named("positions", query)), values)

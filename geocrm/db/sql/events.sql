@@ -1,0 +1,27 @@
+-- name: record
+-- Writes events in the order given, with a delivery of each to every webhook that wants it; their ids in that order.
+WITH hooks AS (
+  SELECT w.id, w.types FROM webhooks w WHERE w.enabled FOR KEY SHARE),
+made AS (
+  INSERT INTO events (customer_id, type, purpose, geofence_id, occurred_at, data)
+  SELECT e.customer, e.type, e.purpose, e.fence, e.moment, CAST(e.data AS jsonb)
+  FROM unnest(CAST(:customers AS bigint[]), CAST(:types AS text[]), CAST(:purposes AS text[]), CAST(:fences AS bigint[]),
+    CAST(:moments AS timestamptz[]), CAST(:data AS text[])) WITH ORDINALITY
+    AS e(customer, type, purpose, fence, moment, data, n)
+  ORDER BY e.n
+  RETURNING customer_id, id, type),
+queued AS (
+  INSERT INTO webhook_deliveries (webhook_id, customer_id, event_id, type)
+  SELECT h.id, m.customer_id, m.id, m.type
+  FROM made m JOIN hooks h ON h.types = '{}' OR m.type = ANY (h.types)
+  ORDER BY m.id, h.id)
+SELECT id FROM made ORDER BY id
+
+-- name: find
+-- Events that the reader sees, newest first.
+SELECT e.id, e.type, e.occurred_at, e.created_at, e.data
+FROM visible.events e
+WHERE (CAST(:customer AS bigint) IS NULL OR e.customer_id = CAST(:customer AS bigint))
+  AND (CAST(:type AS text) IS NULL OR e.type = CAST(:type AS text))
+  AND (CAST(:before AS bigint) IS NULL OR e.id < CAST(:before AS bigint))
+ORDER BY e.id DESC LIMIT CAST(:limit AS bigint)

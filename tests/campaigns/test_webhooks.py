@@ -1,0 +1,330 @@
+"""Webhooks: signed as the standard has it, at least once, in order for each customer; nothing is lost, nothing private
+is reached."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from geocrm import errors
+from geocrm.access import SYSTEM
+from geocrm.campaigns import events, receivers, signing, webhooks
+from geocrm.campaigns.delivering import Deliverer
+from geocrm.campaigns.events import NewEvent
+from geocrm.db.engine import Database
+from tests.makers import make_customer
+
+
+class Receiver:
+    """Listens on this machine, and answers as it is told: a status, or one for each message."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.raw: list[tuple[dict[str, str], bytes]] = []
+        self.answer: Callable[[dict[str, Any]], int] = lambda message: 204
+        self.delay_s = 0.0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                time.sleep(outer.delay_s)
+                status = outer.answer(json.loads(body))
+                if 200 <= status < 300:
+                    outer.messages.append(json.loads(body))
+                    outer.raw.append(({name.lower(): value for name, value in self.headers.items()}, body))
+                self.send_response(status)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._handler = Handler
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hook?a=1"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def hooks_database(new_database: Callable[[], Database]) -> Database:
+    """A database of its own, as deliveries commit."""
+    made = new_database()
+    made.settings.webhook_allow_private = True
+    made.settings.webhook_timeout_s = 2.0
+    return made
+
+
+@pytest.fixture
+def database(hooks_database: Database) -> Database:
+    """The same, empty of webhooks and events."""
+    with hooks_database.writing() as session:
+        session.execute(text("TRUNCATE webhooks, webhook_deliveries, webhook_attempts, events"))
+    return hooks_database
+
+
+def register(database: Database, url: str, **more: Any) -> dict[str, Any]:
+    with database.writing() as session:
+        return webhooks.create(session, SYSTEM, url=url, allow_private=True, **more)
+
+
+def happen(database: Database, *customers: int, type: str = "geofence.entered") -> list[int]:
+    with database.writing() as session:
+        moment = datetime(2026, 11, 22, 10, tzinfo=UTC)
+        return events.record(
+            session, [NewEvent(customer, type, moment, {"n": n}) for n, customer in enumerate(customers)]
+        )
+
+
+def deliver(database: Database, rounds: int = 50, until: Callable[[], bool] = lambda: False) -> None:
+    deliverer = Deliverer(database, first_pause_s=0.02, longest_pause_s=0.1)
+    for _ in range(rounds):
+        if deliverer.deliver_due() == 0:
+            with database.writing() as session:
+                if not session.scalar(text("SELECT count(*) FROM webhook_deliveries WHERE status = 'queued'")):
+                    return
+            time.sleep(0.03)
+        if until():
+            return
+
+
+def test_signatures_are_those_of_the_standard() -> None:
+    secret = signing.read_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    body = b'{"test": 2432232314}'
+    expected = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="  # the standard's own example
+    assert signing.sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body) == expected
+    made = signing.headers([b"new", secret], "evt_1", 1614265330, body)
+    signing.verify(secret, made, body, now=1614265330 + 299)
+    with pytest.raises(errors.Invalid, match="too old"):
+        signing.verify(secret, made, body, now=1614265330 + 301)
+    for change in ({"webhook-id": "evt_2"}, {"webhook-timestamp": "1614265331"}):
+        with pytest.raises(errors.Invalid, match="not right"):
+            signing.verify(secret, made | change, body, now=1614265330)
+    with pytest.raises(errors.Invalid, match="not right"):
+        signing.verify(secret, made, body + b" ", now=1614265330)
+    assert signing.read_secret(signing.show_secret(secret)) == secret
+
+
+PRIVATE = [
+    "https://127.0.0.1/", "https://127.1/", "https://2130706433/", "https://0x7f000001/", "https://0177.0.0.1/",
+    "https://localhost/", "https://localhost./", "https://0.0.0.0/", "https://0/", "https://10.1.2.3/",
+    "https://172.16.0.1/", "https://192.168.1.1/", "https://169.254.169.254/latest/meta-data/", "https://100.64.0.1/",
+    "https://[::1]/", "https://[::]/", "https://[::ffff:127.0.0.1]/", "https://[::ffff:a9fe:a9fe]/", "https://[fe80::1]/",
+    "https://[fc00::1]/", "https://[64:ff9b::7f00:1]/", "https://[2002:7f00:1::]/", "https://224.0.0.1/",
+    "https://255.255.255.255/", "https://198.18.0.1/", "https://192.0.2.1/", "https://[fd00:ec2::254]/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", PRIVATE)
+def test_private_addresses_are_refused_however_they_are_written(url: str) -> None:
+    with pytest.raises(errors.Invalid) as caught:
+        receivers.resolve(receivers.read_url(url, allow_private=False), allow_private=False)
+    assert caught.value.errors[0]["pointer"] == "/url"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://example.com/", "https only"), ("ftp://example.com/", "expected an"), ("https://", "expected an"),
+        ("https://a:b@example.com/", "user and password"), ("https://example.com:99999/", "no address such as"),
+        ("https://exa mple.com/", "blank"), ("https://example.com/\u00e9", "ASCII"),
+        ("https://example.com:0/", "port 0"),
+    ],
+)  # fmt: skip
+def test_what_is_no_address_for_a_webhook_is_refused(url: str, said: str) -> None:
+    with pytest.raises(errors.Invalid, match=said):
+        receivers.read_url(url, allow_private=False)
+
+
+def test_a_name_is_resolved_again_at_sending_and_the_connection_goes_where_it_was_checked(
+    monkeypatch: pytest.MonkeyPatch, receiver: Receiver
+) -> None:
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def rebinding(host: str, port: int, *args: Any, **more: Any) -> Any:
+        asked.append(host)
+        given = "93.184.215.14" if len(asked) == 1 else "127.0.0.1"
+        return real(given, port, *args, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    url = f"https://rebinding.example:{receiver.port}/"
+    assert receivers.resolve(receivers.read_url(url, allow_private=False), allow_private=False) == ["93.184.215.14"]
+    with receivers.Lane(url, timeout_s=1.0, allow_private=False) as lane:
+        answer = lane.send({}, b"{}")
+    assert not answer.good
+    assert "private network" in str(answer.error)
+    assert len(asked) == 2
+    assert receiver.messages == []
+
+
+def test_messages_are_signed_and_come_once_where_all_goes_well(database: Database, receiver: Receiver) -> None:
+    made = register(database, receiver.url, types=["geofence.entered"])
+    numbers = happen(database, 1, 2, 1)
+    happen(database, 3, type="geofence.exited")  # not asked for
+    deliver(database)
+    assert sorted(message["id"] for message in receiver.messages) == sorted(f"evt_{number}" for number in numbers)
+    assert {message["timestamp"] for message in receiver.messages} == {"2026-11-22T10:00:00Z"}
+    secret = signing.read_secret(made["secret"])
+    for headers, body in receiver.raw:
+        signing.verify(secret, headers, body, now=time.time())
+        assert headers["webhook-id"] == json.loads(body)["id"]
+        assert headers["content-type"] == "application/json"
+    with database.writing() as session:
+        hook = int(made["id"].removeprefix("whk_"))
+        log = webhooks.find_deliveries(session, hook)
+        assert [(one["status"], one["attempts"], one["last_try"]["status"]) for one in log] == [
+            ("delivered", 1, 204)
+        ] * 3
+        shown = webhooks.get(session, hook)
+        assert (shown["waiting"], shown["failures"]) == (0, 0)
+        assert "secret" not in shown
+        fresh = webhooks.change_secret(session, SYSTEM, webhooks.open_for_edit(session, hook))
+        webhooks.send_test(session, SYSTEM, webhooks.open_for_edit(session, hook))
+        webhooks.resend(session, SYSTEM, webhooks.open_for_edit(session, hook), int(log[0]["id"].removeprefix("dlv_")))
+    deliver(database)
+    assert [message["type"] for message in receiver.messages[3:]] == ["geofence.entered", "webhook.test"] or [
+        message["type"] for message in receiver.messages[3:]
+    ] == ["webhook.test", "geofence.entered"]
+    again = {message["id"] for message in receiver.messages[3:]}
+    assert log[0]["event_id"] in again, "under the id of the event"
+    for headers, body in receiver.raw[3:]:
+        for one in (secret, signing.read_secret(fresh)):
+            signing.verify(one, headers, body, now=time.time())
+
+
+def test_a_receiver_that_was_dead_gets_everything_in_order(database: Database, receiver: Receiver) -> None:
+    register(database, receiver.url)
+    receiver.stop()
+    sent: dict[int, list[int]] = {}
+    for turn in range(6):
+        for customer, number in zip((1, 2, 3), happen(database, 1, 2, 3), strict=True):
+            sent.setdefault(customer, []).append(number)
+        deliver(database, rounds=2)
+        assert receiver.messages == [], turn
+    with database.writing() as session:
+        row = session.execute(text("SELECT failures, next_at > created_at AS later FROM webhooks")).one()
+        assert row.failures >= 2
+        assert row.later
+        said = session.scalars(text("SELECT DISTINCT error FROM webhook_attempts")).all()
+        assert said == ["nobody listens there"]
+    receiver.start()
+    failing = iter([500, 302, 429])
+    receiver.answer = lambda message: next(failing, 200)
+    deliver(database, rounds=300)
+    got: dict[int, list[int]] = {}
+    owner = {number: customer for customer, numbers in sent.items() for number in numbers}
+    for message in receiver.messages:
+        number = int(message["id"].removeprefix("evt_"))
+        got.setdefault(owner[number], []).append(number)
+    assert got == sent
+
+
+def test_one_message_that_is_never_taken_stands_in_the_way_of_its_customer_alone(
+    database: Database, receiver: Receiver
+) -> None:
+    register(database, receiver.url)
+    poison, *others = happen(database, 1, 2, 3, 1)
+    receiver.answer = lambda message: 500 if message["id"] == f"evt_{poison}" else 200
+    deliver(database, until=lambda: len(receiver.messages) >= 2)
+    assert {message["id"] for message in receiver.messages} == {f"evt_{number}" for number in others[:2]}
+    database.settings.webhook_days = 0.0
+    try:
+        deliver(database, rounds=100)  # it is given up, and what waited behind it goes out
+    finally:
+        database.settings.webhook_days = 3.0
+    assert receiver.messages[-1]["id"] == f"evt_{others[-1]}"
+    with database.writing() as session:
+        assert session.scalars(text("SELECT event_id FROM webhook_deliveries WHERE status = 'failed'")).all() == [
+            poison
+        ]
+
+
+def test_what_a_killed_worker_had_taken_is_sent_by_the_next(database: Database, receiver: Receiver) -> None:
+    register(database, receiver.url)
+    number = happen(database, 1)[0]
+    with database.writing() as session:  # claimed, and then nothing: the worker is no more
+        session.execute(text("UPDATE webhook_deliveries SET leased_until = now() + interval '1 hour', attempts = 1"))
+    assert Deliverer(database).deliver_due() == 0
+    stop = threading.Event()
+    thread = threading.Thread(target=Deliverer(database).run, args=(stop,), kwargs={"idle_s": 0.02})
+    thread.start()
+    began = time.monotonic()
+    while not receiver.messages and time.monotonic() - began < 10:
+        time.sleep(0.02)
+    late = happen(database, 2)[0]
+    happened = time.monotonic()
+    while len(receiver.messages) < 2 and time.monotonic() - happened < 10:
+        time.sleep(0.02)
+    stop.set()
+    thread.join(10)
+    assert [message["id"] for message in receiver.messages] == [f"evt_{number}", f"evt_{late}"]
+
+
+def test_one_that_is_gone_or_too_slow(database: Database, receiver: Receiver) -> None:
+    made = register(database, receiver.url)
+    hook = int(made["id"].removeprefix("whk_"))
+    database.settings.webhook_timeout_s = 0.3
+    happen(database, 1)
+    receiver.delay_s = 1.0
+    deliver(database, rounds=1)
+    receiver.delay_s, receiver.answer = 0.0, lambda message: 410
+    with database.writing() as session:
+        (slow,) = webhooks.find_deliveries(session, hook)
+        assert (slow["status"], slow["last_try"]["error"]) == ("queued", "no answer in time")
+    time.sleep(0.1)
+    deliver(database, rounds=1)
+    database.settings.webhook_timeout_s = 2.0
+    with database.writing() as session:
+        shown = webhooks.get(session, hook)
+        assert (shown["enabled"], shown["disabled_because"]) == (False, "the receiver answered 410: gone")
+        with pytest.raises(errors.Conflict, match="enable it first"):
+            webhooks.send_test(session, SYSTEM, webhooks.open_for_edit(session, hook))
+        webhooks.edit(session, SYSTEM, webhooks.open_for_edit(session, hook), {"enabled": True}, allow_private=True)
+    receiver.answer = lambda message: 200
+    time.sleep(0.1)
+    deliver(database)
+    assert len(receiver.messages) == 1
+
+
+def test_an_event_and_its_deliveries_are_of_one_transaction(session: Session) -> None:
+    customer = make_customer(session)
+    webhooks.create(session, SYSTEM, url="http://127.0.0.1:9/", allow_private=True)
+    before = session.scalar(text("SELECT count(*) FROM webhook_deliveries"))
+    point = session.begin_nested()
+    events.record(session, [NewEvent(customer.id, "geofence.entered", datetime.now(UTC), {})])
+    assert session.scalar(text("SELECT count(*) FROM webhook_deliveries")) == (before or 0) + 1
+    point.rollback()
+    assert session.scalar(text("SELECT count(*) FROM webhook_deliveries")) == before
+    with pytest.raises(errors.Invalid, match="no event of type"):
+        webhooks.create(session, SYSTEM, url="http://127.0.0.1:9/", types=["nonsense"], allow_private=True)
