@@ -42,7 +42,7 @@ class ShownSegment(Shown):
 
     id: str = Field(examples=["seg_4"])
     name: str = Field(examples=["Champions"])
-    sentence: str = Field(examples=["recency 4 or 5, frequency and money 4 or 5, of 5"])
+    sentence: str = Field(examples=["bought lately, often and for much (R 4–5, FM 4–5)"])
     rule: str = Field(description="In words, what tells a member; empty where nothing simple does.", examples=[""])
     customers: int | None = Field(
         description="Members that you see; null where there are fewer than 10 and you may not see each.", examples=[418]

@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 WIDTH: Final = 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 26, 16, 28
 _SMALLEST_CELL: Final = 3.0
+_FLATTEST, _TALLEST = 0.3, 1.2
+"""How high a map may be, of its width."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,8 @@ def calibration(points: Sequence[tuple[float, float, float, float]], *, about: s
 
 @dataclass(frozen=True)
 class View:
-    """What a map shows: west, south, east, north in degrees, on a picture so wide; the projection is Mercator's."""
+    """What a map shows: west, south, east, north in degrees, on a picture so wide; the projection is Mercator's.
+    `framed` finds bounds that make a picture neither too tall nor too flat."""
 
     bounds: tuple[float, float, float, float]
     width: float = WIDTH
@@ -168,7 +171,7 @@ class View:
     @property
     def height(self) -> float:
         """Of the picture."""
-        return float(np.clip(self.y(self.bounds[1]), self.width * 0.3, self.width * 1.2))
+        return float(self.y(self.bounds[1]))
 
     @property
     def scale(self) -> float:
@@ -182,10 +185,25 @@ class View:
     def y(self, lat: ArrayLike) -> Any:
         """Down."""
 
-        def mercator(degrees: ArrayLike) -> Any:
-            return np.degrees(np.arcsinh(np.tan(np.radians(np.clip(degrees, -84, 84)))))
+        return (_mercator(self.bounds[3]) - _mercator(lat)) * self.scale
 
-        return (mercator(self.bounds[3]) - mercator(lat)) * self.scale
+
+def framed(bounds: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """Bounds in degrees around these whose picture is at most 1.2 times as high as wide, and 0.3 times at least: what
+    is missing is added on both sides, so that nothing is cut off."""
+    west, south, east, north = bounds
+    bottom, top = float(_mercator(south)), float(_mercator(north))
+    wider = max((top - bottom) / _TALLEST - (east - west), 0.0)
+    west, east = max(west - wider / 2, -180.0), min(east + wider / 2, 180.0)
+    higher = max((east - west) * _FLATTEST - (top - bottom), 0.0)
+    south, north = (
+        float(np.degrees(np.arctan(np.sinh(np.radians(at))))) for at in (bottom - higher / 2, top + higher / 2)
+    )
+    return west, south, east, north
+
+
+def _mercator(degrees: ArrayLike) -> Any:
+    return np.degrees(np.arcsinh(np.tan(np.radians(np.clip(degrees, -84, 84)))))
 
 
 def land(view: View, features: Sequence[dict[str, Any]], identity: str) -> str:

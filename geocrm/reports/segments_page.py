@@ -65,9 +65,12 @@ def _summary(content: Content) -> list[str]:
         half = next(many for many, worth in content.shares if worth >= 0.5)
         said.append(f"Half of the expected worth comes from <b>{half:.0%}</b> of the buyers.")
     if (groups := one_run(content, "groups")) is not None and groups.segments:
-        largest = groups.segments[0]
+        largest, alone = groups.segments[0], groups.results["k"] == 1
+        why = ": no other division comes back in other samples" if groups.results.get("choice") else ""
         said.append(
-            f"There are <b>{groups.results['k']}</b> groups; the largest, {quoted(largest['name'])}, has "
+            f"There is one group{why}."
+            if alone
+            else f"There are <b>{groups.results['k']}</b> groups; the largest, {quoted(largest['name'])}, has "
             f"{largest['share']:.0%} of the buyers."
         )
     if content.runs.get("hotspots"):

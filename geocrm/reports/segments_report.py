@@ -21,6 +21,7 @@ from geocrm.access import Actor, require
 from geocrm.db import audit
 from geocrm.db.models import Segmentation, SegmentationRun
 from geocrm.db.queries import named
+from geocrm.reports.charts import framed
 from geocrm.reports.map_page import background
 from geocrm.reports.segments_content import AnalysisPart, CellPart, Content, RunPart
 from geocrm.reports.segments_page import render
@@ -220,10 +221,10 @@ def _bounds(session: Session, parts: list[RunPart]) -> tuple[float, float, float
         row = session.execute(text(named("reports", "extent")), {"run_id": part.run_id}).one()
         if row.west is not None and (part.customers or 0) >= SMALLEST_GROUP:
             room = max(0.04 * max(row.east - row.west, row.north - row.south), 0.05)
-            return (
+            return framed((
                 max(row.west - room, -180.0), max(row.south - room, -80.0),
                 min(row.east + room, 180.0), min(row.north + room, 80.0),
-            )  # fmt: skip
+            ))  # fmt: skip
     return None
 
 

@@ -50,7 +50,8 @@ def customers(content: Content) -> str:
     parts = [
         lead(
             f"{many(run.customers)} who bought before {day(run.cutoff)}, by when they last bought, how often and for "
-            "how much: each gets 1 to 5 of 5 for each, and the names are those marketers use."
+            "how much: each gets R, F and M from 1 to 5 (best), FM is the mean of F and M, and the names are those "
+            "marketers use."
         ),
         charts.bars(rows, heads=("Segment", "Customers")),
     ]
@@ -86,6 +87,8 @@ def groups(content: Content, view: View | None) -> str:
     place = run.results.get("place")
     if place is not None:
         parts.append(f"<p>{html.escape(place['sentence'])}</p>")
+    if run.results["k"] == 1:  # nothing to set beside each other
+        return "".join(parts) + notes(run)
     cards = []
     for row in run.segments:
         more = f" · {charts.short(worth[row['id']])} expected" if row["id"] in worth else ""

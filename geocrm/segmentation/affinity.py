@@ -87,20 +87,21 @@ class Affinity:
     def sentences(self, most: int = 10) -> list[str]:
         """The surest pairs and regional differences, each in a sentence."""
         said = []
+        who = "customers" if self.baskets == self.customers else "baskets"
         for row in self.pairs[self.pairs["p_adjusted"] <= self.q].head(most).itertuples():
             said.append(
                 f"{row.first_name} and {row.second_name} are bought together {row.lift:.1f} times as often as by chance"
-                f" ({row.lift_low:.1f} to {row.lift_high:.1f}; {row.both:,} of {self.baskets:,} baskets)."
+                f" ({row.lift_low:.1f} to {row.lift_high:.1f}; {row.both:,} of {self.baskets:,} {who})."
             )
         if not said:
             said.append(f"Of {len(self.pairs):,} pairs none goes together more than chance may make it.")
         here = self.by_region[self.by_region["more_here"]] if len(self.by_region) else self.by_region
         for row in here.head(most).itertuples():
             said.append(
-                f"{row.first_name} and {row.second_name} go together {'only' if row.only_here else 'more'} in"
-                f" {row.region_name}: {row.lift:.1f} times as often as by chance ({row.lift_low:.1f} to"
-                f" {row.lift_high:.1f}), elsewhere {row.lift_elsewhere:.1f} ({row.elsewhere_low:.1f} to"
-                f" {row.elsewhere_high:.1f})."
+                f"{row.first_name} and {row.second_name} go together in {row.region_name},"
+                f" {'hardly' if row.only_here else 'less'} elsewhere: {row.lift:.1f} times as often as by chance"
+                f" ({row.lift_low:.1f} to {row.lift_high:.1f}), elsewhere {row.lift_elsewhere:.1f}"
+                f" ({row.elsewhere_low:.1f} to {row.elsewhere_high:.1f})."
             )
         return said
 

@@ -418,11 +418,11 @@ class Churn(Method):
         left = f"the contract ends within {self._days:g} days" if self._contract else (
             f"no order within {self._days:g} days"
         )  # fmt: skip
-        average = f"{self._share:.0%} left in the last window"
+        average = f"; of all, {self._share:.0%} left in the last window"
         sentences = (
-            f"{left} with at least {high:.0%}; {average}",
-            f"{left} with {raised:.0%} to {high:.0%}; {average}",
-            f"{left} with less than {raised:.0%}; {average}",
+            f"{left}: a chance of at least {high:.0%}{average}",
+            f"{left}: a chance of {raised:.0%} to {high:.0%}{average}",
+            f"{left}: a chance of less than {raised:.0%}{average}",
         )
         names = ("High risk", "Raised risk", "Low risk")
         groups = tuple(

@@ -37,11 +37,13 @@ def show_list(*, as_json: bool, echo: Echo) -> None:
         return
     if not rows:
         echo("No segmentations yet: `geocrm segments create rfm --method rfm` makes one.")
+    width = max((len(str(row["key"])) for row in rows), default=0)
     for row in rows:
         shown = "nothing published"
         if row["published_run"] is not None:
-            shown = f"run {row['published_run']} published, {row['customers']} customers"
-        echo(f"{row['key']:<20} {row['method']:<7} {row['name']}: {shown}{' (active)' if row['is_active'] else ''}")
+            shown = f"run {row['published_run']} published, {row['customers']:,} customers"
+        active = " (active)" if row["is_active"] else ""
+        echo(f"{row['key']:<{width}}  {row['method']:<8}  {row['name']}: {shown}{active}")
 
 
 def read_parameters(file: Path | None) -> dict[str, Any]:
@@ -50,7 +52,9 @@ def read_parameters(file: Path | None) -> dict[str, Any]:
         return {}
     try:
         given = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise Invalid(f"{file} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
         raise Invalid(f"{file} is not readable JSON: {error}") from None
     if not isinstance(given, dict):
         raise Invalid(f"{file} has to hold an object of parameters.")
@@ -82,16 +86,19 @@ def run(key: str, cutoff: datetime | None, seed: int, *, then_publish: bool, ech
             if then_publish:
                 publishing.publish(session, held.id, done.number, actor=SYSTEM)
             say = "is published" if then_publish else "is done, not published"
-            echo(f"Run {done.number} of {key} {say}: {done.customers} customers.")
+            echo(f"Run {done.number} of {key} {say}: {done.customers:,} customers.")
             for segment, said in segmentations.segments_of(session, done):
                 if said["size"]:
-                    echo(f"  {segment.name:<40} {said['size']:>10}  {100 * said['share']:5.1f} %  {said['sentence']}")
+                    echo(f"  {segment.name:<40} {said['size']:>11,}  {100 * said['share']:5.1f} %  {said['sentence']}")
             for line in _found(done.results):
                 echo(f"  {line}")
 
 
 def _found(results: dict[str, Any]) -> Iterator[str]:
-    """What else a run found, in sentences: does place help, what drives leaving, the churn rate, notes."""
+    """What else a run found, in sentences: why so many groups, does place help, what drives leaving, the churn rate,
+    notes."""
+    if results.get("choice"):
+        yield results["choice"]["reason"]
     if results.get("place"):
         yield results["place"]["sentence"]
     if drivers := [row["meaning"] for row in results.get("drivers", []) if row["low"] > 0]:

@@ -355,18 +355,30 @@ class Rfm(Method):
         return Outcome(groups, {"cuts": cuts, "profile": self._means.table(groups)})
 
 
+_LAST_BOUGHT: Final = {
+    (4, 5): "bought lately", (5,): "bought just now", (4,): "bought lately", (3,): "bought a while ago",
+    (2,): "bought long ago", (1,): "bought longest ago",
+}  # fmt: skip
+_HOW_MUCH: Final = {
+    (4, 5): "often and for much", (3, 4, 5): "as often and for as much as most, or more",
+    (3,): "as often and for as much as most", (1, 2): "seldom and for little", (2,): "seldom and for little",
+    (1,): "most seldom and for least",
+}  # fmt: skip
+
+
 def _rfm_words(name: str) -> str:
-    """What a named segment holds: "recency 4 or 5, frequency and money 4 or 5 of 5"."""
+    """What a named segment holds, with its scores: "bought lately, often and for much (R 4–5, FM 4–5)"."""
     pairs = [pair for pair, segment in rfm.SEGMENT_OF.items() if segment == name]
+    by_how_much: dict[tuple[int, ...], list[int]] = {}
+    for r in sorted({r for r, _ in pairs}):
+        by_how_much.setdefault(tuple(sorted(fm for other, fm in pairs if other == r)), []).append(r)
 
-    def said(scores: set[int]) -> str:
-        return " or ".join(map(str, sorted(scores)))
+    def scores(held: tuple[int, ...]) -> str:
+        return str(held[0]) if len(held) == 1 else f"{held[0]}–{held[-1]}"
 
-    recency = {r for r, _ in pairs}
-    by_recency: dict[str, list[int]] = {}
-    for r in sorted(recency, reverse=True):
-        by_recency.setdefault(said({fm for other, fm in pairs if other == r}), []).append(r)
-    return "; ".join(f"recency {said(set(rs))}, frequency and money {fms}, of 5" for fms, rs in by_recency.items())
+    parts = [(tuple(rs), fms) for fms, rs in by_how_much.items()][::-1]
+    said = "; or ".join(f"{_LAST_BOUGHT[rs]}, {_HOW_MUCH[fms]}" for rs, fms in parts)
+    return f"{said} ({'; '.join(f'R {scores(rs)}, FM {scores(fms)}' for rs, fms in parts)})"
 
 
 # ---------------------------------------------------------------- rules

@@ -166,7 +166,7 @@ def get_run(session: Session, segmentation_id: int, number: int, *, lock: bool =
     )
     run = session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
     if run is None:
-        raise NotFound()
+        raise NotFound(f"There is no run {number} of this segmentation.")
     return run
 
 

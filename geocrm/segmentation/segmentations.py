@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -29,6 +30,9 @@ METHODS: Final[dict[str, type[Method]]] = {
         methods.Rule,
     )
 }
+
+
+_KEY: Final = re.compile("[A-Za-z0-9_-]{1,60}")
 
 
 def find_segmentations(session: Session, *, archived: bool = False) -> Sequence[Segmentation]:
@@ -66,6 +70,9 @@ def create_segmentation(
             f"There is no method {method!r}; there are {', '.join(METHODS)}.",
             errors=[{"pointer": "/method", "detail": f"expected one of {', '.join(METHODS)}"}],
         )
+    if not _KEY.fullmatch(key):
+        wanted = "expected 1 to 60 letters without accents, digits, - and _: it stands in filters and addresses"
+        raise Invalid(f"The key {key!r} cannot be one.", errors=[{"pointer": "/key", "detail": wanted}])
     METHODS[method].check(parameters or {})
     if session.scalar(select(Segmentation.id).where(Segmentation.key == key)) is not None:
         raise Conflict(f"There is a segmentation of the key {key!r} already.")

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import text
 
@@ -13,11 +15,16 @@ from geocrm import ids
 from geocrm.access import SYSTEM
 from geocrm.db.engine import Database
 from geocrm.errors import Forbidden
-from geocrm.reports import segments_report
+from geocrm.reports import segments_report, segments_who
+from geocrm.reports.charts import View
+from geocrm.reports.segments_content import CellPart, Content
+from geocrm.reports.segments_page import render
 from geocrm.segmentation import analyses, publishing, runs, segmentations
 from tests.makers import actor_of, make_customer, make_sale, make_user
 from tests.segmentation.test_analyses import CUTOFF, PEOPLE, company  # noqa: F401
 
+SQUARE = (10.0, 50.0, 11.0, 50.6)
+CELLS = CellPart(8, ((135, 86),), np.array([[12]]), {}, 0)
 RARE = '<b onmouseover="alert(1)">Rare</b>'
 
 
@@ -163,6 +170,23 @@ def test_the_newest_analysis_is_that_of_the_latest_cutoff(done: Database) -> Non
         newest = analyses.find_newest(session, "penetration")
         assert newest is not None
         assert newest.id == again
+
+
+def test_one_group_is_set_beside_nothing(done: Database) -> None:
+    with done.writing() as session:
+        groups = segments_report._runs(session)[0]["groups"][0]
+    one = replace(
+        groups, segments=groups.segments[:1], results=groups.results | {"k": 1, "choice": {"reason": "None."}}
+    )
+    content = Content("", CUTOFF, "", None, {"groups": (one,)}, {}, {}, {}, (), None, (), None)
+    page = render(content)
+    assert "There is one group: no other division comes back in other samples." in page
+    assert "1</b> groups" not in page
+    section = page.partition('id="groups"')[2].partition("</section>")[0]
+    assert "None." in section
+    for what in ("What tells them apart", "usual share", "<article>"):
+        assert what in segments_who.groups(replace(content, runs={"groups": (groups,)}, cells=CELLS), View(SQUARE))
+        assert what not in section
 
 
 def test_it_opens_by_itself_and_runs_nothing(done: Database) -> None:

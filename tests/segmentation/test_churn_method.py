@@ -126,7 +126,7 @@ def test_who_will_not_order(shop: Database) -> None:
         expected = 0 if chance >= cuts["high"] else 1 if chance >= cuts["raised"] else 2
         assert label[customer] == expected or min(abs(chance - cut) for cut in cuts.values()) < 1e-6
     assert [row["name"] for row in found["segments"]] == ["High risk", "Raised risk", "Low risk"]
-    assert f"no order within {WINDOW} days with at least" in found["segments"][0]["sentence"]
+    assert f"no order within {WINDOW} days: a chance of at least" in found["segments"][0]["sentence"]
     assert found["evaluation"]["gain"]["verdict"] == "helps"
     assert found["evaluation"]["roc"]["low"] > 0.6
     assert "in the window from 2025-09-03" in found["evaluation"]["how"]

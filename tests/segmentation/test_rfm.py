@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geocrm.errors import Invalid, TooLittleData
-from geocrm.segmentation import rfm
+from geocrm.segmentation import methods, rfm
 
 NAN = float("nan")
 
@@ -95,3 +95,14 @@ def test_scores_follow_the_definition(values: list[int], less: bool, classes: in
         assert got == 1 + classes * (2 * below + ties) // (2 * len(values))
     distinct, counts = np.unique(values, return_counts=True)
     assert rfm.quantile_cuts(distinct, counts, classes=classes, less_is_better=less) == cuts
+
+
+def test_every_segment_says_in_words_what_it_holds() -> None:
+    said = {name: methods._rfm_words(name) for name in rfm.SEGMENTS}
+    assert said["Champions"] == "bought lately, often and for much (R 4–5, FM 4–5)"
+    assert said["Loyal"] == (
+        "bought lately, as often and for as much as most; or bought a while ago, often and for much"
+        " (R 4–5, FM 3; R 3, FM 4–5)"
+    )
+    words = {name: sentence.partition(" (R ")[0] for name, sentence in said.items()}
+    assert len(set(words.values())) == len(rfm.SEGMENTS), "no two are said alike"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from geocrm.api.errors import translate
 from geocrm.crm import customers
 from geocrm.db import models
 from geocrm.db.engine import Database
-from geocrm.errors import Conflict, Invalid, InvalidFilter
+from geocrm.errors import Conflict, Invalid, InvalidFilter, NotFound
 from geocrm.segmentation import console, features, published, publishing, rfm, rules, runs, segmentations, statistics
 from geocrm.spatial import lookup
 from tests.makers import make_customer, make_place, make_sale
@@ -504,15 +505,17 @@ def test_few_customers_are_answered_honestly(new_database: Callable[[], Database
 
 
 def test_what_is_wrong_is_said_before_anything_runs(session: Session) -> None:
-    def create_wrong(method: str, pointer: str, **parameters: Any) -> None:
+    def create_wrong(method: str, pointer: str, key: str = "wrong", **parameters: Any) -> None:
         with pytest.raises(Invalid) as caught:
             segmentations.create_segmentation(
-                session, actor=SYSTEM, key="wrong", name="Wrong", method=method, parameters=parameters
+                session, actor=SYSTEM, key=key, name="Wrong", method=method, parameters=parameters
             )
         assert caught.value.errors[0]["pointer"] == pointer, caught.value.errors
 
     contact = {"field": "contact.email", "op": "exists", "value": True}
     create_wrong("nothing", "/method")
+    for key in ("Best buyers!", "käufer", "", "x" * 61, "a.b", "a\n"):
+        create_wrong("rfm", "/key", key)
     create_wrong("rfm", "/parameters/cuts", cuts={"frequency": [5, 4, 3, 2]})
     create_wrong("rfm", "/parameters/k", k=3)
     create_wrong("groups", "/parameters/dial", dial=1.5)
@@ -545,7 +548,7 @@ def test_refreshing_by_themselves(company: Database) -> None:
         assert runs.start_due(session, actor=SYSTEM) == [], "seven days have not gone by"
 
 
-def test_commands_of_the_terminal(company: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_of_the_terminal(company: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Those of docs/how-to/segments.md, in their order."""
     monkeypatch.setattr(console, "command_session", company.writing)
     monkeypatch.setattr(console, "command_database", lambda: nullcontext(company))
@@ -562,4 +565,9 @@ def test_commands_of_the_terminal(company: Database, monkeypatch: pytest.MonkeyP
     assert "Run 1 of terminal is published again" in said[-1]
     console.show_list(as_json=False, echo=said.append)
     assert any("terminal" in line and "(active)" in line for line in said)
+    with pytest.raises(NotFound, match="There is no run 99 of this segmentation"):
+        console.publish("terminal", 99, echo=said.append)
+    with pytest.raises(Invalid, match=r"none\.json cannot be read: No such file"):
+        console.create("other", None, "rfm", tmp_path / "none.json", echo=said.append)
+    assert list(console._found({"choice": {"reason": "One group: none."}, "notes": ["n"]})) == ["One group: none.", "n"]
     assert jobs.run_queued(company) == 0, "what is done at the terminal is not queued as well"

@@ -7318,7 +7318,7 @@ export interface components {
             name: string;
             /**
              * Sentence
-             * @example recency 4 or 5, frequency and money 4 or 5, of 5
+             * @example bought lately, often and for much (R 4–5, FM 4–5)
              */
             sentence: string;
             /**
@@ -20377,7 +20377,7 @@ export interface operations {
                      *             {
                      *               "id": "seg_4",
                      *               "name": "Champions",
-                     *               "sentence": "recency 4 or 5, frequency and money 4 or 5, of 5",
+                     *               "sentence": "bought lately, often and for much (R 4–5, FM 4–5)",
                      *               "rule": "",
                      *               "customers": 418,
                      *               "share": 0.17,
@@ -20568,7 +20568,7 @@ export interface operations {
                      *         {
                      *           "id": "seg_4",
                      *           "name": "Champions",
-                     *           "sentence": "recency 4 or 5, frequency and money 4 or 5, of 5",
+                     *           "sentence": "bought lately, often and for much (R 4–5, FM 4–5)",
                      *           "rule": "",
                      *           "customers": 418,
                      *           "share": 0.17,
@@ -20970,7 +20970,7 @@ export interface operations {
                      *         {
                      *           "id": "seg_4",
                      *           "name": "Champions",
-                     *           "sentence": "recency 4 or 5, frequency and money 4 or 5, of 5",
+                     *           "sentence": "bought lately, often and for much (R 4–5, FM 4–5)",
                      *           "rule": "",
                      *           "customers": 418,
                      *           "share": 0.17,
@@ -21173,7 +21173,7 @@ export interface operations {
                      *         {
                      *           "id": "seg_4",
                      *           "name": "Champions",
-                     *           "sentence": "recency 4 or 5, frequency and money 4 or 5, of 5",
+                     *           "sentence": "bought lately, often and for much (R 4–5, FM 4–5)",
                      *           "rule": "",
                      *           "customers": 418,
                      *           "share": 0.17,
