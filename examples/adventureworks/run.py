@@ -5,7 +5,7 @@
     python examples/adventureworks/run.py DIRECTORY --undo   take it back
 
 DIRECTORY holds customers_geo.csv, stores_geo.csv, sales_lines.csv and territories.geojson. The database is the one that
-`geocrm` uses (GEOCRM_HOME or GEOCRM_DATABASE_URL), migrated.
+`geocrm` uses (GEOCRM_HOME or GEOCRM_DATABASE_URL).
 
 Polygons alone put many people nowhere: coasts are drawn coarsely, points are scattered round their towns, some came as
 (0, 0). So the territories are published twice: with polygons only, and with a rule on country and state beside each
@@ -31,6 +31,7 @@ from sqlalchemy.orm import Session
 
 from geocrm.access import SYSTEM
 from geocrm.db.engine import Database, open_database
+from geocrm.db.migrate import prepare_and_upgrade
 from geocrm.ids import show
 from geocrm.ingest import batches, load, recipes, undo
 from geocrm.settings import get_settings
@@ -250,6 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{given.directory} lacks {', '.join(missing)}", file=sys.stderr)
         return 2
     database = open_database(get_settings())
+    prepare_and_upgrade(database)
     try:
         if given.undo:
             undo_all(database, print)

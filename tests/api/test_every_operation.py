@@ -87,7 +87,7 @@ MAY: dict[str, set[str | None]] = {
         ["list_offers", "get_offer", "list_offer_versions", "list_redemptions", "get_redemption"], READ
     ),
     "find_eligible_offers": READ - {"key:reader"},
-    **dict.fromkeys(["create_offer", "edit_offer", "discard_offer_draft", "check_offer"], OFFER),
+    **dict.fromkeys(["create_offer", "edit_offer", "discard_offer_draft", "check_offer", "get_offer_results"], OFFER),
     **dict.fromkeys(["set_offer_live", "end_offer"], SHOW_SEGMENTS),
     **dict.fromkeys(["redeem_offer", "reverse_redemption"], REDEEM),
     "export_customers": EXPORT,
@@ -484,6 +484,7 @@ def _calls() -> dict[str, Callable[[Maker, str | None], Call]]:
         "check_offer": of_offer("POST", "/check"),
         "set_offer_live": of_offer("POST", "/live", headers=ANY),
         "end_offer": of_offer("POST", "/end", live=True, headers=ANY),
+        "get_offer_results": of_offer("GET", "/results?by=territory", live=True),
         "redeem_offer": redeem,
         "list_redemptions": lambda make, who: ("GET", make.redemption().rpartition("/")[0], {}),
         "get_redemption": lambda make, who: ("GET", make.redemption(), {}),

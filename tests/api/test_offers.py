@@ -204,3 +204,31 @@ def test_why_not_in_the_words_of_the_answer(client: Client, world: World, app: T
     assert shown["areas"] == [
         {"kind": "place", "area_id": None, "place_id": place, "place_kind": None, "radius_m": 500}
     ]
+
+
+def test_what_an_offer_brought_is_told_to_who_sees_all(client: Client, world: World, app: TestClient) -> None:
+    offer = set_live(client("marketer"), name="Nothing yet", hold_out_share=0.5)
+    where = f"/v1/offers/{offer}/results"
+    told = client("analyst").get(where, params={"by": "territory"})
+    assert told.status_code == 200, told.text
+    assert (told.json()["shown"], told.json()["parts"]) == (0, [])
+    assert told.json()["sales"] == {
+        "effect": None,
+        "reason": "Nobody has been shown this offer yet.",
+        "sentence": "Sales: Nobody has been shown this offer yet.",
+    }
+    with world.database.writing() as session:
+        session.add_all(
+            models.Exposure(
+                customer_id=number, offer_id=int(offer[4:]), version=1, first_at=datetime.now(UTC),
+                held_out=number == world.ids["Alpine"], hold_out_key=offer, unit=f"cus_{number}",
+            )
+            for number in (world.ids["Alpine"], world.ids["Coastal"])
+        )  # fmt: skip
+    shown = client("marketer").get(where).json()
+    assert (shown["shown"], shown["held_out"]) == (1, 1)
+    assert shown["sales"]["reason"] == "Too few to tell an effect: customers that got it: 1; needed: 20 in each group."
+    assert client("marketer").get(where, params={"by": "nothing"}).status_code == 404
+    assert client("marketer").get(where, params={"by": "No!"}).status_code == 422
+    for who in (client("rep"), client("manager"), app):
+        assert who.get(where).status_code == 403

@@ -19,3 +19,36 @@ SELECT DISTINCT v.hold_out_share, v.hold_out_unit
 FROM offers o JOIN offers other ON other.campaign_id = o.campaign_id AND other.id <> o.id
 JOIN offer_versions v ON v.offer_id = other.id AND v.live_from IS NOT NULL AND v.live_until IS NULL
 WHERE o.id = CAST(:offer AS bigint)
+
+-- name: outcomes
+-- Who was shown an offer or held out of it: what they bought since, until a moment, and in the same time before.
+SELECT e.customer_id, e.held_out, e.unit, {part} AS part,
+       coalesce(s.amount, 0) AS amount, coalesce(s.margin, 0) AS margin, coalesce(s.before, 0) AS before,
+       coalesce(s.margin_before, 0) AS margin_before, coalesce(s.sales, 0) AS sales, coalesce(s.costed, 0) AS costed
+FROM exposures e
+JOIN customers c ON c.id = e.customer_id AND c.erased_at IS NULL
+LEFT JOIN LATERAL (
+  SELECT CAST(sum(s.amount) FILTER (WHERE s.occurred_at >= e.first_at) AS double precision) AS amount,
+         CAST(sum(s.amount - s.cost) FILTER (WHERE s.occurred_at >= e.first_at) AS double precision) AS margin,
+         CAST(sum(s.amount) FILTER (WHERE s.occurred_at < e.first_at) AS double precision) AS before,
+         CAST(sum(s.amount - s.cost) FILTER (WHERE s.occurred_at < e.first_at) AS double precision) AS margin_before,
+         count(*) FILTER (WHERE s.occurred_at >= e.first_at) AS sales,
+         count(s.cost) FILTER (WHERE s.occurred_at >= e.first_at) AS costed
+  FROM sales s
+  WHERE s.customer_id = e.customer_id AND s.occurred_at < CAST(:until AS timestamptz)
+    AND s.occurred_at >= e.first_at - make_interval(days => CAST(:days_before AS integer))
+) AS s ON true
+WHERE e.offer_id = CAST(:offer AS bigint) AND e.first_at < CAST(:until AS timestamptz)
+ORDER BY e.customer_id
+
+-- name: outcome_part_territory
+(SELECT t.territory_id FROM sites t WHERE t.customer_id = e.customer_id AND t.is_primary)
+
+-- name: outcome_part_segment
+(SELECT m.segment_id FROM segment_members m WHERE m.customer_id = e.customer_id AND m.run_id = CAST(:run AS bigint))
+
+-- name: outcome_currencies
+-- In what currencies they bought.
+SELECT DISTINCT s.currency FROM exposures e JOIN sales s ON s.customer_id = e.customer_id
+WHERE e.offer_id = CAST(:offer AS bigint) AND s.occurred_at < CAST(:until AS timestamptz)
+  AND s.occurred_at >= e.first_at - make_interval(days => CAST(:days_before AS integer)) ORDER BY 1

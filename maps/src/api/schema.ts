@@ -1818,6 +1818,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/offers/{offer_id}/results": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What an offer brought
+         * @description What customers who were shown the offer bought more than those held out, from when it was first shown to them, or
+         *     would have been, until now. Of all customers, so only who sees all may ask.
+         */
+        get: operations["get_offer_results"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/colleagues": {
         parameters: {
             query?: never;
@@ -5982,6 +6003,65 @@ export interface components {
             last_try: components["schemas"]["LastTry"] | null;
         };
         /**
+         * ShownEffect
+         * @description More, or less, than without the offer, in the currency of the sales, with the bounds of an interval.
+         */
+        ShownEffect: {
+            /**
+             * Total
+             * @description By all who were shown it.
+             * @example 12300
+             */
+            total: number;
+            /**
+             * Total Low
+             * @example 8000
+             */
+            total_low: number;
+            /**
+             * Total High
+             * @example 16500
+             */
+            total_high: number;
+            /**
+             * Each
+             * @description By one of them.
+             * @example 2.46
+             */
+            each: number;
+            /**
+             * Each Low
+             * @example 1.6
+             */
+            each_low: number;
+            /**
+             * Each High
+             * @example 3.3
+             */
+            each_high: number;
+            /**
+             * Confidence
+             * @example 0.95
+             */
+            confidence: number;
+            /**
+             * P Value
+             * @example 0.001
+             */
+            p_value: number;
+            /**
+             * Is Shown
+             * @description The interval leaves 0 out.
+             */
+            is_shown: boolean;
+            /**
+             * Units
+             * @description Customers, or areas, that were compared.
+             * @example 5555
+             */
+            units: number;
+        };
+        /**
          * ShownEvent
          * @description Something that happened to a customer.
          */
@@ -6662,6 +6742,23 @@ export interface components {
             live_until: string | null;
         };
         /**
+         * ShownOutcome
+         * @description An effect, or why none is told; and either in words.
+         */
+        ShownOutcome: {
+            effect: components["schemas"]["ShownEffect"] | null;
+            /**
+             * Reason
+             * @example null
+             */
+            reason: string | null;
+            /**
+             * Sentence
+             * @example Sales: 12,300 USD more, between 8,000 and 16,500 USD (95%).
+             */
+            sentence: string;
+        };
+        /**
          * ShownOverlap
          * @description Where two areas lie over one another, and which of them wins there.
          */
@@ -6677,6 +6774,33 @@ export interface components {
             geometry: {
                 [key: string]: unknown;
             };
+        };
+        /**
+         * ShownPart
+         * @description What was brought in one territory or segment, at the confidence at which all parts hold together.
+         */
+        ShownPart: {
+            /**
+             * Id
+             * @example ter_3
+             */
+            id: string;
+            /**
+             * Name
+             * @example Northwest
+             */
+            name: string;
+            /**
+             * Shown
+             * @example 500
+             */
+            shown: number;
+            /**
+             * Held Out
+             * @example 56
+             */
+            held_out: number;
+            sales: components["schemas"]["ShownOutcome"];
         };
         /**
          * ShownPlace
@@ -6839,6 +6963,65 @@ export interface components {
              * @example null
              */
             reason: string | null;
+        };
+        /**
+         * ShownResults
+         * @description What an offer brought.
+         */
+        ShownResults: {
+            /**
+             * Offer Id
+             * @example off_3
+             */
+            offer_id: string;
+            /**
+             * Until
+             * Format: date-time
+             */
+            until: string;
+            /**
+             * Days Before
+             * @description Sales of so many days before narrow the interval.
+             * @example 182
+             */
+            days_before: number;
+            /**
+             * Currency
+             * @example USD
+             */
+            currency: string | null;
+            /**
+             * Shown
+             * @description Customers who were shown it.
+             * @example 5000
+             */
+            shown: number;
+            /**
+             * Held Out
+             * @description Customers who would have been.
+             * @example 555
+             */
+            held_out: number;
+            /**
+             * Redeemed
+             * @example 113
+             */
+            redeemed: number;
+            sales: components["schemas"]["ShownOutcome"];
+            /** @description Told where the cost of every sale is known. */
+            margin: components["schemas"]["ShownOutcome"];
+            /**
+             * By
+             * @example territory
+             */
+            by: string | null;
+            /** Parts */
+            parts: components["schemas"]["ShownPart"][];
+            /**
+             * Notes
+             * @example []
+             */
+            notes: string[];
         };
         /**
          * ShownRun
@@ -29824,6 +30007,210 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/conflict",
                      *       "title": "The request conflicts with the present state.",
                      *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_offer_results: {
+        parameters: {
+            query?: {
+                /** @description `territory`, or the key of a segmentation. */
+                by?: string | null;
+            };
+            header?: never;
+            path: {
+                offer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "offer_id": "off_3",
+                     *       "until": "2026-01-31T09:00:00Z",
+                     *       "days_before": 182,
+                     *       "currency": "USD",
+                     *       "shown": 5000,
+                     *       "held_out": 555,
+                     *       "redeemed": 113,
+                     *       "sales": {
+                     *         "effect": {
+                     *           "total": 12300,
+                     *           "total_low": 8000,
+                     *           "total_high": 16500,
+                     *           "each": 2.46,
+                     *           "each_low": 1.6,
+                     *           "each_high": 3.3,
+                     *           "confidence": 0.95,
+                     *           "p_value": 0.001,
+                     *           "is_shown": true,
+                     *           "units": 5555
+                     *         },
+                     *         "reason": null,
+                     *         "sentence": "Sales: 12,300 USD more, between 8,000 and 16,500 USD (95%)."
+                     *       },
+                     *       "margin": {
+                     *         "effect": {
+                     *           "total": 12300,
+                     *           "total_low": 8000,
+                     *           "total_high": 16500,
+                     *           "each": 2.46,
+                     *           "each_low": 1.6,
+                     *           "each_high": 3.3,
+                     *           "confidence": 0.95,
+                     *           "p_value": 0.001,
+                     *           "is_shown": true,
+                     *           "units": 5555
+                     *         },
+                     *         "reason": null,
+                     *         "sentence": "Sales: 12,300 USD more, between 8,000 and 16,500 USD (95%)."
+                     *       },
+                     *       "by": "territory",
+                     *       "parts": [
+                     *         {
+                     *           "id": "ter_3",
+                     *           "name": "Northwest",
+                     *           "shown": 500,
+                     *           "held_out": 56,
+                     *           "sales": {
+                     *             "effect": {
+                     *               "total": 12300,
+                     *               "total_low": 8000,
+                     *               "total_high": 16500,
+                     *               "each": 2.46,
+                     *               "each_low": 1.6,
+                     *               "each_high": 3.3,
+                     *               "confidence": 0.95,
+                     *               "p_value": 0.001,
+                     *               "is_shown": true,
+                     *               "units": 5555
+                     *             },
+                     *             "reason": null,
+                     *             "sentence": "Sales: 12,300 USD more, between 8,000 and 16,500 USD (95%)."
+                     *           }
+                     *         }
+                     *       ],
+                     *       "notes": []
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownResults"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
