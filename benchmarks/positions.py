@@ -13,11 +13,14 @@ import resource
 import statistics as stats
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import numpy as np
 import psycopg
 import shapely
+from psycopg_pool import ConnectionPool
 from sqlalchemy import text
 
 from benchmarks import Row, compare
@@ -36,6 +39,7 @@ POSITIONS = int(os.environ.get("GEOCRM_BENCH_POSITIONS", "200000"))
 BATCH = int(os.environ.get("GEOCRM_BENCH_BATCH", "1000"))
 CUSTOMERS = 20_000
 COMPARED = 40
+SENDERS = 2  # batches under way at a time, in one process
 TURNS = 3
 TARGET = 20_000.0
 OWN_HOME = HOME.with_name(f"{HOME.name}-positions")
@@ -111,18 +115,22 @@ def open_fences(drawn: list[walks.Drawn]) -> Database:
 
 
 def draw_batches(random: np.random.Generator, drawn: list[walks.Drawn], total: int, begin: float) -> list[bytes]:
-    """Batches as JSON: each customer walks, half of them about a fence of their own, half anywhere."""
-    about = random.integers(0, len(drawn), CUSTOMERS)
+    """Batches as JSON: each customer walks an eight, half of them through a fence of their own, half anywhere."""
+    about = np.random.default_rng(4).integers(0, len(drawn), CUSTOMERS)
     lon = np.array([drawn[fence].lon for fence in about])
     lat = np.array([drawn[fence].lat for fence in about])
     free = np.arange(CUSTOMERS) % 2 == 0
     lon[free], lat[free] = random.uniform(WEST, EAST, free.sum()), random.uniform(SOUTH, NORTH, free.sum())
+    phase = np.random.default_rng(3).uniform(0, 2 * np.pi, CUSTOMERS)
     batches, sent = [], 0
     while sent < total:
         who = (np.arange(BATCH) + sent) % CUSTOMERS
         at = begin + 30.0 * ((np.arange(BATCH) + sent) // CUSTOMERS) + random.uniform(0, 20, BATCH)
         accuracy = np.exp(random.normal(np.log(15), 0.5, BATCH))
-        x, y = lon[who] + random.normal(0, 0.003, BATCH), lat[who] + random.normal(0, 0.002, BATCH)
+        turn = phase[who] + 0.05 * (at - begin) / 30.0
+        jitter = accuracy / walks.SIGMAS / 111_000
+        x = lon[who] + 0.015 * np.sin(turn) + random.normal(0, 1, BATCH) * jitter * 1.45
+        y = lat[who] + 0.01 * np.sin(2 * turn) + random.normal(0, 1, BATCH) * jitter
         batches.append(
             json.dumps({"positions": [
                 {"customer_id": f"cus_{c + 1}", "lon": round(a, 7), "lat": round(b, 7), "accuracy_m": round(r, 1),
@@ -147,10 +155,10 @@ def ours(database: Database, holder: geofences.Holder, body: bytes) -> positions
         )
 
 
-def theirs(connection: psycopg.Connection, body: bytes) -> None:
+def theirs(pool: ConnectionPool, body: bytes) -> None:
     """The same batch in textbook SQL."""
     sent = json.loads(body)["positions"]
-    with connection.transaction():
+    with pool.connection() as connection:
         connection.execute(
             _TEXTBOOK,
             {
@@ -226,18 +234,19 @@ def measure() -> Iterable[Row]:
     rates: dict[str, list[float]] = {"ours": [], "theirs": []}
     events = 0
     begin = BEGAN.timestamp()
-    with psycopg.connect(database.conninfo("admin"), autocommit=True) as peer:
+    with ConnectionPool(database.conninfo("admin"), min_size=SENDERS, max_size=SENDERS) as peers:
         for turn in range(TURNS):
             batches = draw_batches(random, drawn, POSITIONS, begin + turn * 86_400 / 2)
             few = batches[: max(1, len(batches) // 10)]
             for who in ("ours", "theirs") if turn % 2 == 0 else ("theirs", "ours"):
                 bodies = batches if who == "ours" else few
                 began = time.perf_counter()
-                for body in bodies:
-                    if who == "ours":
-                        events += len(ours(database, holder, body).events)
-                    else:
-                        theirs(peer, body)
+                if who == "ours":
+                    with ThreadPoolExecutor(SENDERS) as pool:
+                        events += sum(len(taken.events) for taken in pool.map(partial(ours, database, holder), bodies))
+                else:
+                    with ThreadPoolExecutor(SENDERS) as pool:
+                        list(pool.map(partial(theirs, peers), bodies))
                 rates[who].append(len(bodies) * BATCH / (time.perf_counter() - began))
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
@@ -247,7 +256,7 @@ def measure() -> Iterable[Row]:
     )
     if database.settings.database_url is None:
         local.stop(OWN_HOME)
-    scale = f"{FENCES:,} fences, {POSITIONS:,} positions in batches of {BATCH:,}"
+    scale = f"{FENCES:,} fences, {POSITIONS:,} positions in batches of {BATCH:,}, {SENDERS} at a time"
     mine = stats.median(rates["ours"])
     yield compare(
         "positions", "textbook SQL, without accuracy, consents and events", "positions a second", mine,

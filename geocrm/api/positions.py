@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from geocrm.api import pages
 from geocrm.api.dependencies import CanReadEvents, CanSendPositions, Reading, Writing, fences_of, router, settings_of
-from geocrm.api.shapes import Body, CustomerId, Lat, Lon, Page, Shown, When
+from geocrm.api.shapes import CustomerId, Lat, Lon, Page, Shown, When
 from geocrm.campaigns import events, positions
 from geocrm.errors import Forbidden
 
@@ -39,8 +39,10 @@ class Position(BaseModel):
     recorded_at: When = Field(examples=["2026-01-31T09:00:00Z"])
 
 
-class SentPositions(Body):
+class SentPositions(BaseModel):
     """One position or many, in any order, of one customer or many."""
+
+    model_config = ConfigDict(extra="forbid")
 
     positions: Annotated[list[Position], Field(min_length=1, max_length=positions.MOST)]
 

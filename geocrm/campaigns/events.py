@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from geocrm import ids
+from geocrm.db.arrays import of_numbers
 from geocrm.db.queries import named
 
 TYPES: Final = ("geofence.entered", "geofence.exited", "geofence.dwelled")
@@ -38,10 +39,10 @@ def record(session: Session, happened: Iterable[NewEvent]) -> list[int]:
         session.scalars(
             text(named("events", "record")),
             {
-                "customers": [event.customer_id for event in listed],
+                "customers": of_numbers(event.customer_id for event in listed),
                 "types": [event.type for event in listed],
                 "purposes": [event.purpose for event in listed],
-                "fences": [event.geofence_id for event in listed],
+                "fences": of_numbers(event.geofence_id for event in listed),
                 "moments": [event.occurred_at for event in listed],
                 "data": [json.dumps(dict(event.data), ensure_ascii=False) for event in listed],
             },

@@ -23,6 +23,7 @@ from geocrm.campaigns.crossings import Crossing, Presence
 from geocrm.campaigns.events import NewEvent
 from geocrm.campaigns.geofences import Fences
 from geocrm.crm.forgetting import LOCATION
+from geocrm.db.arrays import of_numbers
 from geocrm.db.engine import Database
 from geocrm.db.queries import named
 from geocrm.errors import ConsentRequired, Fault, Invalid, NotFound
@@ -171,7 +172,7 @@ def _check_seen(session: Session, actor: Actor, batch: Batch, customers: NDArray
     with access.as_user(session, actor):
         seen = session.scalars(
             text("SELECT id FROM customers WHERE id = ANY (CAST(:customers AS bigint[])) AND erased_at IS NULL"),
-            {"customers": customers.tolist()},
+            {"customers": of_numbers(customers.tolist())},
         ).all()
     unseen = ~np.isin(batch.customers, np.array(seen, dtype=np.int64))
     if unseen.any():
@@ -182,7 +183,7 @@ def _check_seen(session: Session, actor: Actor, batch: Batch, customers: NDArray
 def _check_consents(session: Session, batch: Batch, customers: NDArray[np.int64]) -> NDArray[np.float64]:
     """Since when each position's customer allows it, (n,); a consent read here stands until the transaction ends."""
     rows = session.execute(
-        text(named("positions", "consented")), {"customers": customers.tolist(), "purpose": LOCATION}
+        text(named("positions", "consented")), {"customers": of_numbers(customers.tolist()), "purpose": LOCATION}
     ).all()
     since: dict[int, float] = {}
     for row in rows:
@@ -202,18 +203,18 @@ def _lock(session: Session, customers: Sequence[int]) -> dict[int, float]:
     found = _newest(session, customers)
     missing = [customer for customer in customers if customer not in found]
     if missing:
-        session.execute(text(named("positions", "add_subjects")), {"customers": missing})
+        session.execute(text(named("positions", "add_subjects")), {"customers": of_numbers(missing)})
         found |= _newest(session, missing)
     return found
 
 
 def _newest(session: Session, customers: Sequence[int]) -> dict[int, float]:
-    rows = session.execute(text(named("positions", "lock_subjects")), {"customers": list(customers)})
+    rows = session.execute(text(named("positions", "lock_subjects")), {"customers": of_numbers(customers)})
     return {row.customer_id: row.last_at for row in rows}
 
 
 def _presences(session: Session, customers: Sequence[int], fences: Fences) -> dict[tuple[int, int], Presence]:
-    rows = session.execute(text(named("positions", "presences")), {"customers": list(customers)})
+    rows = session.execute(text(named("positions", "presences")), {"customers": of_numbers(customers)})
     return {
         (row.customer_id, row.geofence_id): Presence(
             row.inside, row.evidence_since, row.since or 0.0, row.told, row.seen_s, row.dwelled
@@ -228,11 +229,11 @@ def _store(session: Session, batch: Batch, kept: NDArray[np.int64]) -> int:
         session.scalar(
             text(named("positions", "store")),
             {
-                "customers": batch.customers[kept].tolist(),
-                "times": batch.times[kept].tolist(),
-                "lons": batch.lon[kept].tolist(),
-                "lats": batch.lat[kept].tolist(),
-                "accuracies": batch.accuracy_m[kept].tolist(),
+                "customers": of_numbers(batch.customers[kept].tolist()),
+                "times": of_numbers(batch.times[kept].tolist()),
+                "lons": of_numbers(batch.lon[kept].tolist()),
+                "lats": of_numbers(batch.lat[kept].tolist()),
+                "accuracies": of_numbers(batch.accuracy_m[kept].tolist()),
             },
         )
         or 0
@@ -244,28 +245,31 @@ def _move(session: Session, outcome: crossings.Outcome) -> None:
         moved = sorted(outcome.last_at.items())
         session.execute(
             text(named("positions", "move_subjects")),
-            {"customers": [customer for customer, _ in moved], "times": [at for _, at in moved]},
+            {"customers": of_numbers(customer for customer, _ in moved), "times": of_numbers(at for _, at in moved)},
         )
     put = sorted((key, after) for key, after in outcome.changed.items() if after is not None)
     if put:
         session.execute(
             text(named("positions", "put_presences")),
             {
-                "customers": [customer for (customer, _), _ in put],
-                "fences": [fence for (_, fence), _ in put],
-                "inside": [after.inside for _, after in put],
-                "evidence": [after.evidence_since for _, after in put],
-                "since": [after.since for _, after in put],
-                "told": [after.told for _, after in put],
-                "seen": [after.seen_s for _, after in put],
-                "dwelled": [after.dwelled for _, after in put],
+                "customers": of_numbers(customer for (customer, _), _ in put),
+                "fences": of_numbers(fence for (_, fence), _ in put),
+                "inside": of_numbers(after.inside for _, after in put),
+                "evidence": of_numbers(after.evidence_since for _, after in put),
+                "since": of_numbers(after.since for _, after in put),
+                "told": of_numbers(after.told for _, after in put),
+                "seen": of_numbers(after.seen_s for _, after in put),
+                "dwelled": of_numbers(after.dwelled for _, after in put),
             },
         )
     gone = sorted(key for key, after in outcome.changed.items() if after is None)
     if gone:
         session.execute(
             text(named("positions", "drop_presences")),
-            {"customers": [customer for customer, _ in gone], "fences": [fence for _, fence in gone]},
+            {
+                "customers": of_numbers(customer for customer, _ in gone),
+                "fences": of_numbers(fence for _, fence in gone),
+            },
         )
 
 
