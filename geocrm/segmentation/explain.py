@@ -397,7 +397,7 @@ def _verdict(accuracy: float, balanced: float, groups: int) -> str:
 
 
 def show_value(value: float, unit: str) -> str:
-    """A value with its unit, as one says it: "2.1 km", "3 weeks", "78 %", "1,240 USD"."""
+    """A value with its unit, as one says it: "2.1 km", "3 weeks", "78 %", "1,240 USD", "1 order"."""
     if unit == "share":
         return f"{100 * value:.0f} %"
     if unit == "m":
@@ -411,7 +411,8 @@ def show_value(value: float, unit: str) -> str:
                 return f"{number} {name if number == '1' else plural}"
         number = _short(value)
         return f"{number} {'day' if number == '1' else 'days'}"
-    return f"{_short(value)} {unit}".strip()
+    number = _short(value)
+    return f"{number} {unit.removesuffix('s') if number == '1' else unit}".strip()
 
 
 def _short(value: float) -> str:

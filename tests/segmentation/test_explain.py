@@ -153,6 +153,7 @@ def test_wrong_input_is_said() -> None:
         (2_130.0, "m", "2.1 km"), (412.7, "m", "413 m"), (21.0, "days", "3 weeks"), (1.0, "days", "1 day"),
         (8.0, "days", "8 days"), (90.0, "days", "3 months"), (800.0, "days", "2.2 years"), (3.0, "weeks", "3 weeks"),
         (0.784, "share", "78 %"), (1_243.6, "USD", "1,240 USD"), (0.0, "", "0"), (3.14, "orders", "3.1 orders"),
+        (1.0, "orders", "1 order"), (1.0, "USD", "1 USD"),
     ],
 )  # fmt: skip
 def test_values_are_said_with_their_units(value: float, unit: str, said: str) -> None:
