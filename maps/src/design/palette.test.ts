@@ -65,6 +65,15 @@ describe('marks', () => {
   });
 });
 
+it('lets the first of many segments share their colours last', () => {
+  const eleven = Array.from({ length: 11 }, (_, i) => `seg_${i + 1}`);
+  const colours = eleven.map((key) => marksFor(eleven, 'there and back').get(key)?.colour);
+  expect(new Set(colours.slice(0, 7)).size).toBe(7);
+  expect(colours.slice(7)).toEqual([colours[6], colours[5], colours[4], colours[3]]);
+  expect(new Set([...marksFor(eleven, 'there and back').values()].map((mark) => JSON.stringify(mark))).size).toBe(11);
+  expect(marksFor(eleven.slice(0, 7), 'there and back')).toEqual(marksFor(eleven.slice(0, 7)));
+});
+
 describe('shades of a score', () => {
   it.each(['light', 'dark', 'sunlight'] as const)('stand out from the %s map, the higher the more', (theme) => {
     const { land, surface } = INKS[theme];

@@ -92,8 +92,11 @@ function order(key: string): number {
 /**
  * A mark for every key. The same keys always get the same marks, whatever is in view: colours first, then the next
  * shape; beyond 56 keys the rest is grey.
+ *
+ * `there and back`: the colours of the second shape come in the opposite order, so that the first keys, the largest or
+ * best segments, are the last to share theirs: among eleven, Champions have a colour of their own.
  */
-export function marksFor(keys: Iterable<string>): ReadonlyMap<string, Mark> {
+export function marksFor(keys: Iterable<string>, way: 'round' | 'there and back' = 'round'): ReadonlyMap<string, Mark> {
   const sorted = [...new Set(keys)]
     .filter((key) => key !== NONE)
     .sort((a, b) => {
@@ -102,8 +105,9 @@ export function marksFor(keys: Iterable<string>): ReadonlyMap<string, Mark> {
     });
   const marks = new Map<string, Mark>();
   sorted.forEach((key, index) => {
-    const colour = COLOURS[index % COLOURS.length];
-    const shape = SHAPES[Math.floor(index / COLOURS.length)];
+    const [round, at] = [Math.floor(index / COLOURS.length), index % COLOURS.length];
+    const colour = COLOURS[way === 'there and back' && round % 2 === 1 ? COLOURS.length - 1 - at : at];
+    const shape = SHAPES[round];
     marks.set(key, colour && shape ? { colour, shape } : OTHER);
   });
   return marks;

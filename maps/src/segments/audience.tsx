@@ -3,7 +3,7 @@
 import { useState } from 'preact/hooks';
 import * as routes from '../api/routes';
 import { Failed } from '../components/states';
-import { counted } from '../format';
+import { count, counted } from '../format';
 import { useRemote } from '../state/remote';
 import { me } from '../state/session';
 import { may } from './state';
@@ -56,9 +56,12 @@ function File({ condition }: { condition: object }) {
   return (
     <div class="block">
       <p class="small">
-        {counted(inFile, 'customer')}
-        {inFile < all && ` of ${counted(all, 'customer')}: those who consented to marketing`}. One line for each
-        address; what you export is noted in the audit log.
+        {inFile < all
+          ? `${count(inFile)} of ${counted(all, 'customer')}: those who consented to marketing by any channel`
+          : counted(inFile, 'customer')}
+        . One line for each address
+        {role === 'marketer' && '; e-mail and phone stand where one consented to be written to or called'}. What you
+        export is noted in the audit log.
       </p>
       {inFile > 0 && (
         <a class="button" href={routes.customersFile(condition)} download>

@@ -92,11 +92,14 @@ function Shown({ segmentation, runs, number, stamp, anew }: ShownProps) {
             value={String(number)}
             onChange={(event) => show({ run: Number(event.currentTarget.value) })}
           >
-            {runs.map((row) => (
-              <option key={row.number} value={String(row.number)}>
-                {`${row.number}: ${row.is_current ? 'published' : statusOf(row).toLowerCase()}, ${ago(row.created_at)}`}
-              </option>
-            ))}
+            {runs.map((row) => {
+              const now = row.number === run?.number ? run : row; // the list is as old as the page, the run is not
+              return (
+                <option key={row.number} value={String(row.number)}>
+                  {`${row.number}: ${now.is_current ? 'published' : statusOf(now).toLowerCase()}, ${ago(row.created_at)}`}
+                </option>
+              );
+            })}
           </select>
         </div>
         {problem && <Failed problem={problem} />}

@@ -66,7 +66,7 @@ export const hasName = (feature: string): boolean => feature in NAMES;
 export function featureName(feature: string): string {
   const known = NAMES[feature];
   if (known) return known;
-  if (feature.startsWith(ODDS)) return `What ${lower(featureName(feature.slice(ODDS.length)))} does to the risk`;
+  if (feature.startsWith(ODDS)) return `Times the odds of leaving: ${lower(featureName(feature.slice(ODDS.length)))}`;
   const [family = '', member] = feature.split(/\.(.*)/s);
   const lead = FAMILIES[family];
   if (member === undefined || lead === undefined) return words(feature);

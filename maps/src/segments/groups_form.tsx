@@ -73,8 +73,8 @@ export function GroupsForm({ parameters, change }: Props) {
         </select>
         {k === undefined && (
           <p class="small quiet">
-            The run looks which groups come back in other samples of your customers. Where none do, it says so and makes
-            one group.
+            The run looks for groups that come back in other samples of your customers. Where there are none, it says so
+            and makes one group.
           </p>
         )}
       </div>
@@ -115,7 +115,9 @@ function Preview({ parameters }: { parameters: GroupsParameters }) {
             {asking
               ? 'Looking anew…'
               : `${counted(data.groups.length, 'group')} of a sample of ${counted(data.sample, 'customer')}, on the map as dots.${
-                  parameters.k === undefined ? ' The run chooses their number; the preview shows five.' : ''
+                  parameters.k === undefined
+                    ? ' The preview always shows five; the run finds out how many there are, if any.'
+                    : ''
                 }`}
           </p>
           <ul class="found" aria-label="Groups of the preview">

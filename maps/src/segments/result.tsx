@@ -31,7 +31,11 @@ interface Props {
 /** The marks of a run's segments: those of the map where it shows them. */
 function marksOf(found: readonly FoundSegment[]): ReadonlyMap<string, Mark> {
   const shown = segmentMarks.value;
-  return found.every(({ id }) => shown.has(id)) ? shown : marksFor(found.map(({ id }) => id));
+  if (found.every(({ id }) => shown.has(id))) return shown;
+  return marksFor(
+    found.map(({ id }) => id),
+    'there and back',
+  );
 }
 
 export function Result({ segmentation, run, renamed }: Props) {

@@ -56,7 +56,7 @@ describe('features', () => {
     expect(featureName('category_share.Hike & Camp')).toBe('Of Hike & Camp');
     expect(featureName('channel_share.web')).toBe('By web');
     expect(featureName('of_later')).toBe('Of later');
-    expect(featureName('odds_recency_days')).toBe('What days since the last order does to the risk');
+    expect(featureName('odds_recency_days')).toBe('Times the odds of leaving: days since the last order');
     expect(featureValue('odds_recency_days', 2.304)).toBe('2.3 times the odds');
     expect(['churn', 'churn_low', 'odds_lateness'].map(isBeside)).toEqual([false, true, true]);
     expect(noteWords('gap_mean_days: not known of 3')).toBe('Days between orders: not known of 3');

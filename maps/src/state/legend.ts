@@ -82,7 +82,9 @@ export const territoryMarks = computed(() => marksFor(company.value.territories.
 
 /** The segmentation whose segments the map can be coloured by. */
 export const active = computed(() => company.value.segmentations.find((row) => row.is_active) ?? null);
-export const segmentMarks = computed(() => marksFor(active.value?.segments.map(({ id }) => id) ?? []));
+export const segmentMarks = computed(() =>
+  marksFor(active.value?.segments.map(({ id }) => id) ?? [], 'there and back'),
+);
 
 export const marks = computed<ReadonlyMap<string, Mark>>(() => {
   if (scored.value) return shadeMarks(scored.value.shades.cuts.length + 1, theme.value === 'dark');
