@@ -133,7 +133,7 @@ def get_analysis(
 ) -> object:
     """What it was made from and what it found."""
     held = analyses.get_analysis(session, analysis_id)
-    results = held.results
+    results = analyses.results_of(held)
     if to_hand_on and held.status == "done":
         results = handing_on.analysis(held.kind, results)
     return _shown(held) | {"results": results}

@@ -34,8 +34,9 @@ from geocrm.api.shapes import (
     Text,
     When,
 )
-from geocrm.crm import changes, interactions, sales
+from geocrm.crm import changes, customers, interactions, sales
 from geocrm.errors import Invalid
+from geocrm.segmentation import analyses, next_offers
 
 routes = router("Sales")
 interaction_routes = router("Interactions")
@@ -120,6 +121,56 @@ class Months(Shown):
     data: list[Month]
 
 
+class OfferedItem(Shown):
+    """A product; or a category, without an id."""
+
+    id: str | None = Field(examples=["prd_7"])
+    name: str = Field(examples=["Bib shorts"])
+
+
+class NextOffer(Shown):
+    """What to offer, and what speaks for it. Figures are of all customers, null where fewer than ten made them and you
+    do not see every one."""
+
+    rank: int = Field(examples=[1])
+    product: OfferedItem
+    because: OfferedItem | None = Field(
+        description="What the customer has that goes together with it most; null: nothing does, it sells most here."
+    )
+    score: float = Field(description="Likeness to all that the customer has, summed.", examples=[0.62])
+    customers_with_both: int | None = Field(examples=[214])
+    support: float | None = Field(description="Share of customers with both.", examples=[0.03])
+    confidence: float | None = Field(description="Of those with the one, the share with the other.", examples=[0.41])
+    lift: float | None = Field(description="How many times as often together as by chance.", examples=[2.6])
+    lift_low: float | None = Field(description="Its 95 % interval.", examples=[2.2])
+    lift_high: float | None = Field(examples=[3.0])
+
+
+class HeldOut(Shown):
+    """How well offers made like these did on what was bought later, which they had not seen."""
+
+    learnt_before: datetime
+    days: float = Field(description="So many days after it were looked at.", examples=[90])
+    offered: int = Field(description="So many products were offered to each.", examples=[5])
+    customers: int = Field(description="Who bought something new in these days.", examples=[812])
+    hit_rate: float = Field(description="Share of them who bought one of those offered.", examples=[0.34])
+    hit_rate_low: float
+    hit_rate_high: float
+    sentence: str = Field(description="In words, beside what simply sells most.")
+
+
+class NextOffers(Shown):
+    """What to offer a customer next."""
+
+    data: list[NextOffer]
+    analysis: str | None = Field(description="Of what goes together; null where there is none.", examples=["ana_5"])
+    since: datetime | None = Field(description="What was bought since then counts.")
+    cutoff: datetime | None = Field(description="What happened before it is what the analysis knows.")
+    had: int = Field(description="Products of the analysis that the customer has bought since.", examples=[4])
+    held_out: HeldOut | None = Field(description="Null where too few bought something new to judge by.")
+    note: str | None = Field(description="Why there is nothing to offer.", examples=[None])
+
+
 def _newest_first(cursor: str | None) -> tuple[datetime, int] | None:
     key = pages.read(cursor, str, int)
     if key is None:
@@ -172,6 +223,25 @@ def get_customer_monthly_sales(
 ) -> object:
     """Sums by month (UTC) and currency, from the first month with a sale."""
     return {"data": sales.monthly(session, customer_id, months)}
+
+
+@routes.get(
+    "/customers/{customer_id}/next-offers",
+    operation_id="get_customer_next_offers",
+    response_model=NextOffers,
+    summary="What to offer a customer next",
+)
+def get_customer_next_offers(
+    session: Reading,
+    actor: CanReadCustomers,
+    customer_id: CustomerId,
+    limit: Annotated[int, Query(ge=1, le=50, description="How many.")] = 5,
+) -> object:
+    """Products that go together with what the customer has, by the newest analysis of what goes together; those bought
+    already are left out. Nothing is made up: without an analysis, or without purchases, `note` says so."""
+    customers.see(session, customer_id)
+    found = analyses.find_newest(session, "affinity")
+    return next_offers.for_customer(session, actor, found, customer_id, k=limit)
 
 
 @routes.get(

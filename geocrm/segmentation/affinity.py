@@ -49,6 +49,7 @@ Item = Literal["product", "category"]
 Regions = Literal["territory"] | int | None
 """The primary site's territory, the areas of the layer of this id, or none."""
 Ids = NDArray[np.int64]
+Weights = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class Affinity:
 
 @dataclass(frozen=True, eq=False)
 class OfferModel:
-    """What was learnt before `cutoff`: `items` (n,) and their names, `similar` (n, n), `popularity` (n,), that by
+    """What was learnt before `cutoff`: `items` (n,) and their names, `similar` (n, n), the sums of `squares` of weights
+    that it is made of (n,), without half-life how many customers have each; `popularity` (n,), that by
     region (regions, n) with the `regions` of its rows."""
 
     cutoff: datetime
@@ -116,7 +118,8 @@ class OfferModel:
     items: Ids
     names: tuple[str, ...]
     similar: sparse.csr_array
-    popularity: NDArray[np.float64]
+    squares: Weights
+    popularity: Weights
     regions: Ids
     by_region: NDArray[np.float64]
     customers: int
@@ -452,7 +455,7 @@ def learn_offers(
     )  # fmt: skip
     counts = customers["n"].astype(np.float64)
     return OfferModel(
-        until, since, items, source.names(session, items), found, weights.sum(axis=0), region_ids,
+        until, since, items, source.names(session, items), found, squares, weights.sum(axis=0), region_ids,
         offers.regional_popularity(weights, counts), int(counts.sum()), half_life_days, source,
     )  # fmt: skip
 

@@ -93,6 +93,11 @@ def get_analysis(session: Session, analysis_id: int, *, lock: bool = False) -> A
     return found
 
 
+def results_of(held: Analysis) -> dict[str, Any]:
+    """What an analysis found, without the model that it keeps for `next_offers`."""
+    return {name: value for name, value in held.results.items() if name != "model"}
+
+
 def find_analyses(
     session: Session, *, kind: str | None = None, before: int | None = None, limit: int = 50
 ) -> Sequence[Analysis]:

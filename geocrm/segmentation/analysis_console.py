@@ -57,7 +57,7 @@ def show(which: str, *, as_json: bool, echo: Echo) -> None:
 
 def _show(held: Analysis, *, as_json: bool, echo: Echo) -> None:
     if as_json:
-        echo(json.dumps(held.results, ensure_ascii=False, indent=2))
+        echo(json.dumps(analyses.results_of(held), ensure_ascii=False, indent=2))
         return
     echo(f"{ids.show('ana', held.id)}: {held.kind} of what was before {held.cutoff:%Y-%m-%d}, {held.status}.")
     if held.error is not None:

@@ -7,6 +7,7 @@ pure files: `lift`, `offers`, `forecast`, `geocrm.spatial.penetration`, `clv`.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ from geocrm import ids
 from geocrm.access import SYSTEM
 from geocrm.db.queries import named
 from geocrm.errors import NotConverged, TooLittleData
-from geocrm.segmentation import affinity, sales_series
+from geocrm.segmentation import affinity, next_offers, sales_series
 from geocrm.segmentation.as_json import as_rows, number, numbers
 from geocrm.segmentation.clv import bg_nbd, counts, value
 from geocrm.segmentation.clv.likelihood import Estimate
@@ -136,6 +137,15 @@ def _find_affinity(asked: Asked) -> Found:
         }  # fmt: skip
     except TooLittleData as why:
         results["notes"].append(f"Offers were not judged. {why.detail}")
+    asked.tell("learning what to offer", 0, None)
+    try:
+        model = affinity.learn_offers(
+            asked.session, asked.cutoff, window_days=window_days, by=by, regions=regions, fewest=fewest
+        )
+        results["model"] = next_offers.kept(model)
+        digest.update(json.dumps(results["model"]).encode())
+    except TooLittleData as why:
+        results["notes"].append(f"Offers cannot be made. {why.detail}")
     return Found(results, digest.hexdigest())
 
 

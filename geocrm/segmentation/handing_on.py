@@ -74,6 +74,7 @@ def _affinity(results: dict[str, Any]) -> dict[str, Any]:
     withheld = len(results["pairs"]) - len(pairs) + len(results["by_region"]) - len(by_region)
     results |= {"pairs": pairs, "by_region": by_region}
     del results["sentences"]
+    results.pop("model", None)
     offers = results["offers"]
     if results["customers"] < SMALLEST_GROUP or (offers is not None and offers["customers"] < SMALLEST_GROUP):
         results["offers"] = None

@@ -2,7 +2,11 @@
 
 import pytest
 from playwright.sync_api import expect
+from sqlalchemy import text
 
+from geocrm import jobs
+from geocrm.access import SYSTEM
+from geocrm.segmentation import analyses
 from tests.browser.conftest import Opening, Scheme, Screen, Size
 from tests.browser.test_segments import _as_before, divide, section
 
@@ -69,3 +73,37 @@ def test_a_score_that_is_gone_leaves_the_stages(open_screen: Opening) -> None:
     screen = open_screen()
     screen.sign_in("marketer", "?panel=key&colour=score&score=gone.worth")
     assert list(rows(screen)) == ["Prospect", "Lead", "Active", "Lapsed"]
+
+
+def test_the_card_says_what_to_offer_next(open_screen: Opening) -> None:
+    """Nothing where no analysis was made; then what goes together with what the customer has, and how well that did."""
+    screen = open_screen("phone", "dark")
+    page = screen.page
+    with screen.server.database.writing() as session:
+        buyer = session.execute(
+            text("SELECT customer_id FROM sale_lines GROUP BY 1 HAVING count(DISTINCT product_id) BETWEEN 2 AND 4"
+                 " ORDER BY count(*) DESC, 1 LIMIT 1")
+        ).scalar_one()  # fmt: skip
+    screen.sign_in("marketer", f"?customer=cus_{buyer}")
+    expect(page.get_by_role("heading", name="Sales over time")).to_be_visible()
+    expect(page.get_by_role("heading", name="To offer next")).to_have_count(0)
+    told = screen.ask(f"/v1/customers/cus_{buyer}/next-offers")
+    assert (told["data"], told["analysis"]) == ([], None)
+    assert told["note"].startswith("No analysis of what goes together")
+    with screen.server.database.writing() as session:
+        analyses.start(session, "affinity", actor=SYSTEM, parameters={"window_days": 3650})
+    jobs.run_queued(screen.server.database)
+    told = screen.ask(f"/v1/customers/cus_{buyer}/next-offers?limit=3")
+    assert len(told["data"]) == 3
+    first = told["data"][0]
+    assert first["because"]
+    assert 0 < first["lift_low"] < first["lift"] < first["lift_high"]
+    screen.open(f"?customer=cus_{buyer}")
+    screen.drawn()
+    offers = section(screen, "To offer next")
+    expect(offers).to_contain_text(first["product"]["name"])
+    expect(offers).to_contain_text(f"Goes with {first['because']['name']}")
+    expect(offers).to_contain_text(told["held_out"]["sentence"] if told["held_out"] else "is not known")
+    screen.axe("a card with offers")
+    with screen.server.database.writing() as session:
+        session.execute(text("DELETE FROM analyses"))

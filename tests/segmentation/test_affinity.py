@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations, count
 from typing import Any
@@ -19,9 +20,9 @@ from sqlalchemy.orm import Session
 
 from geocrm import access
 from geocrm.access import SYSTEM
-from geocrm.db.models import Product
+from geocrm.db.models import Analysis, Product
 from geocrm.errors import Invalid, NotFound, TooLittleData
-from geocrm.segmentation import affinity, offers
+from geocrm.segmentation import affinity, next_offers, offers
 from geocrm.spatial import areas, layers, lookup, territories
 from tests import makers
 
@@ -373,3 +374,71 @@ def test_intervals_of_gains_cover() -> None:
         told = offers.judge(np.stack([hits, hits], axis=2).astype(float), ("a", "b"), k=1, seed=world, draws=500)
         covered += bool(told.gain_low[1] <= 0.1 <= told.gain_high[1])
     assert stats.binom.ppf(0.001, 300, 0.95) <= covered
+
+
+def test_one_customer_is_offered_what_the_model_offers(session: Session) -> None:
+    """By the kept model as by the model itself; figures by hand; nothing bought since; within sight; and why not."""
+    rep = makers.make_user(session)
+    shop = Shop(session)
+    shop.settle(300, placed=True)
+    shop.stock()
+    layer = halves(session)
+    follow(shop, 4, related=False)
+    actor = makers.actor_of(session, rep)
+    for found in (None, Analysis(id=7, results={"offers": None, "notes": []})):
+        none = next_offers.for_customer(session, SYSTEM, found, shop.customers[0])
+        assert none["data"] == []
+        assert none["note"]
+    for regions, by in ((layer, "product"), (None, "category")):
+        model = affinity.learn_offers(session, CUTOFF, regions=regions, by=by, window_days=365)
+        kept = json.loads(json.dumps(next_offers.kept(model)))
+        analysis = Analysis(id=7, results={"offers": None, "notes": [], "model": kept})
+        frame = pd.concat(affinity.next_offers(session, model, k=4))
+        of_customer = {}
+        bought_later = {shop.customers[c] for c, _, at, _, _ in shop.rows if at >= CUTOFF}
+        for customer, wanted in frame.groupby("customer_id"):
+            if customer in bought_later or customer % 6:
+                continue
+            with access.as_user(session, SYSTEM):
+                told = of_customer[int(customer)] = next_offers.for_customer(
+                    session, SYSTEM, analysis, int(customer), k=4
+                )
+            assert [row["product"]["name"] for row in told["data"]] == wanted["name"].tolist()
+            assert [row["score"] for row in told["data"]] == pytest.approx(wanted["score"].tolist())
+            assert (told["analysis"], told["note"], told["held_out"]) == ("ana_7", None, None)
+        if by == "category":
+            continue
+        baskets = shop.baskets("customer")
+        customer, one = next((c, row) for c, said in of_customer.items() for row in said["data"] if row["because"])
+        because, offer = (shop.products.index(int(one[name]["id"][4:])) for name in ("because", "product"))
+        has, has_other = ({c for c, items, _ in baskets if item in items} for item in (because, offer))
+        assert one["customers_with_both"] == len(has & has_other)
+        assert one["confidence"] == pytest.approx(len(has & has_other) / len(has))
+        assert one["lift"] == pytest.approx(len(has & has_other) * len(baskets) / len(has) / len(has_other))
+        assert one["lift_low"] < one["lift"] < one["lift_high"]
+        # what was bought after the cutoff is not offered again
+        with access.as_user(session, SYSTEM):
+            for c, _, at, items, _ in shop.rows:
+                if at >= CUTOFF:
+                    told = next_offers.for_customer(session, SYSTEM, analysis, shop.customers[c], k=12)
+                    assert not {f"prd_{shop.products[i]}" for i in items} & {
+                        row["product"]["id"] for row in told["data"]
+                    }
+        # somebody who does not see every customer is told no figure of a few, and nothing of whom they do not see
+        kept["both"] = [min(both, 9) for both in kept["both"]]
+        seen = replace(actor, sees_all=False)
+        with access.as_user(session, seen):
+            assert next_offers.for_customer(session, seen, analysis, int(customer))["had"] == 0
+        session.execute(
+            text("UPDATE customers SET owner_id = :rep WHERE id = :id"), {"rep": rep.id, "id": int(customer)}
+        )
+        with access.as_user(session, seen):
+            told = next_offers.for_customer(session, seen, analysis, int(customer))
+        assert told["data"]
+        assert all(row["lift"] is row["customers_with_both"] is None for row in told["data"])
+    late = shop.customers[0]
+    session.execute(text("DELETE FROM sale_lines WHERE customer_id = :id"), {"id": late})
+    with access.as_user(session, SYSTEM):
+        told = next_offers.for_customer(session, SYSTEM, analysis, late)
+    assert (told["data"], told["had"]) == ([], 0)
+    assert "bought nothing" in told["note"]

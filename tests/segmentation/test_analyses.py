@@ -11,7 +11,7 @@ import shapely
 from sqlalchemy import text
 
 from geocrm import jobs
-from geocrm.access import SYSTEM
+from geocrm.access import SYSTEM, as_user
 from geocrm.db import models
 from geocrm.db.engine import Database
 from geocrm.errors import Conflict, Forbidden, GeocrmError, Invalid
@@ -23,6 +23,7 @@ from geocrm.segmentation import (
     churn_rate,
     features,
     handing_on,
+    next_offers,
     regional_churn,
     sales_series,
     statistics,
@@ -113,6 +114,20 @@ def test_what_goes_together(company: Database) -> None:
     assert [row["both"] for row in done.results["pairs"]] == direct.pairs["both"].tolist()
     assert first["lift"] == pytest.approx(direct.pairs["lift"][0])
     assert done.results["offers"]["methods"][0]["hit_rate"] == pytest.approx(judged.hit_rate[0])
+    with company.writing() as session:
+        (drinker,) = session.scalars(
+            text("SELECT customer_id FROM sale_lines JOIN sales s USING (customer_id)"
+                 " WHERE s.id = sale_id AND s.occurred_at > CAST(:since AS timestamptz) GROUP BY 1"
+                 " HAVING bool_or(product_id = :tea) AND count(DISTINCT product_id) < 6 LIMIT 1"),
+            {"since": CUTOFF - timedelta(days=365), "tea": min(done.results["model"]["items"])},
+        ).all()  # fmt: skip
+        with as_user(session, SYSTEM):
+            told = next_offers.for_customer(session, SYSTEM, done, drinker, k=3)
+    assert len(told["data"]) == 3
+    assert told["held_out"]["sentence"] == judged.sentence()
+    assert told["held_out"]["hit_rate"] == pytest.approx(judged.hit_rate[0])
+    assert "model" not in analyses.results_of(done)
+    assert "model" not in handing_on.analysis("affinity", done.results)
     again = find(company, "affinity", fewest=3, days=240)
     assert (again.data_version, again.result_version) == (done.data_version, done.result_version)
     assert handing_on.analysis("affinity", done.results | {"pairs": [first, first | {"both": 9}]})["pairs"] == [first]

@@ -26,6 +26,13 @@ WHERE NOT s.returned AND l.quantity > 0
   AND s.occurred_at >= CAST(:since AS timestamptz) AND s.occurred_at < CAST(:until AS timestamptz) {chunk}
 GROUP BY 1, 2, 3
 
+-- name: items_of
+-- What one customer bought since a moment.
+SELECT DISTINCT {item} AS item
+FROM visible.sales s JOIN visible.sale_lines l ON l.customer_id = s.customer_id AND l.sale_id = s.id
+WHERE s.customer_id = CAST(:customer_id AS bigint) AND NOT s.returned AND l.quantity > 0
+  AND s.occurred_at >= CAST(:since AS timestamptz)
+
 -- name: region_none
 SELECT CAST(0 AS bigint) AS customer_id, CAST(0 AS bigint) AS region WHERE false
 

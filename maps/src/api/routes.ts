@@ -59,6 +59,10 @@ export const territoryHistory = (customer_id: string, signal: AbortSignal) =>
 export const monthlySales = (customer_id: string, signal: AbortSignal) =>
   get('/v1/customers/{customer_id}/sales/monthly', { path: { customer_id }, query: { months: 36 }, signal });
 
+/** What to offer next, by what goes together. */
+export const nextOffers = (customer_id: string, signal: AbortSignal) =>
+  get('/v1/customers/{customer_id}/next-offers', { path: { customer_id }, query: { limit: 3 }, signal });
+
 export const interactionsOf = (customer_id: string, signal: AbortSignal) =>
   get('/v1/customers/{customer_id}/interactions', { path: { customer_id }, query: { limit: 5 }, signal });
 

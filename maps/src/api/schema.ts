@@ -364,6 +364,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/customers/{customer_id}/next-offers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What to offer a customer next
+         * @description Products that go together with what the customer has, by the newest analysis of what goes together; those bought
+         *     already are left out. Nothing is made up: without an analysis, or without purchases, `note` says so.
+         */
+        get: operations["get_customer_next_offers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/customers/{customer_id}/sales/{sale_id}": {
         parameters: {
             query?: never;
@@ -2947,6 +2968,50 @@ export interface components {
             status: string;
         };
         /**
+         * HeldOut
+         * @description How well offers made like these did on what was bought later, which they had not seen.
+         */
+        HeldOut: {
+            /**
+             * Learnt Before
+             * Format: date-time
+             */
+            learnt_before: string;
+            /**
+             * Days
+             * @description So many days after it were looked at.
+             * @example 90
+             */
+            days: number;
+            /**
+             * Offered
+             * @description So many products were offered to each.
+             * @example 5
+             */
+            offered: number;
+            /**
+             * Customers
+             * @description Who bought something new in these days.
+             * @example 812
+             */
+            customers: number;
+            /**
+             * Hit Rate
+             * @description Share of them who bought one of those offered.
+             * @example 0.34
+             */
+            hit_rate: number;
+            /** Hit Rate Low */
+            hit_rate_low: number;
+            /** Hit Rate High */
+            hit_rate_high: number;
+            /**
+             * Sentence
+             * @description In words, beside what simply sells most.
+             */
+            sentence: string;
+        };
+        /**
          * HistoryEntry
          * @description One thing that was done.
          */
@@ -4501,6 +4566,99 @@ export interface components {
             description?: string | null;
         };
         /**
+         * NextOffer
+         * @description What to offer, and what speaks for it. Figures are of all customers, null where fewer than ten made them and you
+         *     do not see every one.
+         */
+        NextOffer: {
+            /**
+             * Rank
+             * @example 1
+             */
+            rank: number;
+            product: components["schemas"]["OfferedItem"];
+            /** @description What the customer has that goes together with it most; null: nothing does, it sells most here. */
+            because: components["schemas"]["OfferedItem"] | null;
+            /**
+             * Score
+             * @description Likeness to all that the customer has, summed.
+             * @example 0.62
+             */
+            score: number;
+            /**
+             * Customers With Both
+             * @example 214
+             */
+            customers_with_both: number | null;
+            /**
+             * Support
+             * @description Share of customers with both.
+             * @example 0.03
+             */
+            support: number | null;
+            /**
+             * Confidence
+             * @description Of those with the one, the share with the other.
+             * @example 0.41
+             */
+            confidence: number | null;
+            /**
+             * Lift
+             * @description How many times as often together as by chance.
+             * @example 2.6
+             */
+            lift: number | null;
+            /**
+             * Lift Low
+             * @description Its 95 % interval.
+             * @example 2.2
+             */
+            lift_low: number | null;
+            /**
+             * Lift High
+             * @example 3
+             */
+            lift_high: number | null;
+        };
+        /**
+         * NextOffers
+         * @description What to offer a customer next.
+         */
+        NextOffers: {
+            /** Data */
+            data: components["schemas"]["NextOffer"][];
+            /**
+             * Analysis
+             * @description Of what goes together; null where there is none.
+             * @example ana_5
+             */
+            analysis: string | null;
+            /**
+             * Since
+             * @description What was bought since then counts.
+             */
+            since: string | null;
+            /**
+             * Cutoff
+             * @description What happened before it is what the analysis knows.
+             */
+            cutoff: string | null;
+            /**
+             * Had
+             * @description Products of the analysis that the customer has bought since.
+             * @example 4
+             */
+            had: number;
+            /** @description Null where too few bought something new to judge by. */
+            held_out: components["schemas"]["HeldOut"] | null;
+            /**
+             * Note
+             * @description Why there is nothing to offer.
+             * @example null
+             */
+            note: string | null;
+        };
+        /**
          * Obstacle
          * @description What stands in the way of going live.
          */
@@ -4667,6 +4825,22 @@ export interface components {
         OfferVersions: {
             /** Data */
             data: components["schemas"]["ShownOfferVersion"][];
+        };
+        /**
+         * OfferedItem
+         * @description A product; or a category, without an id.
+         */
+        OfferedItem: {
+            /**
+             * Id
+             * @example prd_7
+             */
+            id: string | null;
+            /**
+             * Name
+             * @example Bib shorts
+             */
+            name: string;
         };
         /**
          * OneDelivery
@@ -13199,6 +13373,180 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["Months"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_customer_next_offers: {
+        parameters: {
+            query?: {
+                /** @description How many. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                customer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "rank": 1,
+                     *           "product": {
+                     *             "id": "prd_7",
+                     *             "name": "Bib shorts"
+                     *           },
+                     *           "because": {
+                     *             "id": "prd_7",
+                     *             "name": "Bib shorts"
+                     *           },
+                     *           "score": 0.62,
+                     *           "customers_with_both": 214,
+                     *           "support": 0.03,
+                     *           "confidence": 0.41,
+                     *           "lift": 2.6,
+                     *           "lift_low": 2.2,
+                     *           "lift_high": 3
+                     *         }
+                     *       ],
+                     *       "analysis": "ana_5",
+                     *       "since": "2026-01-31T09:00:00Z",
+                     *       "cutoff": "2026-01-31T09:00:00Z",
+                     *       "had": 4,
+                     *       "held_out": {
+                     *         "learnt_before": "2026-01-31T09:00:00Z",
+                     *         "days": 90,
+                     *         "offered": 5,
+                     *         "customers": 812,
+                     *         "hit_rate": 0.34,
+                     *         "hit_rate_low": 25,
+                     *         "hit_rate_high": 25,
+                     *         "sentence": "text"
+                     *       },
+                     *       "note": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["NextOffers"];
                 };
             };
             400: components["responses"]["Unreadable"];

@@ -287,6 +287,44 @@ function Segments({ customer }: { customer: Customer }) {
   );
 }
 
+const times = (lift: number): string => `${lift >= 10 ? Math.round(lift) : lift.toFixed(1)} times`;
+
+/** What goes together with what the customer has, and how well such offers did; nothing where nobody has asked yet. */
+function NextOffers({ id }: { id: string }) {
+  const [remote, again] = useRemote(`offers ${id}`, (signal) => routes.nextOffers(id, signal));
+  if (remote.status === 'failed') return <Failed problem={remote.problem} again={again} />;
+  if (remote.status !== 'ready' || remote.data.analysis === null) return null;
+  const { data, note, held_out, cutoff } = remote.data;
+  return (
+    <section class="block" aria-labelledby="card-offers">
+      <h2 id="card-offers">To offer next</h2>
+      {data.length === 0 && <p class="quiet">{note ?? 'It has all that goes together with what it bought.'}</p>}
+      <ol class="card-list">
+        {data.map((row) => (
+          <li key={row.rank}>
+            <strong>{row.product.name}</strong>
+            <p class="small quiet">
+              {row.because ? `Goes with ${row.because.name}` : 'Sells most; nothing it bought is like it'}
+              {row.confidence !== null && row.lift !== null && (
+                <>
+                  : {Math.round(row.confidence * 100)} % of its buyers bought this too, {times(row.lift)} as often as by
+                  chance
+                </>
+              )}
+            </p>
+          </li>
+        ))}
+      </ol>
+      {data.length > 0 && (
+        <p class="small quiet">
+          {held_out?.sentence ?? 'How well such offers do is not known: too few customers bought something new.'}
+          {cutoff && ` By what was bought before ${date(cutoff)}.`}
+        </p>
+      )}
+    </section>
+  );
+}
+
 export function Card({ id, close }: { id: string; close: () => void }) {
   const [remote, again] = useRemote(`customer ${id}`, (signal) => routes.customer(id, signal));
   const title = useRef<HTMLHeadingElement>(null);
@@ -366,6 +404,7 @@ export function Card({ id, close }: { id: string; close: () => void }) {
               <Segments customer={customer} />
             </section>
           )}
+          <NextOffers id={id} />
           <section class="block" aria-labelledby="card-sales">
             <h2 id="card-sales">Sales over time</h2>
             <Sales id={id} />
