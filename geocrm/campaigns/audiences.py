@@ -27,6 +27,7 @@ log = structlog.get_logger("geocrm.campaigns")
 
 REFRESH_AFTER_S: Final = 600
 FOLLOW_AT_ONCE: Final = 2000
+FRESH_S: Final = 60
 _LOCK: Final = 7_305_417_230
 _ALL = filters.Reader(contacts=True, exact=True)
 
@@ -58,6 +59,15 @@ def refresh(session: Session, audience_id: int) -> int:
     audience.took_s = time.perf_counter() - began
     session.flush()
     return audience.members
+
+
+def count_fresh(session: Session, audience_id: int) -> int:
+    """How many are in an audience, as worked out within the last minute; else it is worked out now."""
+    audience = session.get_one(Audience, audience_id, populate_existing=True)
+    known = audience.members is not None and audience.refreshed_at is not None
+    if known and (datetime.now(UTC) - audience.refreshed_at).total_seconds() < FRESH_S:  # type: ignore[operator]
+        return audience.members or 0
+    return refresh(session, audience_id)
 
 
 def follow(session: Session) -> int:

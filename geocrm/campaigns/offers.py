@@ -389,8 +389,11 @@ def _faults(session: Session, whole: Whole, now: datetime) -> tuple[list[Fault],
         share, unit = others[0]
         fault("/hold_out_share", f"a campaign holds out one share: its other live offers hold out {share:g} by {unit}")
     named_areas = {area.area_id for area in whole.areas if area.area_id is not None}
-    for layer_id in sorted(set(session.scalars(select(Area.layer_id).where(Area.id.in_(named_areas))))):
-        publishing.make_lookable(session, layer_id)
+    by_layer: dict[int, list[int]] = {}
+    for layer_id, area_id in session.execute(select(Area.layer_id, Area.id).where(Area.id.in_(named_areas))):
+        by_layer.setdefault(layer_id, []).append(area_id)
+    for layer_id in sorted(by_layer):
+        publishing.make_lookable(session, layer_id, by_layer[layer_id])
     faults += [
         {"pointer": f"/areas/{row.n}", "detail": row.detail}
         for row in session.execute(
@@ -398,7 +401,7 @@ def _faults(session: Session, whole: Whole, now: datetime) -> tuple[list[Fault],
             {"offer": version.offer_id, "version": version.version, "moment": now},
         )
     ]
-    if version.audience_id is not None and not faults and audiences.refresh(session, version.audience_id) == 0:
+    if version.audience_id is not None and not faults and audiences.count_fresh(session, version.audience_id) == 0:
         fault("/audience", "nobody is in the audience")
     return faults, openings
 

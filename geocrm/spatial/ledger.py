@@ -202,27 +202,33 @@ def adopt(session: Session, layer_id: int, version: int, effective_from: datetim
     make_pieces(session, layer_id, [version])
 
 
-def has_pieces(session: Session, layer_id: int) -> bool:
-    """Whether points can be looked up in a layer; exclusive ones aside, that is so once somebody asked for it."""
-    return bool(
-        session.scalar(
+def areas_in_pieces(session: Session, layer_id: int) -> list[int]:
+    """The areas of a layer in which points can be looked up; exclusive layers aside, those that somebody asked for."""
+    return list(
+        session.scalars(
             text(
-                "SELECT EXISTS (SELECT FROM areas a JOIN area_pieces p ON p.area_id = a.id"
-                " WHERE a.layer_id = CAST(:layer AS bigint))"
+                "SELECT a.id FROM areas a WHERE a.layer_id = CAST(:layer AS bigint)"
+                " AND EXISTS (SELECT FROM area_pieces p WHERE p.area_id = a.id)"
             ),
             {"layer": layer_id},
         )
     )
 
 
-def make_pieces(session: Session, layer_id: int, versions: Iterable[int]) -> None:
-    """Cut the geometries of these versions into pieces, where that was not done yet."""
+def make_pieces(
+    session: Session, layer_id: int, versions: Iterable[int], area_ids: Iterable[int] | None = None
+) -> None:
+    """Cut the geometries of these versions, or of these areas in them, into pieces, where that was not done yet."""
     made = 0
+    only = None if area_ids is None else list(area_ids)
     for version in versions:
         made += (
             session.scalar(
-                text("SELECT geocrm_make_pieces(CAST(:layer AS bigint), CAST(:version AS integer))"),
-                {"layer": layer_id, "version": version},
+                text(
+                    "SELECT geocrm_make_pieces(CAST(:layer AS bigint), CAST(:version AS integer),"
+                    " CAST(:areas AS bigint[]))"
+                ),
+                {"layer": layer_id, "version": version, "areas": only},
             )
             or 0
         )

@@ -6,7 +6,7 @@ What is published while another version waits is carried into the waiting one, w
 area or name itself; so a move by hand today is not undone by a plan made yesterday for next month.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -150,8 +150,8 @@ def work_out(
     session.execute(text(named("territories_layers", "owners_end")), values)
     session.execute(text(named("territories_layers", "owners_begin")), values | {"reason": reason})
     if layer.kind != "territories":
-        if ledger.has_pieces(session, layer_id):
-            ledger.make_pieces(session, layer_id, _ahead(session, layer_id, begin))
+        if asked_for := ledger.areas_in_pieces(session, layer_id):
+            ledger.make_pieces(session, layer_id, _ahead(session, layer_id, begin), asked_for)
         return Plan(layer, version, parent, begin, moment, recorded, None, 0, merged)
     ledger.make_pieces(session, layer_id, _ahead(session, layer_id, begin))
     in_force = ledger.layers_in_force(session, layer_id, now=now)[0]
@@ -164,9 +164,9 @@ def work_out(
     return Plan(layer, version, parent, begin, moment, recorded, in_force, concerned, merged)
 
 
-def make_lookable(session: Session, layer_id: int) -> None:
-    """Let points be looked up in a layer, whatever its kind, from now on: publishing keeps it so. Exclusive layers
-    always are; what was done once is not done again."""
+def make_lookable(session: Session, layer_id: int, area_ids: Sequence[int]) -> None:
+    """Let points be looked up in these areas of a layer, whatever its kind, from now on: publishing keeps it so. In
+    exclusive layers they always can; what was done once is not done again."""
     layer = session.scalars(select(Layer).where(Layer.id == layer_id).with_for_update(key_share=True)).one()
     _adopt_loaded(session, layer)
     in_force = session.scalars(
@@ -176,7 +176,7 @@ def make_lookable(session: Session, layer_id: int) -> None:
         ),
         {"layer": layer_id},
     ).all()
-    ledger.make_pieces(session, layer_id, in_force)
+    ledger.make_pieces(session, layer_id, in_force, area_ids)
 
 
 def _adopt_loaded(session: Session, layer: Layer) -> None:

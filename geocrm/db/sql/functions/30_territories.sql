@@ -4,13 +4,16 @@
 CREATE OR REPLACE FUNCTION geocrm_rim() RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CAST(1e-9 AS double precision) $$;
 
--- Cut an area version into pieces of at most 16 vertices, once.
-CREATE OR REPLACE FUNCTION geocrm_make_pieces(p_layer bigint, p_version integer) RETURNS bigint
+-- Cut the areas of a layer version, or these of them, into pieces of at most 16 vertices, once.
+DROP FUNCTION IF EXISTS geocrm_make_pieces(bigint, integer);
+CREATE OR REPLACE FUNCTION geocrm_make_pieces(p_layer bigint, p_version integer, p_areas bigint[] DEFAULT NULL)
+RETURNS bigint
 LANGUAGE sql AS $$
   WITH lacking AS (
     SELECT v.area_id, v.version, v.geometry
     FROM layer_areas la JOIN area_versions v ON v.area_id = la.area_id AND v.version = la.area_version
     WHERE la.layer_id = p_layer AND la.layer_version = p_version AND v.geometry IS NOT NULL
+      AND (p_areas IS NULL OR la.area_id = ANY (p_areas))
       AND NOT EXISTS (SELECT FROM area_pieces p WHERE p.area_id = v.area_id AND p.version = v.version)),
   pieces AS (
     SELECT l.area_id, l.version, d.geom

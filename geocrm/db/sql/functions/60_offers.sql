@@ -2,10 +2,11 @@
 
 -- The fraction of 1 that a key and a unit have: the first 48 bits of SHA-256 over `key:unit`. The same as
 -- geocrm.campaigns.holdouts.fraction.
+-- (Nothing but immutable functions and not strict, so that the planner writes it into the query.)
 CREATE OR REPLACE FUNCTION geocrm_fraction(p_key text, p_unit text) RETURNS double precision
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-  SELECT CAST(CAST(CAST('x' || left(encode(sha256(convert_to(p_key || ':' || p_unit, 'UTF8')), 'hex'), 12) AS bit(48))
-    AS bigint) AS double precision) / 281474976710656.0
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CAST(CAST(CAST('x' || left(encode(sha256(CAST(replace(p_key || ':' || p_unit, '\', '\\') AS bytea)), 'hex'), 12)
+    AS bit(48)) AS bigint) AS double precision) / 281474976710656.0
 $$;
 
 -- The nearest placed place of each kind, by distance on the ellipsoid and then by id, of those kinds that offers name.
@@ -39,25 +40,26 @@ LANGUAGE sql STABLE ROWS 5 AS $$
       (SELECT v.geometry FROM area_versions v WHERE v.area_id = p.area_id AND v.version = p.version), p_here)))
 $$;
 
--- How far a point is from where a version of an offer holds, metres; NULL where that is nowhere on earth.
+-- How far a point is from where a version of an offer holds, metres; NULL where that is nowhere on earth. The nearest
+-- place of each kind is handed over.
+DROP FUNCTION IF EXISTS geocrm_offer_distance(bigint, integer, geometry, timestamptz);
 CREATE OR REPLACE FUNCTION geocrm_offer_distance(
-  p_offer bigint, p_version integer, p_here geometry, p_moment timestamptz)
+  p_offer bigint, p_version integer, p_here geometry, p_moment timestamptz, p_kinds text[], p_away_m double precision[])
 RETURNS double precision
-LANGUAGE sql STABLE AS $$
-  SELECT min(x.d) FROM (
-    SELECT ST_Distance(geography(p.geometry), geography(p_here)) AS d
-    FROM offer_areas a
-    JOIN area_periods d ON d.area_id = a.area_id AND d.valid_from <= p_moment AND d.valid_to > p_moment
-    JOIN area_pieces p ON p.area_id = d.area_id AND p.version = d.area_version
-    WHERE a.offer_id = p_offer AND a.version = p_version
-    UNION ALL
-    SELECT ST_Distance(geography(p.location), geography(p_here)) - a.radius_m
-    FROM offer_areas a JOIN places p ON p.id = a.place_id AND p.placement = 'placed'
-    WHERE a.offer_id = p_offer AND a.version = p_version
-    UNION ALL
-    SELECT n.distance_m - a.radius_m
-    FROM offer_areas a JOIN geocrm_offer_places(p_here, true) n ON n.kind = a.place_kind
-    WHERE a.offer_id = p_offer AND a.version = p_version) AS x
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (
+    SELECT min(CASE a.kind
+      WHEN 'area' THEN (
+        SELECT min(ST_Distance(geography(p.geometry), geography(p_here)))
+        FROM area_periods d JOIN area_pieces p ON p.area_id = d.area_id AND p.version = d.area_version
+        WHERE d.area_id = a.area_id AND d.valid_from <= p_moment AND d.valid_to > p_moment)
+      WHEN 'place' THEN (
+        SELECT ST_Distance(geography(l.location), geography(p_here)) - a.radius_m
+        FROM places l WHERE l.id = a.place_id AND l.placement = 'placed')
+      WHEN 'places' THEN p_away_m[array_position(p_kinds, a.place_kind)] - a.radius_m END)
+    FROM offer_areas a WHERE a.offer_id = p_offer AND a.version = p_version);
+END
 $$;
 
 -- Live offers for a customer at a point and a moment, in the order in which they are shown, with the reasons why not
@@ -92,6 +94,9 @@ DECLARE
   here_n integer[];
   here_place bigint[];
   widest double precision;
+  near_kinds text[];
+  near_places bigint[];
+  near_m double precision[];
 BEGIN
   SELECT array_agg(m.audience_id) INTO audiences FROM visible.audience_members m WHERE m.customer_id = p_customer;
   SELECT array_agg(k.purpose) INTO purposes FROM visible.consents k
@@ -106,6 +111,8 @@ BEGIN
   -- Where the point is: the first of the offer's areas that holds it, in the order in which they were given.
   IF here IS NOT NULL THEN
     SELECT max(a.radius_m) INTO widest FROM offer_areas a WHERE a.place_id IS NOT NULL;
+    SELECT array_agg(s.kind), array_agg(s.place_id), array_agg(s.distance_m) INTO near_kinds, near_places, near_m
+    FROM geocrm_offer_places(here, p_all) AS s;
     SELECT array_agg(h.offer_id), array_agg(h.version), array_agg(h.n), array_agg(h.place_id)
     INTO here_offer, here_version, here_n, here_place
     FROM (
@@ -114,7 +121,7 @@ BEGIN
         FROM geocrm_areas_at(here, p_moment) AS s(area_id) JOIN offer_areas a ON a.area_id = s.area_id
         UNION ALL
         SELECT a.offer_id, a.version, a.n, s.place_id
-        FROM geocrm_offer_places(here, false) AS s
+        FROM unnest(near_kinds, near_places, near_m) AS s(kind, place_id, distance_m)
         JOIN offer_areas a ON a.place_kind = s.kind AND a.radius_m >= s.distance_m
         UNION ALL
         SELECT a.offer_id, a.version, a.n, a.place_id
@@ -163,7 +170,7 @@ BEGIN
             SELECT min(l.opens_at) FROM offer_openings l
             WHERE l.offer_id = c.offer_id AND l.version = c.version AND l.opens_at > p_moment) END AS opens_at,
           CASE WHEN c.inside THEN 0 WHEN here IS NOT NULL THEN
-            greatest(0, geocrm_offer_distance(c.offer_id, c.version, here, p_moment)) END AS distance_m
+            greatest(0, geocrm_offer_distance(c.offer_id, c.version, here, p_moment, near_kinds, near_m)) END AS distance_m
         FROM (
           SELECT h.offer_id, h.version, h.n, h.place, true AS inside
           FROM unnest(here_offer, here_version, here_n, here_place) AS h(offer_id, version, n, place)
@@ -181,7 +188,7 @@ BEGIN
         ) AS c
         JOIN offer_versions v ON v.offer_id = c.offer_id AND v.version = c.version
         JOIN offers o ON o.id = c.offer_id
-        JOIN offer_counters t ON t.offer_id = c.offer_id
+        LEFT JOIN offer_counters t ON t.offer_id = c.offer_id AND v.cap_total IS NOT NULL
         LEFT JOIN offer_areas a ON a.offer_id = c.offer_id AND a.version = c.version AND a.n = c.n
         LEFT JOIN LATERAL (
           SELECT l.closes_at FROM offer_openings l
@@ -193,6 +200,7 @@ BEGIN
       CROSS JOIN LATERAL (SELECT CASE WHEN i.hold_out_unit = 'customer' THEN 'cus_' || p_customer
         WHEN i.area_id IS NOT NULL THEN 'are_' || i.area_id WHEN i.place IS NOT NULL THEN 'pla_' || i.place
         WHEN i.fence_id IS NOT NULL THEN 'fen_' || i.fence_id END AS unit) AS w
+      OFFSET 0  -- what is worked out here is worked out once
     ) AS j
   ) AS y
   WHERE p_all OR y.reasons <@ ARRAY['held_out']
@@ -216,62 +224,43 @@ BEGIN
 END
 $$;
 
--- Where an offer holds, for an answer: the area, fence or place that holds the point.
-CREATE OR REPLACE FUNCTION geocrm_offer_area(
-  p_kind text, p_area bigint, p_place bigint, p_place_kind text, p_radius_m double precision)
-RETURNS json
-LANGUAGE sql STABLE AS $$
-  SELECT CASE
-    WHEN p_kind = 'area' THEN (
-      SELECT json_build_object('kind', p_kind, 'id', CASE y.kind WHEN 'territories' THEN 'ter_' ELSE 'are_' END || a.id,
-                               'name', a.name, 'place_kind', NULL, 'radius_m', NULL)
-      FROM areas a JOIN layers y ON y.id = a.layer_id WHERE a.id = p_area)
-    WHEN p_kind IN ('place', 'places') THEN (
-      SELECT json_build_object('kind', p_kind, 'id', 'pla_' || p.id, 'name', p.name, 'place_kind', p_place_kind,
-                               'radius_m', p_radius_m)
-      FROM places p WHERE p.id = p_place) END
-$$;
-
--- The hot lookup as JSON. What a key shows is remembered (`p_record`); what a person looks at is not, nor another moment
--- than now. Raises GC404 where the reader sees no such customer.
-CREATE OR REPLACE FUNCTION geocrm_hot_offers(
-  p_digest bytea, p_customer bigint, p_lon double precision, p_lat double precision, p_at timestamptz, p_limit integer,
-  p_explain boolean, p_record boolean)
-RETURNS json
-LANGUAGE plpgsql AS $$
+-- The answer of the hot lookup, and what it shows for the first time. Nothing is planned anew.
+DROP FUNCTION IF EXISTS geocrm_offer_area(text, bigint, bigint, text, double precision);
+CREATE OR REPLACE FUNCTION geocrm_offers_answer(
+  p_customer bigint, p_lon double precision, p_lat double precision, p_moment timestamptz, p_limit integer,
+  p_explain boolean, OUT answer json, OUT offers bigint[], OUT versions integer[], OUT held boolean[], OUT keys text[],
+  OUT units text[])
+LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET jit = off AS $$
 #variable_conflict use_column
-DECLARE
-  who record := geocrm_enter(p_digest, 'offers:redeem');
-  moment timestamptz := coalesce(p_at, now());
-  answer json;
-  new_offers bigint[];
-  new_versions integer[];
-  new_held boolean[];
-  new_keys text[];
-  new_units text[];
 BEGIN
-  PERFORM FROM customers c WHERE c.id = p_customer AND c.erased_at IS NULL;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION 'there is no such customer' USING ERRCODE = 'GC404';
-  END IF;
   WITH judged AS MATERIALIZED (
     SELECT j.*, row_number() OVER () AS turn,
            -- how many that hold come before it: who is held out would have been shown it in this place
            count(*) FILTER (WHERE j.reasons = '{}') OVER (
              ORDER BY j.priority DESC, j.n IS NULL, j.area_kind = 'area', j.open_until, j.offer_id
              ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-    FROM geocrm_offers_judged(p_customer, p_lon, p_lat, moment, p_explain) AS j),
+    FROM geocrm_offers_judged(p_customer, p_lon, p_lat, p_moment, p_explain) AS j),
   told AS (
     SELECT json_agg(json_build_object(
       'id', 'off_' || j.offer_id, 'version', j.version, 'name', o.name, 'title', v.title, 'terms', v.terms,
-      'products', (SELECT coalesce(json_agg(geocrm_reference('prd_', p.id, p.name) ORDER BY u.n), '[]'::json)
-                   FROM unnest(v.product_ids) WITH ORDINALITY AS u(id, n) JOIN products p ON p.id = u.id),
+      'products', CASE WHEN v.product_ids = '{}' THEN CAST('[]' AS json) ELSE (
+        SELECT coalesce(json_agg(json_build_object('id', 'prd_' || p.id, 'name', p.name) ORDER BY u.n), '[]'::json)
+        FROM unnest(v.product_ids) WITH ORDINALITY AS u(id, n) JOIN products p ON p.id = u.id) END,
       'attributes', v.attributes, 'priority', j.priority,
-      'where', geocrm_offer_area(j.area_kind, j.area_id, j.place, j.place_kind, j.radius_m),
+      'where', CASE
+        WHEN j.area_kind = 'area' THEN json_build_object(
+          'kind', 'area', 'id', CASE y.kind WHEN 'territories' THEN 'ter_' ELSE 'are_' END || a.id, 'name', a.name,
+          'place_kind', NULL, 'radius_m', NULL)
+        WHEN j.area_kind IN ('place', 'places') THEN json_build_object(
+          'kind', j.area_kind, 'id', 'pla_' || l.id, 'name', l.name, 'place_kind', j.place_kind,
+          'radius_m', j.radius_m) END,
       'open_until', geocrm_moment(j.open_until), 'ends_at', geocrm_moment(v.ends_at),
       'left', json_build_object('in_all', j.left_in_all, 'for_customer', j.left_for_customer)) ORDER BY j.turn) AS data
     FROM judged j JOIN offers o ON o.id = j.offer_id
     JOIN offer_versions v ON v.offer_id = j.offer_id AND v.version = j.version
+    LEFT JOIN areas a ON a.id = j.area_id LEFT JOIN layers y ON y.id = a.layer_id LEFT JOIN places l ON l.id = j.place
     WHERE j.reasons = '{}' AND j.before < p_limit),
   against AS (
     SELECT json_agg(json_build_object(
@@ -290,18 +279,36 @@ BEGIN
     SELECT array_agg(j.offer_id) AS offers, array_agg(j.version) AS versions, array_agg(j.held_out) AS held,
            array_agg(j.hold_out_key) AS keys, array_agg(j.unit) AS units
     FROM judged j WHERE j.reasons <@ ARRAY['held_out'] AND j.before < p_limit AND NOT j.exposed)
-  SELECT CASE WHEN p_explain
-    THEN json_build_object('data', coalesce(t.data, '[]'::json), 'others', coalesce(g.others, '[]'::json),
-                           'at', geocrm_moment(moment))
-    ELSE json_build_object('data', coalesce(t.data, '[]'::json), 'others', NULL, 'at', geocrm_moment(moment)) END,
+  SELECT json_build_object('data', coalesce(t.data, '[]'::json),
+           'others', CASE WHEN p_explain THEN coalesce(g.others, '[]'::json) END, 'at', geocrm_moment(p_moment)),
     s.offers, s.versions, s.held, s.keys, s.units
-  INTO answer, new_offers, new_versions, new_held, new_keys, new_units
+  INTO answer, offers, versions, held, keys, units
   FROM told t, against g, seen s;
-  IF new_offers IS NOT NULL AND p_record AND p_at IS NULL AND who.key_id IS NOT NULL THEN
-    PERFORM set_config('synchronous_commit', 'off', true);
-    PERFORM geocrm_expose(p_customer, moment, new_offers, new_versions, new_held, new_keys, new_units);
+END
+$$;
+
+-- The hot lookup as JSON. What a key shows is remembered (`p_record`); what a person looks at is not, nor another moment
+-- than now. Raises GC404 where the reader sees no such customer.
+CREATE OR REPLACE FUNCTION geocrm_hot_offers(
+  p_digest bytea, p_customer bigint, p_lon double precision, p_lat double precision, p_at timestamptz, p_limit integer,
+  p_explain boolean, p_record boolean)
+RETURNS json
+LANGUAGE plpgsql AS $$
+DECLARE
+  who record := geocrm_enter(p_digest, 'offers:redeem');
+  moment timestamptz := coalesce(p_at, now());
+  told record;
+BEGIN
+  PERFORM FROM customers c WHERE c.id = p_customer AND c.erased_at IS NULL;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no such customer' USING ERRCODE = 'GC404';
   END IF;
-  RETURN answer;
+  SELECT * INTO told FROM geocrm_offers_answer(p_customer, p_lon, p_lat, moment, p_limit, p_explain);
+  IF told.offers IS NOT NULL AND p_record AND p_at IS NULL AND who.key_id IS NOT NULL THEN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    PERFORM geocrm_expose(p_customer, moment, told.offers, told.versions, told.held, told.keys, told.units);
+  END IF;
+  RETURN told.answer;
 END
 $$;
 
