@@ -9,6 +9,15 @@ const NAMES: Readonly<Record<string, string>> = {
   basket_value: 'An order on average',
   gap_mean_days: 'Days between orders',
   tenure_days: 'Days since the first order',
+  purchase_days: 'Days with an order',
+  repeat_frequency: 'Days with an order after the first',
+  recency_weeks: 'Weeks from the first order to the last',
+  t_weeks: 'Weeks since the first order',
+  mean_repeat_value: 'A day with orders on average',
+  orders_90: 'Orders in the last 90 days',
+  orders_year_before: 'Orders in the year before the last',
+  sales_90: 'Bought in the last 90 days',
+  sales_year_before: 'Bought in the year before the last',
   returned_share: 'Sent back',
   discount_share: 'Discount',
   own_shop_m: 'To the nearest own shop',
@@ -45,7 +54,15 @@ const NAMES: Readonly<Record<string, string>> = {
 
 /** Scores of a method that tell how much each feature raises the odds of leaving. */
 const ODDS = 'odds_';
-const CHANCES: ReadonlySet<string> = new Set(['p_alive', 'churn', 'churn_low', 'churn_high', 'q', 'neighbours_left']);
+const CHANCES: ReadonlySet<string> = new Set([
+  'p_alive',
+  'churn',
+  'churn_low',
+  'churn_high',
+  'q',
+  'neighbours_left',
+  'is_organisation',
+]);
 
 const lower = (text: string): string => text.charAt(0).toLowerCase() + text.slice(1);
 

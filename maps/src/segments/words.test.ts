@@ -63,6 +63,8 @@ describe('features', () => {
     expect(noteWords('Found on 3 customers: at random')).toBe('Found on 3 customers: at random');
     expect(featureValue('urbanity', 3)).toBe('999 per km²');
     expect(featureValue('own_shop_m', 29034.2)).toBe('29 km');
+    expect(featureName('repeat_frequency')).toBe('Days with an order after the first');
+    expect(featureValue('is_organisation', 0.204)).toBe('20 %');
     expect(featureValue('returned_share', 0.0506)).toBe('5 %');
     expect(featureValue('recency_days', 49.6)).toBe('50');
     expect(featureValue('frequency', 6.699)).toBe('6.7');
