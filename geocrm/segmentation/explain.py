@@ -22,6 +22,7 @@ DEPTH = 3
 FOLDS = 5
 SAMPLE_ROWS = 50_000  # tree and differences look at so many rows; counts, means and medians at all
 NOTABLE = 0.15  # Cliff's delta: smaller differences are not told (negligible by Romano et al. 2006)
+KNOWN = 0.5  # a feature speaks for a group where it is known of so large a share of it
 WELL = 0.75  # balanced accuracy from which a tree explains the groups well
 BADLY = 0.5
 LEAST_PURE = 0.5  # a path is told where at least half of those on it are of the group
@@ -95,6 +96,7 @@ def explain(
       outsider less the chance of the reverse, in [−1, 1], whatever the unit and the skewness; for levels the
       difference of shares.
     * The sentence is the path and the two strongest differences it does not tell. The name is the two strongest traits.
+      What is known of fewer than half of a group says nothing of it.
 
     Rows with label −1 (noise) are not explained. Raises TooLittleData without groups or with a group of fewer than two,
     Invalid where columns are missing.
@@ -135,7 +137,11 @@ def explain(
     told = []
     for group in groups:
         ranked = sorted(columns, key=lambda column: _strength(column, deltas[column.key][group]))
-        ranked = [column for column in ranked if abs(deltas[column.key][group]) >= NOTABLE]
+        ranked = [
+            column
+            for column in ranked
+            if abs(deltas[column.key][group]) >= NOTABLE and column.known_share(group_of == group) >= KNOWN
+        ]
         told.append(_tell(group, rules.get(group), ranked, columns, deltas, group_of, wording))
     names = _distinct([names for _, names in told])
     made = tuple(
@@ -159,6 +165,10 @@ class _Column:
     @property
     def key(self) -> tuple[str, str]:
         return self.name, self.level or ""
+
+    def known_share(self, inside: NDArray[np.bool_]) -> float:
+        """Of the rows inside, those whose value is known."""
+        return 1 - float(np.isnan(self.values[inside]).mean())
 
 
 @dataclass(frozen=True)

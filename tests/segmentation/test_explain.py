@@ -90,6 +90,19 @@ def test_profiles_by_brute_force(explained: Explanation) -> None:
         assert row["delta"] == pytest.approx(share - (frame["kind"][group != label] == "organisation").mean())
 
 
+def test_what_is_known_of_few_says_nothing_of_their_group() -> None:
+    """Those who bought once have no interval between orders; that of the few who bought twice is not theirs."""
+    frame, group = shoppers()
+    words = {"gap": Wording("interval", "days", "buys every {}", high="rare buyers", low="frequent buyers")}
+    frame = pd.DataFrame({"gap": np.where(group == 0, 1_000.0, 30.0) + np.arange(len(frame)) % 7})
+    told = explain(frame, group, words, seed=1).groups[0]
+    assert (told.name, told.sentence.split()[0]) == ("Rare buyers", "interval")
+    frame.loc[(group == 0) & (np.arange(len(frame)) % 3 > 0), "gap"] = np.nan
+    told = explain(frame, group, words, seed=1).groups[0]
+    assert told.name == "Like the average"
+    assert "buys every" not in told.sentence
+
+
 def test_the_rule_holds_what_it_says(explained: Explanation) -> None:
     """Precision and coverage against the words themselves, for the one rule of one condition."""
     frame, group = shoppers()
