@@ -23,7 +23,9 @@ def rows(screen: Screen) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize(("size", "scheme"), [("desktop", "light"), ("phone", "dark")])
+@pytest.mark.parametrize(
+    ("size", "scheme"), [("desktop", "light"), pytest.param("phone", "dark", marks=pytest.mark.soak)]
+)
 def test_the_map_is_coloured_by_a_score(open_screen: Opening, size: Size, scheme: Scheme) -> None:
     screen = open_screen(size, scheme)
     page = screen.page
