@@ -82,12 +82,8 @@ def effect(
     y, with_it = outcome, treated
     if areas is not None:
         y, with_it, known = _totals(outcome, treated, known, np.asarray(areas))
-    what = "customers" if areas is None else "areas"
-    for group, said in ((with_it, "got it"), (~with_it, "were held out")):
-        if group.sum() < LEAST:
-            raise TooLittleData(
-                f"Too few to tell an effect: {what} that {said}: {int(group.sum())}; needed: {LEAST} in each group."
-            )
+    if lack := lacking(with_it, "customers" if areas is None else "areas"):
+        raise TooLittleData(lack)
     left = _unexplained(y, known)
     each, error = _welch(left, with_it)
     low, high, p_value = each, each, 1.0 if each == 0 else 0.0
@@ -100,6 +96,14 @@ def effect(
         mean_with=float(outcome[treated].mean()), mean_without=float(outcome[~treated].mean()),
         p_value=p_value, confidence=confidence, treated=customers, held_out=len(outcome) - customers, units=len(y),
     )  # fmt: skip
+
+
+def lacking(treated: NDArray[np.bool_], what: str) -> str | None:
+    """Why no effect can be told of units (n,), `what` they are in the plural; None where it can."""
+    for group, said in ((treated, "got it"), (~treated, "were held out")):
+        if group.sum() < LEAST:
+            return f"Too few to tell an effect: {what} that {said}: {int(group.sum())}; needed: {LEAST} in each group."
+    return None
 
 
 def _unexplained(y: Floats, known: Floats) -> Floats:

@@ -76,12 +76,7 @@ def redeem(
                 select(func.ST_X(Place.location), func.ST_Y(Place.location)).where(Place.id == place_id)
             ).one()
             lon, lat = row
-    counter = session.scalars(
-        select(OfferCounter).where(OfferCounter.offer_id == offer_id).with_for_update()
-        .execution_options(populate_existing=True)
-    ).one_or_none()  # fmt: skip
-    if counter is None:
-        raise NotFound()
+    counter = _hold_counter(session, offer_id)
     former = session.scalars(
         select(Redemption).where(
             Redemption.customer_id == customer_id, Redemption.offer_id == offer_id, Redemption.idempotency_key == key
@@ -109,6 +104,14 @@ def redeem(
     session.flush()
     _audit(session, actor, "offer.redeem", made)
     return Redeemed(made, False)
+
+
+def _hold_counter(session: Session, offer_id: int) -> OfferCounter:
+    """The counter of an offer, as it is now, held until the end; raises NotFound for an unknown offer."""
+    found = session.get(OfferCounter, offer_id, with_for_update=True, populate_existing=True)
+    if found is None:
+        raise NotFound()
+    return found
 
 
 def _judge(
@@ -145,10 +148,7 @@ def reverse(session: Session, offer_id: int, redemption_id: int, *, actor: Actor
     Raises Forbidden, NotFound for one that is not there or whose customer is not seen."""
     require(actor, "offers:redeem")
     get_redemption(session, offer_id, redemption_id, actor=actor)
-    counter = session.scalars(
-        select(OfferCounter).where(OfferCounter.offer_id == offer_id).with_for_update()
-        .execution_options(populate_existing=True)
-    ).one()  # fmt: skip
+    counter = _hold_counter(session, offer_id)
     found = session.scalars(
         select(Redemption).where(Redemption.id == redemption_id).execution_options(populate_existing=True)
     ).one()

@@ -16,7 +16,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from geocrm.campaigns import offers
-from geocrm.campaigns.experiments import Effect, effect
+from geocrm.campaigns.experiments import Effect, effect, lacking
 from geocrm.db.models import Area, Exposure, Redemption, Segment, SegmentationRun
 from geocrm.db.queries import named
 from geocrm.errors import Invalid, NotFound, TooLittleData
@@ -192,17 +192,22 @@ def _parts(
     )
     names = {row.id: row.name for row in session.execute(named_ones)}
 
-    def found(number: int, confidence: float) -> Part:
+    def can_be_told(inside: np.ndarray[Any, np.dtype[np.bool_]]) -> bool:
+        if areas is None:
+            return lacking(treated[inside], "customers") is None
+        _, first = np.unique(areas[inside], return_index=True)
+        return lacking(treated[inside][first], "areas") is None
+
+    joint = 1 - (1 - CONFIDENCE) / max(sum(can_be_told(part == number) for number in numbers), 1)
+
+    def found(number: int) -> Part:
         inside = part == number
         own = None if areas is None else areas[inside]
-        outcome = _outcome(frame[inside], treated[inside], own, "amount", "before", confidence, seed)
+        outcome = _outcome(frame[inside], treated[inside], own, "amount", "before", joint, seed)
         shown = int(treated[inside].sum())
         return Part(number, names[number], shown, int(inside.sum()) - shown, outcome)
 
-    made = [found(number, CONFIDENCE) for number in numbers]
-    told = sum(one.sales.effect is not None for one in made)
-    joint = 1 - (1 - CONFIDENCE) / max(told, 1)
-    made = [found(one.id, joint) if one.sales.effect is not None and told > 1 else one for one in made]
+    made = [found(number) for number in numbers]
     return tuple(sorted(made, key=lambda one: (one.sales.effect is None, -one.shown, one.name)))
 
 
@@ -212,7 +217,7 @@ def sentence(outcome: Outcome, what: str, currency: str | None) -> str:
     if found is None:
         return f"{what}: {outcome.reason}"
     unit = f" {currency}" if currency else ""
-    how = f"between {found.total_low:,.0f} and {found.total_high:,.0f}{unit} ({found.confidence:.0%})"
+    how = f"between {found.total_low:,.0f} and {found.total_high:,.0f}{unit} ({100 * found.confidence:.4g}%)"
     if not found.shown:
         return f"{what}: no effect is shown; it lies {how}."
     return f"{what}: {abs(found.total):,.0f}{unit} {'more' if found.total > 0 else 'less'}, {how}."

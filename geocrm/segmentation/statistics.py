@@ -424,8 +424,8 @@ class _Run:
     def _snapshot(self) -> Row[Any]:
         return self._run("snapshot").one()
 
-    def _count(self, table: str, **values: Any) -> int:
-        return int(self.session.scalar(text(f"SELECT count(*) FROM {table}"), values) or 0)
+    def _count(self, table: str) -> int:
+        return int(self.session.scalar(text(f"SELECT count(*) FROM {table}")) or 0)
 
     def _drop(self, *tables: str) -> None:
         """Temporary tables of a former refresh in the same transaction."""

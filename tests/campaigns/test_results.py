@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from geocrm.access import SYSTEM
-from geocrm.campaigns import offers, results
+from geocrm.campaigns import experiments, offers, results
 from geocrm.campaigns.experiments import Effect, effect
 from geocrm.db import models
 from geocrm.errors import Invalid, NotFound
@@ -91,7 +91,7 @@ def test_areas_held_out_as_a_whole_are_one_observation_each(session: Session) ->
     assert found.notes == ("Areas were held out as a whole, so each area is one observation.",)
 
 
-def test_by_segment_of_before_and_by_territory(world: World, session: Session) -> None:
+def test_by_segment_of_before_and_by_territory(world: World, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotFound):
         world.find(by="nothing")
     segmentation = makers._add(session, models.Segmentation(key="worth", name="Worth", method="rfm", parameters={}))
@@ -122,6 +122,10 @@ def test_by_segment_of_before_and_by_territory(world: World, session: Session) -
     same(most.sales.effect, effect(world.after[inside], ~world.held_out[inside], before=world.before[inside]))
     assert few.sales.reason == "Too few to tell an effect: customers that got it: 12; needed: 20 in each group."
     assert world.find(by="territory").parts == ()  # none of them has one
+    monkeypatch.setattr(experiments, "LEAST", 6)  # both are told now, each at a confidence that holds for the two
+    both = [part.sales for part in world.find(by="worth").parts]
+    assert [told.effect and told.effect.confidence for told in both] == [0.975, 0.975]
+    assert all("USD (97.5%)" in results.sentence(told, "Sales", "USD") for told in both)
 
 
 def test_what_cannot_be_told_is_said(session: Session) -> None:
