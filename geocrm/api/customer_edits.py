@@ -152,6 +152,8 @@ class NewCustomer(Body):
 class CustomerChanges(Body):
     """What to change; fields left out stay."""
 
+    never_null = ("kind", "name", "stage", "attributes")
+
     kind: Kind | None = None
     name: Name | None = None
     stage: Stage | None = Field(None, examples=["active"])
@@ -161,13 +163,6 @@ class CustomerChanges(Body):
     size_class: Short | None = None
     preferred_channel: Short | None = None
     attributes: Attributes | None = None
-
-    @model_validator(mode="after")
-    def _needed(self) -> "CustomerChanges":
-        for name in ("kind", "name", "stage", "attributes"):
-            if name in self.model_fields_set and getattr(self, name) is None:
-                raise ValueError(f"{name} cannot be null")
-        return self
 
 
 class HistoryEntry(Shown):

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import Response
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -93,6 +93,8 @@ class NewArea(Body):
 class AreaChanges(Body):
     """What to change; fields left out stay. `null` takes polygon, rule or owner away."""
 
+    never_null = ("name", "priority", "attributes")
+
     name: Annotated[Name | None, Field(max_length=200)] = None
     geometry: Geometry | None = None
     rule: Rule | None = None
@@ -101,13 +103,6 @@ class AreaChanges(Body):
     owner_id: UserId | None = None
     team_id: TeamId | None = None
     repair: Flag = False
-
-    @model_validator(mode="after")
-    def _needed(self) -> "AreaChanges":
-        for name in ("name", "priority", "attributes"):
-            if name in self.model_fields_set and getattr(self, name) is None:
-                raise ValueError(f"{name} cannot be null")
-        return self
 
 
 class NamedAccount(Body):

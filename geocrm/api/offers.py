@@ -120,14 +120,10 @@ class NewOffer(_Said):
 class OfferEdit(_Said):
     """What is to be different; fields left out stay."""
 
+    never_null = ("name",)
+
     name: Annotated[Name, Field(max_length=300, examples=["Spring coffee"])] | None = None
     campaign_id: CampaignId | None = Field(None, examples=["cam_7"])
-
-    @model_validator(mode="after")
-    def _named(self) -> "OfferEdit":
-        if "name" in self.model_fields_set and self.name is None:
-            raise ValueError("name cannot be null")
-        return self
 
 
 class ShownWhere(Shown):

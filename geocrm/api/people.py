@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from fastapi import Query, Request, Response
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from geocrm import access
 from geocrm.access import SCOPES
@@ -79,19 +79,14 @@ class NewUser(Body):
 class UserChanges(Body):
     """What to change; fields left out stay."""
 
+    never_null = ("email", "name", "role", "active", "password")
+
     email: Email | None = None
     name: Name | None = None
     role: RoleName | None = Field(None, examples=["manager"])
     team_id: TeamId | None = None
     active: Flag | None = None
     password: Password | None = None
-
-    @model_validator(mode="after")
-    def _needed(self) -> "UserChanges":
-        for name in ("email", "name", "role", "active", "password"):
-            if name in self.model_fields_set and getattr(self, name) is None:
-                raise ValueError(f"{name} cannot be null")
-        return self
 
 
 class ShownTeam(Shown):
@@ -118,14 +113,10 @@ class NewTeam(Body):
 class TeamChanges(Body):
     """What to change; fields left out stay."""
 
+    never_null = ("name",)
+
     name: Name | None = Field(None, examples=["Rocky Mountains"])
     parent_id: TeamId | None = None
-
-    @model_validator(mode="after")
-    def _needed(self) -> "TeamChanges":
-        if "name" in self.model_fields_set and self.name is None:
-            raise ValueError("name cannot be null")
-        return self
 
 
 class NewKey(Body):

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request, Response
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from geocrm.api import geojson, pages
 from geocrm.api.customer_edits import Attributes, PrecisionM
@@ -40,6 +40,8 @@ class NewPlace(Body):
 class PlaceChanges(Body):
     """What to change; fields left out stay."""
 
+    never_null = ("kind", "name", "location", "precision_m", "attributes")
+
     kind: PlaceKind | None = None
     name: Name | None = Field(None, examples=["Denver LoDo"])
     location: Point | None = None
@@ -52,13 +54,6 @@ class PlaceChanges(Body):
     country: Country | None = None
     floor_area_m2: Area | None = None
     attributes: Attributes | None = None
-
-    @model_validator(mode="after")
-    def _needed(self) -> "PlaceChanges":
-        for name in ("kind", "name", "location", "precision_m", "attributes"):
-            if name in self.model_fields_set and getattr(self, name) is None:
-                raise ValueError(f"{name} cannot be null")
-        return self
 
 
 class ShownPlace(Shown):

@@ -3,7 +3,7 @@
 import math
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -51,12 +51,21 @@ class Body(BaseModel):
     """What a client sends: no unknown fields, no NaN, nothing that cannot be stored."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, str_max_length=20_000)
+    never_null: ClassVar[tuple[str, ...]] = ()
+    """Fields that may be left out, but are not null where they are sent."""
 
     @model_validator(mode="before")
     @classmethod
     def _storable(cls, value: Any) -> Any:
         _clean(value)
         return value
+
+    @model_validator(mode="after")
+    def _not_null(self) -> Self:
+        for name in self.never_null:
+            if name in self.model_fields_set and getattr(self, name) is None:
+                raise ValueError(f"{name} cannot be null")
+        return self
 
 
 class Shown(BaseModel):

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Query, Request, Response
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from geocrm.api import pages
 from geocrm.api.dependencies import CanManageWebhooks, IfMatch, Writing, etag, router, settings_of
@@ -31,17 +31,12 @@ class NewWebhook(Body):
 class WebhookChanges(Body):
     """What to change; fields left out stay."""
 
+    never_null = ("url", "types", "enabled")
+
     url: Url | None = None
     types: Types | None = None
     description: Short | None = None
     enabled: Flag | None = None
-
-    @model_validator(mode="after")
-    def _needed(self) -> "WebhookChanges":
-        for name in ("url", "types", "enabled"):
-            if name in self.model_fields_set and getattr(self, name) is None:
-                raise ValueError(f"{name} cannot be null")
-        return self
 
 
 class ShownWebhook(Shown):
