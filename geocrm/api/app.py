@@ -37,6 +37,7 @@ from geocrm.api import (
     steering,
     system,
     territories,
+    walks,
     webhooks,
 )
 from geocrm.api.dependencies import Gate
@@ -63,6 +64,7 @@ SUBJECTS: tuple[APIRouter, ...] = (
     analyses.routes,
     offers.routes,
     geofences.routes,
+    walks.routes,
     positions.routes,
     webhooks.routes,
     offer_results.routes,

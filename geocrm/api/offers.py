@@ -1,5 +1,6 @@
 """Offers: drafts, what stands in their way, live versions, redemptions."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
@@ -45,7 +46,7 @@ from geocrm.api.shapes import (
     When,
 )
 from geocrm.campaigns import holdouts, offers, redemptions
-from geocrm.db.models import Audience, Offer, OfferVersion
+from geocrm.db.models import Audience, Offer, OfferArea, OfferVersion
 from geocrm.errors import Invalid
 
 routes = router("Offers")
@@ -130,6 +131,8 @@ class ShownWhere(Shown):
     """Where an offer holds."""
 
     kind: str = Field(examples=["area"])
+    name: str | None = Field(description="Of the area or the place.", examples=["Front Range"])
+    layer_id: str | None = Field(description="Of the area.", examples=["lay_1"])
     area_id: str | None = Field(examples=["ter_3"])
     place_id: str | None = Field(examples=[None])
     place_kind: str | None = Field(examples=[None])
@@ -266,7 +269,8 @@ def _version(session: Session, actor: Actor, whole: offers.Whole) -> dict[str, A
     held: OfferVersion = whole.version
     audience = None if held.audience_id is None else session.get(Audience, held.audience_id)
     said = filters.parse(held.audience, reader=filters.Reader(contacts=True)).sentence()
-    prefixes = offers.area_prefixes(session, [area.area_id for area in whole.areas if area.area_id is not None])
+    areas = offers.describe_areas(session, [area.area_id for area in whole.areas if area.area_id is not None])
+    places = offers.name_places(session, [area.place_id for area in whole.areas if area.place_id is not None])
     same = (
         "version", "title", "terms", "attributes", "audience", "consent_purpose", "starts_at", "ends_at", "time_zone",
         "hours", "closed_on", "cap_total", "cap_per_customer", "priority", "hold_out_share", "hold_out_unit",
@@ -276,16 +280,20 @@ def _version(session: Session, actor: Actor, whole: offers.Whole) -> dict[str, A
         "product_ids": [ids.show("prd", number) for number in held.product_ids],
         "audience_sentence": said,
         "audience_members": audience.members if audience is not None and actor.sees_all else None,
-        "areas": [
-            {
-                "kind": area.kind,
-                "area_id": None if area.area_id is None else ids.show(prefixes[area.area_id], area.area_id),
-                "place_id": ids.show("pla", area.place_id),
-                "place_kind": area.place_kind,
-                "radius_m": area.radius_m,
-            }
-            for area in whole.areas
-        ],
+        "areas": [_where(area, areas, places) for area in whole.areas],
+    }
+
+
+def _where(area: OfferArea, areas: Mapping[int, offers.AreaOfLayer], places: Mapping[int, str]) -> dict[str, Any]:
+    found = None if area.area_id is None else areas[area.area_id]
+    return {
+        "kind": area.kind,
+        "name": found.name if found is not None else None if area.place_id is None else places[area.place_id],
+        "layer_id": None if found is None else ids.show("lay", found.layer_id),
+        "area_id": None if found is None else ids.show(found.prefix, found.area_id),
+        "place_id": ids.show("pla", area.place_id),
+        "place_kind": area.place_kind,
+        "radius_m": area.radius_m,
     }
 
 

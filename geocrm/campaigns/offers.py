@@ -85,12 +85,33 @@ def find_versions(session: Session, offer_id: int) -> list[Whole]:
     return [get_version(session, offer_id, number) for number in numbers]
 
 
-def area_prefixes(session: Session, area_ids: Sequence[int]) -> dict[int, str]:
-    """How the ids of areas begin: ter for those of exclusive layers, are for others."""
+@dataclass(frozen=True, slots=True)
+class AreaOfLayer:
+    """An area by its name, and its layer; its id begins with `prefix`: ter in exclusive layers, are in others."""
+
+    area_id: int
+    name: str
+    layer_id: int
+    prefix: str
+
+
+def describe_areas(session: Session, area_ids: Sequence[int]) -> dict[int, AreaOfLayer]:
+    """What areas are called and which layers they are of, by id."""
     rows = session.execute(
-        select(Area.id, Layer.kind).join(Layer, Layer.id == Area.layer_id).where(Area.id.in_(area_ids))
+        select(Area.id, Area.name, Layer.id, Layer.kind)
+        .join(Layer, Layer.id == Area.layer_id)
+        .where(Area.id.in_(area_ids))
     )
-    return {number: "ter" if kind == "territories" else "are" for number, kind in rows}
+    return {
+        number: AreaOfLayer(number, name, layer_id, "ter" if kind == "territories" else "are")
+        for number, name, layer_id, kind in rows
+    }
+
+
+def name_places(session: Session, place_ids: Sequence[int]) -> dict[int, str]:
+    """What places are called, by id."""
+    rows = session.execute(select(Place.id, Place.name).where(Place.id.in_(place_ids)))
+    return {row.id: row.name for row in rows}
 
 
 def create_offer(session: Session, *, actor: Actor, name: str, campaign_id: int | None = None, **values: Any) -> Offer:

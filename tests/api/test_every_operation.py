@@ -55,7 +55,7 @@ MAY: dict[str, set[str | None]] = {
         "list_teams", "list_waiting_sites", "count_waiting_sites", "find_customers_nearby", "get_customer_tilejson",
         "get_customer_tile", "get_area_tilejson", "get_area_tile", "list_segmentations", "get_segmentation",
         "list_segmentation_runs", "get_segmentation_run", "compare_segmentation_runs", "get_segment",
-        "list_segment_members", "list_geofences", "get_geofence", "find_nearest_geofences",
+        "list_segment_members", "list_geofences", "get_geofence", "find_nearest_geofences", "replay_walk",
     ], READ),
     **dict.fromkeys(["put_geofence", "delete_geofence"], FENCES),
     "send_positions": EDIT | {K},
@@ -107,6 +107,7 @@ SQUARE = {
     "coordinates": [[[-105.5, 39.5], [-104.5, 39.5], [-104.5, 40.2], [-105.5, 40.2], [-105.5, 39.5]]],
 }
 CIRCLE = {"center": {"lon": -104.99, "lat": 39.74}, "radius_m": 150}
+WALK = {"positions": [{"lon": -104.99, "lat": 39.74, "accuracy_m": 8, "recorded_at": "2026-03-01T12:00:00Z"}]}
 ANY = {"If-Match": "*"}
 ANY_ID = f"({'|'.join(ids.PREFIXES)})"
 BODY = {"name": "Bea"}
@@ -498,6 +499,7 @@ def _calls() -> dict[str, Callable[[Maker, str | None], Call]]:
         "list_geofences": get("/v1/geofences?tag=shops&bbox=-106,39,-104,41"),
         "get_geofence": lambda make, who: ("GET", make.fence(), {}),
         "find_nearest_geofences": get("/v1/geofences/nearest?lon=-104.99&lat=39.74&limit=5"),
+        "replay_walk": lambda make, who: ("POST", "/v1/geofences/walks", {"json": WALK}),
         "delete_geofence": lambda make, who: ("DELETE", make.fence(), {"headers": ANY}),
         "send_positions": lambda make, who: ("POST", "/v1/positions", {"json": make.positions()}),
         "list_events": get("/v1/events?customer=cus_1&type=geofence.entered"),
@@ -680,7 +682,7 @@ OFFERS = {
     "redeem_offer", "reverse_redemption",
 }  # fmt: skip
 # What a scope opens by itself, to whose role allows it.
-FENCES_READ = {"list_geofences", "get_geofence", "find_nearest_geofences"}
+FENCES_READ = {"list_geofences", "get_geofence", "find_nearest_geofences", "replay_walk"}
 ALONE = {"offers:redeem": OFFERS, "geofences:write": FENCES_READ, "positions:write": FENCES_READ | {"send_positions"}}
 
 

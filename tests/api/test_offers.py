@@ -202,7 +202,15 @@ def test_why_not_in_the_words_of_the_answer(client: Client, world: World, app: T
     }  # fmt: skip
     shown = marketer.get(f"/v1/offers/{offer}").json()["live"]
     assert shown["areas"] == [
-        {"kind": "place", "area_id": None, "place_id": place, "place_kind": None, "radius_m": 500}
+        {
+            "kind": "place",
+            "name": "Union Station",
+            "layer_id": None,
+            "area_id": None,
+            "place_id": place,
+            "place_kind": None,
+            "radius_m": 500,
+        }
     ]
 
 

@@ -86,3 +86,54 @@ def test_from_a_fence_to_its_events_and_to_nothing(client: Clients, world: World
             assert session.scalar(text(f"SELECT count(*) FROM {table}")) == 0, table
         kept = session.scalar(text("SELECT count(*) FROM idempotency_keys WHERE encode(body, 'escape') LIKE '%Kiosk%'"))
         assert kept == 0
+
+
+def test_a_walk_tells_what_positions_would_and_keeps_nothing(client: Clients, world: World) -> None:
+    admin, rep = client("administrator"), client("rep")
+    metre = 1 / 85_500  # of longitude, at this latitude
+    assert admin.put("/v1/geofences/walks/a", json={"center": HERE, "radius_m": 100, "dwell_s": 60}).status_code == 201
+    assert admin.put("/v1/geofences/others/b", json={"center": HERE, "radius_m": 150}).status_code == 201
+    start = datetime.now(UTC) - timedelta(hours=1)
+    path = [
+        {
+            "lon": HERE["lon"] + away * metre, "lat": HERE["lat"], "accuracy_m": 8.0,
+            "recorded_at": (start + timedelta(seconds=20 * number)).isoformat(),
+        }
+        for number, away in enumerate([400, 300, 200, 0, 5, 0, 5, 0, 300, 400])
+    ]  # fmt: skip
+    coarse = path[0] | {"accuracy_m": 5000.0, "recorded_at": (start + timedelta(hours=2)).isoformat()}
+    sent = [*reversed(path), coarse]
+
+    def kept() -> list[int]:
+        with world.database.writing() as session:
+            return [
+                session.scalar(text(f"SELECT count(*) FROM {table}")) or 0
+                for table in ("positions", "events", "geofence_states", "position_subjects")
+            ]
+
+    before = kept()
+    answer = rep.post("/v1/geofences/walks", json={"positions": sent, "tags": ["walks"]})
+    assert answer.status_code == 200, answer.text
+    assert (kept(), answer.json()["ignored"]) == (before, [10])
+    told = [
+        (one["type"], one["geofence"]["external_id"], len(path) - 1 - one["position"]) for one in answer.json()["data"]
+    ]
+    assert told == [("geofence.entered", "a", 3), ("geofence.dwelled", "a", 6), ("geofence.exited", "a", 8)]
+
+    # the same of a customer, whose phone is in no fence: the same events
+    consent = {"purpose": "location", "channel": "app", "granted_at": "2026-01-02T00:00:00Z"}
+    granted = rep.post(f"/v1/customers/cus_{world.ids['Alpine']}/consents", json=consent)
+    assert granted.status_code == 201, granted.text
+    taken = rep.post(
+        "/v1/positions", json={"positions": [one | {"customer_id": f"cus_{world.ids['Alpine']}"} for one in path]}
+    ).json()["events"]
+    all_of_it = rep.post("/v1/geofences/walks", json={"positions": path}).json()["data"]
+    assert [(one["type"], one["occurred_at"], one["geofence"], one["probability"]) for one in all_of_it] == [
+        (one["type"], one["occurred_at"], one["data"]["geofence"], one["data"]["probability"]) for one in taken
+    ]
+    assert {"walks", "others"} <= {one["geofence"]["tag"] for one in all_of_it}
+
+    many = rep.post("/v1/geofences/walks", json={"positions": [path[0]] * 2001})
+    assert (many.status_code, many.json()["errors"][0]["pointer"]) == (422, "/positions")
+    for external in ("walks/a", "others/b"):
+        assert admin.delete(f"/v1/geofences/{external}", headers={"If-Match": "*"}).status_code == 204

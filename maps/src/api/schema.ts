@@ -1644,6 +1644,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/geofences/walks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Which events a walk would make
+         * @description By the same rules as positions of customers, for a phone that was in no fence before. Nothing is stored, no
+         *     customer is in it, and no webhook is told.
+         */
+        post: operations["replay_walk"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/positions": {
         parameters: {
             query?: never;
@@ -5526,6 +5547,20 @@ export interface components {
             created_at: string;
         };
         /**
+         * Replayed
+         * @description The events of a walk, by when they are detected.
+         */
+        Replayed: {
+            /** Data */
+            data: components["schemas"]["WalkEvent"][];
+            /**
+             * Ignored
+             * @description Positions, by their place, whose accuracy says too little.
+             * @example []
+             */
+            ignored: number[];
+        };
+        /**
          * Resolution
          * @description How to settle them, and why.
          */
@@ -8159,6 +8194,18 @@ export interface components {
              */
             kind: string;
             /**
+             * Name
+             * @description Of the area or the place.
+             * @example Front Range
+             */
+            name: string | null;
+            /**
+             * Layer Id
+             * @description Of the area.
+             * @example lay_1
+             */
+            layer_id: string | null;
+            /**
              * Area Id
              * @example ter_3
              */
@@ -8298,6 +8345,37 @@ export interface components {
              * @example 3
              */
             number: number;
+        };
+        /**
+         * Step
+         * @description Where a phone would be, and when.
+         */
+        Step: {
+            /**
+             * Lon
+             * @description Longitude, degrees east (WGS 84).
+             * @example -104.9903
+             */
+            lon: number;
+            /**
+             * Lat
+             * @description Latitude, degrees north (WGS 84).
+             * @example 39.7392
+             */
+            lat: number;
+            /**
+             * Accuracy M
+             * @description The radius that holds the true point in 68 % of cases, as phones give it.
+             * @example 12.5
+             */
+            accuracy_m: number;
+            /**
+             * Recorded At
+             * Format: date-time
+             * @description Fences that keep hours speak within them.
+             * @example 2026-01-31T09:00:00Z
+             */
+            recorded_at: string;
         };
         /**
          * TakenPositions
@@ -8560,6 +8638,82 @@ export interface components {
             attempts: number;
             /** Why */
             why: string | null;
+        };
+        /**
+         * Walk
+         * @description The positions of one phone, in any order.
+         */
+        Walk: {
+            /** Positions */
+            positions: components["schemas"]["Step"][];
+            /**
+             * Tags
+             * @description Only fences of these tags; none: all.
+             * @example [
+             *       "shops"
+             *     ]
+             */
+            tags?: string[];
+        };
+        /**
+         * WalkEvent
+         * @description What would be told.
+         */
+        WalkEvent: {
+            /**
+             * Type
+             * @example geofence.entered
+             */
+            type: string;
+            /**
+             * Geofence
+             * @example {
+             *       "external_id": "denver-1",
+             *       "id": "fen_4",
+             *       "metadata": {},
+             *       "name": "Union Station",
+             *       "tag": "shops"
+             *     }
+             */
+            geofence: {
+                [key: string]: unknown;
+            };
+            /**
+             * Position
+             * @description The place, among those sent, of the position that decided it.
+             * @example 7
+             */
+            position: number;
+            /**
+             * Occurred At
+             * Format: date-time
+             */
+            occurred_at: string;
+            /**
+             * Detected At
+             * Format: date-time
+             */
+            detected_at: string;
+            /**
+             * Entered At
+             * Format: date-time
+             */
+            entered_at: string;
+            /**
+             * Confidence
+             * @example high
+             */
+            confidence: string;
+            /**
+             * Probability
+             * @example 0.9991
+             */
+            probability: number;
+            /**
+             * Distance To Border M
+             * @example 41.3
+             */
+            distance_to_border_m: number | null;
         };
         /**
          * Watched
@@ -24546,6 +24700,8 @@ export interface operations {
                      *             "areas": [
                      *               {
                      *                 "kind": "area",
+                     *                 "name": "Front Range",
+                     *                 "layer_id": "lay_1",
                      *                 "area_id": "ter_3",
                      *                 "place_id": null,
                      *                 "place_kind": null,
@@ -24795,6 +24951,8 @@ export interface operations {
                      *         "areas": [
                      *           {
                      *             "kind": "area",
+                     *             "name": "Front Range",
+                     *             "layer_id": "lay_1",
                      *             "area_id": "ter_3",
                      *             "place_id": null,
                      *             "place_kind": null,
@@ -25033,6 +25191,8 @@ export interface operations {
                      *         "areas": [
                      *           {
                      *             "kind": "area",
+                     *             "name": "Front Range",
+                     *             "layer_id": "lay_1",
                      *             "area_id": "ter_3",
                      *             "place_id": null,
                      *             "place_kind": null,
@@ -25481,6 +25641,8 @@ export interface operations {
                      *         "areas": [
                      *           {
                      *             "kind": "area",
+                     *             "name": "Front Range",
+                     *             "layer_id": "lay_1",
                      *             "area_id": "ter_3",
                      *             "place_id": null,
                      *             "place_kind": null,
@@ -25750,6 +25912,8 @@ export interface operations {
                      *           "areas": [
                      *             {
                      *               "kind": "area",
+                     *               "name": "Front Range",
+                     *               "layer_id": "lay_1",
                      *               "area_id": "ter_3",
                      *               "place_id": null,
                      *               "place_kind": null,
@@ -26111,6 +26275,8 @@ export interface operations {
                      *         "areas": [
                      *           {
                      *             "kind": "area",
+                     *             "name": "Front Range",
+                     *             "layer_id": "lay_1",
                      *             "area_id": "ter_3",
                      *             "place_id": null,
                      *             "place_kind": null,
@@ -26369,6 +26535,8 @@ export interface operations {
                      *         "areas": [
                      *           {
                      *             "kind": "area",
+                     *             "name": "Front Range",
+                     *             "layer_id": "lay_1",
                      *             "area_id": "ter_3",
                      *             "place_id": null,
                      *             "place_kind": null,
@@ -28247,6 +28415,213 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/forbidden",
                      *       "title": "Your role or key does not allow this.",
                      *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replay_walk: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "positions": [
+                 *         {
+                 *           "lon": -104.9903,
+                 *           "lat": 39.7392,
+                 *           "accuracy_m": 12.5,
+                 *           "recorded_at": "2026-01-31T09:00:00Z"
+                 *         }
+                 *       ],
+                 *       "tags": [
+                 *         "shops"
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["Walk"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "type": "geofence.entered",
+                     *           "geofence": {
+                     *             "external_id": "denver-1",
+                     *             "id": "fen_4",
+                     *             "metadata": {},
+                     *             "name": "Union Station",
+                     *             "tag": "shops"
+                     *           },
+                     *           "position": 7,
+                     *           "occurred_at": "2026-01-31T09:00:00Z",
+                     *           "detected_at": "2026-01-31T09:00:00Z",
+                     *           "entered_at": "2026-01-31T09:00:00Z",
+                     *           "confidence": "high",
+                     *           "probability": 0.9991,
+                     *           "distance_to_border_m": 41.3
+                     *         }
+                     *       ],
+                     *       "ignored": []
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
