@@ -120,6 +120,8 @@ async function request<T>(method: string, path: string, options: Options = {}): 
 
 type Get<P extends keyof paths> = paths[P] extends { get: infer Operation } ? Operation : never;
 type Patch<P extends keyof paths> = paths[P] extends { patch: infer Operation } ? Operation : never;
+type Put<P extends keyof paths> = paths[P] extends { put: infer Operation } ? Operation : never;
+type Delete<P extends keyof paths> = paths[P] extends { delete: infer Operation } ? Operation : never;
 type Post<P extends keyof paths> = paths[P] extends { post: infer Operation } ? Operation : never;
 type Json<Operation> = Operation extends {
   responses:
@@ -162,9 +164,24 @@ export function post<P extends keyof paths & string>(
   return request('POST', filled(path, values as Record<string, string>), { ...rest, body });
 }
 
-/** POST of a path that takes no body: it starts something. */
-export function start<P extends keyof paths & string>(path: P, values: PathOf<Post<P>>): Promise<Json<Post<P>>> {
-  return request('POST', filled(path, values as Record<string, string>));
+/** POST of a path that takes no body: it starts something, where a version is given of that which was read. */
+export function start<P extends keyof paths & string>(
+  path: P,
+  values: PathOf<Post<P>>,
+  version?: number,
+): Promise<Json<Post<P>>> {
+  return request('POST', filled(path, values as Record<string, string>), version === undefined ? {} : { version });
+}
+
+/** PUT of a path that the description of the API knows; a version, where one is given, is that which was read. */
+export function put<P extends keyof paths & string>(
+  path: P,
+  values: PathOf<Put<P>>,
+  body: BodyOf<Put<P>>,
+  version?: number,
+): Promise<Json<Put<P>>> {
+  const options = { body, ...(version === undefined ? {} : { version }) };
+  return request('PUT', filled(path, values as Record<string, string>), options);
 }
 
 /** PATCH of a path that the description of the API knows, of the version that was read. */
@@ -177,7 +194,12 @@ export function patch<P extends keyof paths & string>(
   return request('PATCH', filled(path, values as Record<string, string>), { version, body });
 }
 
-/** DELETE of a path that the description of the API knows. */
-export function remove<P extends keyof paths & string>(path: P): Promise<void> {
-  return request('DELETE', path);
+/** DELETE of a path that the description of the API knows, of the version that was read where it has one. */
+export function remove<P extends keyof paths & string>(
+  path: P,
+  values?: PathOf<Delete<P>>,
+  version?: number,
+): Promise<void> {
+  const options = version === undefined ? {} : { version };
+  return request('DELETE', filled(path, values as Record<string, string>), options);
 }

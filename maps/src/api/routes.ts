@@ -1,8 +1,8 @@
 /** The routes of the API that the application calls, by name. */
 
 import type { FilterField, Filters, Point } from '../state/model';
-import { type Answer, get, patch, post, queryText, remove, start, useCsrfToken } from './client';
-import type { Area, Colleague, GroupsPreview, Me, Place, RulePreview } from './shapes';
+import { type Answer, get, patch, post, put, queryText, remove, start, useCsrfToken } from './client';
+import type { Area, Colleague, Fence, GroupsPreview, Me, Offer, Place, Product, RulePreview } from './shapes';
 
 function known(me: Me): Me {
   useCsrfToken(me.csrf_token);
@@ -93,6 +93,9 @@ export const layers = (): Promise<Answer<'/v1/layers'>> => get('/v1/layers');
 export const areas = (layer: string): Promise<readonly Area[]> =>
   all((cursor) => get('/v1/layers/{layer}/areas', { path: { layer }, query: { limit: 500, cursor } }));
 
+export const area = (layer: string, version: number, area_id: string, signal: AbortSignal): Promise<Area> =>
+  get('/v1/layers/{layer}/versions/{version}/areas/{area_id}', { path: { layer, version, area_id }, signal });
+
 export const colleagues = (): Promise<readonly Colleague[]> =>
   all((cursor) => get('/v1/colleagues', { query: { limit: 500, cursor } }));
 
@@ -173,6 +176,60 @@ export const countCustomers = (condition: object, signal: AbortSignal) =>
 /** The address of the file of customers that pass a condition. */
 export const customersFile = (condition: object): string =>
   `/v1/exports/customers.csv${queryText({ filter: JSON.stringify(condition) })}`;
+
+export type OfferStatus = 'draft' | 'live' | 'ended';
+
+export const offers = (status: OfferStatus | null, cursor: string | null, signal: AbortSignal) =>
+  get('/v1/offers', { query: { status, limit: 50, cursor }, signal });
+
+export const offer = (offer_id: string, signal: AbortSignal): Promise<Offer> =>
+  get('/v1/offers/{offer_id}', { path: { offer_id }, signal });
+
+export type OfferChange = Parameters<typeof patch<'/v1/offers/{offer_id}'>>[3];
+export type NewOffer = Parameters<typeof post<'/v1/offers'>>[1];
+
+export const createOffer = (made: NewOffer): Promise<Offer> => post('/v1/offers', made);
+
+export const editOffer = (offer_id: string, version: number, change: OfferChange): Promise<Offer> =>
+  patch('/v1/offers/{offer_id}', { offer_id }, version, change);
+
+/** All that stands in the way of going live. */
+export const checkOffer = (offer_id: string) => start('/v1/offers/{offer_id}/check', { offer_id });
+
+export const setOfferLive = (offer_id: string, version: number): Promise<Offer> =>
+  start('/v1/offers/{offer_id}/live', { offer_id }, version);
+
+export const endOffer = (offer_id: string, version: number): Promise<Offer> =>
+  start('/v1/offers/{offer_id}/end', { offer_id }, version);
+
+export const discardDraft = (offer_id: string, version: number): Promise<void> =>
+  remove('/v1/offers/{offer_id}', { offer_id }, version);
+
+/** What a customer would see at a point, and why not the rest; nothing is remembered of it. */
+export const eligible = (customer: string, { lon, lat }: Point, at: string | null, signal: AbortSignal) =>
+  get('/v1/offers/eligible', {
+    query: { customer, lon, lat, at, limit: 100, explain: true, record: false },
+    signal,
+  });
+
+export const offerResults = (offer_id: string, by: string | null, signal: AbortSignal) =>
+  get('/v1/offers/{offer_id}/results', { path: { offer_id }, query: { by }, signal });
+
+export const products = (): Promise<readonly Product[]> =>
+  all((cursor) => get('/v1/products', { query: { limit: 500, cursor } }));
+
+export const fences = (signal: AbortSignal): Promise<readonly Fence[]> =>
+  all((cursor) => get('/v1/geofences', { query: { limit: 500, cursor }, signal }), 4);
+
+export type FenceBody = Parameters<typeof put<'/v1/geofences/{tag}/{external_id}'>>[2];
+export const putFence = (tag: string, external_id: string, fence: FenceBody, version?: number): Promise<Fence> =>
+  put('/v1/geofences/{tag}/{external_id}', { tag, external_id }, fence, version);
+
+export const deleteFence = (tag: string, external_id: string, version: number): Promise<void> =>
+  remove('/v1/geofences/{tag}/{external_id}', { tag, external_id }, version);
+
+export type WalkBody = Parameters<typeof post<'/v1/geofences/walks'>>[1];
+export const replayWalk = (walk: WalkBody, signal: AbortSignal) => post('/v1/geofences/walks', walk, { signal });
 
 export const job = (job_id: string, signal: AbortSignal) => get('/v1/jobs/{job_id}', { path: { job_id }, signal });
 

@@ -25,12 +25,15 @@ import {
   map,
   open,
   opener,
+  pick,
   place,
   type Spot,
   searched_m,
   sheet,
+  sketch,
   spots,
   tally,
+  tap,
   trouble,
 } from '../state/screen';
 import { askSession, company, loadCompany } from '../state/session';
@@ -64,7 +67,12 @@ function scene(): Scene {
     },
     filters: now.filters,
     // The dots of a preview stand alone on the map.
-    hidden: sample.value ? [...now.hidden, 'customers', 'places'] : now.hidden,
+    hidden: [
+      ...now.hidden,
+      ...(sample.value || sketch.value.alone ? (['customers'] as const) : []),
+      ...(sample.value ? (['places'] as const) : []),
+    ],
+    sketch: sketch.value,
     sample: sample.value?.customers ?? [],
     marks: marks.value,
     territoryMarks: territoryMarks.value,
@@ -72,8 +80,8 @@ function scene(): Scene {
     places: placesOnMap(),
     selected: [...spots.value, ...spotOfPlace()],
     origin: originOf(now, searched_m.value),
-    asked: now.panel === 'here' ? now.here : null,
-    asking: now.panel === 'here' && now.customer === null,
+    asked: now.panel === 'here' ? now.here : now.panel === 'offers' && now.offer === 'test' ? now.spot : null,
+    asking: (now.panel === 'here' || tap.value !== null) && now.customer === null,
     found: now.panel === 'here' ? found.value : null,
     counties: (now.view?.zoom ?? 0) >= 5,
     edition: edition.value,
@@ -102,7 +110,8 @@ function Tally() {
   const slow = useSlow(loading.value);
   const { filters, hidden } = state.value;
   const filtered = isFiltered(filters);
-  if (hidden.includes('customers') || sample.value || (!slow && !now)) return <p class="tally" role="status" hidden />;
+  if (hidden.includes('customers') || sample.value || sketch.value.alone || (!slow && !now))
+    return <p class="tally" role="status" hidden />;
   const total = now?.total ?? 0;
   const said = total === 0 ? 'No customer sites' : counted(total, 'customer site');
   return (
@@ -278,9 +287,14 @@ export function MapView() {
       place: (id) => {
         place.value = id;
       },
+      area: (id, name) => pick.value?.(id, name),
       single: (point, across) => void openSingle(point, across),
       point: (here, ask) => {
         place.value = null;
+        if (tap.value && state.value.customer === null) {
+          tap.value(here);
+          return;
+        }
         if (ask || state.value.panel === 'here') {
           if (isPhone.value && sheet.value === 'peek') sheet.value = 'half';
           show({ panel: 'here', here, customer: null });
@@ -338,9 +352,9 @@ export function MapView() {
           </button>
         </fieldset>
       </div>
-      {!isPhone.value && (customer.value !== null || (panel.value !== null && panel.value !== 'key')) && (
-        <SmallLegend />
-      )}
+      {!isPhone.value &&
+        !sketch.value.alone &&
+        (customer.value !== null || (panel.value !== null && panel.value !== 'key')) && <SmallLegend />}
       <Whereabouts />
     </section>
   );

@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Icon, type IconName } from '../design/icons';
+import { OffersPanel } from '../offers/panel';
 import { SegmentsPanel } from '../segments/panel';
 import type { Panel } from '../state/model';
 import { covered, isPhone, map, opener, type SheetHeight, sheet } from '../state/screen';
@@ -20,6 +21,7 @@ const MENU: readonly { panel: Panel; icon: IconName; name: string; title: string
   { panel: 'near', icon: 'near', name: 'Near me', title: 'Near me' },
   { panel: 'here', icon: 'here', name: 'Territory', title: 'Whose territory is here?' },
   { panel: 'segments', icon: 'segments', name: 'Segments', title: 'Segments' },
+  { panel: 'offers', icon: 'offers', name: 'Offers', title: 'Offers' },
   { panel: 'account', icon: 'account', name: 'You', title: 'You' },
 ];
 
@@ -173,6 +175,7 @@ export function Workspace() {
     here: HerePanel,
     search: SearchPanel,
     segments: SegmentsPanel,
+    offers: OffersPanel,
     account: AccountPanel,
   };
   const Shown = open ? Body[open] : null;

@@ -3,6 +3,7 @@ import { marksFor, STAGE_MARKS } from '../design/palette';
 import { NO_FILTERS } from '../state/model';
 import { type Step, steps } from './changes';
 import type { StyleSpecification } from './map';
+import { NO_SKETCH } from './sketch';
 import { type Scene, styleOf } from './style';
 
 const HERE = 'http://127.0.0.1:8000';
@@ -24,6 +25,7 @@ const SCENE: Scene = {
   counties: false,
   edition: 0,
   sample: [],
+  sketch: NO_SKETCH,
   base: null,
 };
 const drawn = (change: Partial<Scene> = {}) => styleOf({ ...SCENE, ...change }, HERE);

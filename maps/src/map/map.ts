@@ -22,6 +22,7 @@ import { type Step, steps } from './changes';
 import { clustersOf } from './clusters';
 import { drawIcon } from './icons';
 import { labelsOf, within } from './labels';
+import { PICK } from './sketch';
 import {
   AREAS,
   CUSTOMER_CLUSTERS,
@@ -47,6 +48,8 @@ export interface MapEvents {
   moved(view: View): void;
   customer(id: string): void;
   place(id: string): void;
+  /** A click on an area of the layer that is picked from. */
+  area(id: string, name: string): void;
   /** A click on a customer that stands alone in a cell of `across` degrees around the point. */
   single(point: Point, across: number): void;
   /** A click on nothing in particular, or a long press anywhere (`ask`). */
@@ -307,7 +310,8 @@ export class CustomerMap {
     });
     map.on('mousemove', (event) => {
       const { asking } = this.wanted;
-      map.getCanvas().style.cursor = asking ? 'crosshair' : this.nearest(event, REACH.fine) ? 'pointer' : '';
+      if (this.picking()) map.getCanvas().style.cursor = 'pointer';
+      else map.getCanvas().style.cursor = asking ? 'crosshair' : this.nearest(event, REACH.fine) ? 'pointer' : '';
     });
     map.on('error', (event) => {
       const failed = event as unknown as { sourceId?: string; error?: { status?: number } };
@@ -367,7 +371,20 @@ export class CustomerMap {
     return best;
   }
 
+  /** The layer of the areas that a click picks from. */
+  private picking(): string | null {
+    const layer = this.wanted.sketch.layers.find(({ picking }) => picking);
+    const id = layer && `${PICK}${layer.layer}-fill`;
+    return id && this.map.getLayer(id) ? id : null;
+  }
+
   private clicked(event: MapMouseEvent): void {
+    const picking = this.picking();
+    if (picking) {
+      const [area] = this.map.queryRenderedFeatures(event.point, { layers: [picking] });
+      if (area) this.events.area(String(area.properties.id ?? ''), String(area.properties.name ?? ''));
+      return;
+    }
     if (this.wanted.asking) {
       this.events.point(this.pointOf(event), false);
       return;

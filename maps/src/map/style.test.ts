@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { marksFor, STAGE_MARKS } from '../design/palette';
 import { NO_FILTERS } from '../state/model';
+import { NO_SKETCH } from './sketch';
 import { CUSTOMER_CLUSTERS, CUSTOMERS, circle, customerTiles, type Scene, styleOf } from './style';
 
 const HERE = 'http://127.0.0.1:8000';
@@ -23,6 +24,7 @@ const scene = (change: Partial<Scene> = {}): Scene => ({
   counties: true,
   edition: 0,
   sample: [],
+  sketch: NO_SKETCH,
   base: null,
   ...change,
 });
@@ -37,7 +39,8 @@ describe('the style document', () => {
   });
 
   it('draws every layer from a source that it has, under its own name', () => {
-    for (const change of [{}, { territoryLayer: null }, { counties: false }]) {
+    const picking = { ...NO_SKETCH, layers: [{ layer: 'lay_2', chosen: ['are_1'], picking: true }] };
+    for (const change of [{}, { territoryLayer: null }, { counties: false }, { sketch: picking }]) {
       const style = styleOf(scene(change), HERE);
       const ids = style.layers.map((layer) => layer.id);
       expect(new Set(ids).size).toBe(ids.length);

@@ -8,6 +8,7 @@ import { type ColourKey, FILTER_FIELDS, type Filters, type Layer, type Point } f
 import type { Cluster } from './clusters';
 import type { Label } from './labels';
 import type { ExpressionSpecification, LayerSpecification, StyleSpecification } from './map';
+import { type Sketch, sketchLayers, sketchSources } from './sketch';
 
 export type Theme = 'light' | 'dark' | 'sunlight';
 
@@ -101,6 +102,8 @@ export interface Scene {
   readonly edition: number;
   /** Customers of a sample with their groups' marks, drawn while a preview is open. */
   readonly sample: readonly (Point & { readonly mark: Mark })[];
+  /** What a panel draws: where offers hold, fences, a walk. */
+  readonly sketch: Sketch;
   /** A style document of the operator's own, drawn instead of the built-in basemap. */
   readonly base: StyleSpecification | null;
 }
@@ -524,6 +527,8 @@ export function styleOf(scene: Scene, origin: string, gathered: Gathered = NOTHI
     sources['area-names'] = { type: 'geojson', data: pointsOf(gathered.labels, ({ name }) => ({ name })) };
     layers.push(...territories(scene, inks));
   }
+  const { below, above } = sketchLayers(scene.sketch, inks);
+  layers.push(...below);
   if (!scene.base) layers.push(...names(inks));
   if (scene.territoryLayer) layers.push(territoryNames(scene, inks));
   sources[PLACES] = {
@@ -544,7 +549,9 @@ export function styleOf(scene: Scene, origin: string, gathered: Gathered = NOTHI
     data: pointsOf(scene.sample, ({ mark }) => ({ icon: iconName(mark, scene.theme) })),
   };
   sources.notes = { type: 'geojson', data: notes(scene) };
-  layers.push(placeLayer(scene, inks), ...customers(scene, inks), sampleLayer(), ...noteLayers(inks));
+  Object.assign(sources, sketchSources(scene.sketch, origin, scene.edition));
+  layers.push(placeLayer(scene, inks), ...customers(scene, inks), sampleLayer(), ...above);
+  layers.push(...noteLayers(inks));
   return {
     version: 8,
     sources,

@@ -12,7 +12,14 @@ import { edition } from '../state/screen';
 import { loadSegmentations, me } from '../state/session';
 import { isGoing } from './words';
 
-export type Permission = 'segmentations:write' | 'segmentations:publish' | 'exports' | 'exports:aggregated';
+export type Permission =
+  | 'segmentations:write'
+  | 'segmentations:publish'
+  | 'exports'
+  | 'exports:aggregated'
+  | 'offers:write'
+  | 'offers:publish'
+  | 'geofences:write';
 export const may = (permission: Permission): boolean => me.value?.permissions.includes(permission) ?? false;
 
 /** A group of a preview as the map's legend names it. */

@@ -6,7 +6,7 @@ export type ColourField = (typeof COLOUR_FIELDS)[number];
 export const COLOUR_KEYS = [...COLOUR_FIELDS, 'score'] as const;
 export type ColourKey = (typeof COLOUR_KEYS)[number];
 
-export const PANELS = ['key', 'near', 'here', 'segments', 'search', 'account'] as const;
+export const PANELS = ['key', 'near', 'here', 'segments', 'offers', 'search', 'account'] as const;
 export type Panel = (typeof PANELS)[number];
 
 export const LAYERS = ['customers', 'territories', 'places'] as const;
@@ -62,6 +62,11 @@ export interface State {
   readonly segmentation: string | null;
   /** The number of the run that is looked at; null for the published one, else the newest. */
   readonly run: number | null;
+  /** What the panel of offers shows: an offer, a new one, or a tool of it; null for the list. */
+  readonly offer: string | null;
+  /** The customer and the point that offers are tried with. */
+  readonly who: string | null;
+  readonly spot: Point | null;
 }
 
 /** The point that the search around is drawn from; one's own position is drawn without its list too. */
@@ -97,6 +102,9 @@ export const START: State = {
   query: '',
   segmentation: null,
   run: null,
+  offer: null,
+  who: null,
+  spot: null,
 };
 
 /** The values chosen for a field after one of them was switched on or off. */

@@ -2,6 +2,7 @@
 
 import { signal } from '@preact/signals';
 import type { CustomerMap } from '../map/map';
+import { NO_SKETCH, type Sketch } from '../map/sketch';
 import type { Tally } from '../map/tally';
 import type { Point } from './model';
 
@@ -40,6 +41,12 @@ export const edition = signal(0);
 export const trouble = signal<{ readonly source: string; readonly status: number | null } | null>(null);
 /** The map once it stands; panels move it through this. */
 export const map = signal<CustomerMap | null>(null);
+/** What a panel draws on the map; NO_SKETCH while none does. */
+export const sketch = signal<Sketch>(NO_SKETCH);
+/** Takes the points that are clicked on the map; null while no panel wants them. */
+export const tap = signal<((point: Point) => void) | null>(null);
+/** Takes the areas that are clicked on the map, of the layer that the sketch offers to pick from. */
+export const pick = signal<((id: string, name: string) => void) | null>(null);
 /** The element that opened the card, to go back to. */
 export const opener = signal<string | null>(null);
 

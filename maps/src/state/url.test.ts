@@ -24,6 +24,9 @@ const FULL: State = {
   query: 'Müller & Söhne, 50 %',
   segmentation: 'sgm_3',
   run: 2,
+  offer: 'off_7',
+  who: 'cus_42',
+  spot: { lon: -104.99, lat: 39.74 },
 };
 
 describe('the address of the page', () => {
@@ -52,6 +55,7 @@ describe('the address of the page', () => {
     ['?at=NaN,0,3'],
     ['?panel=admin&colour=shoe'],
     ['?score=worth'],
+    ['?offer=cus_7&who=me&spot=1,95'],
     ['?score=value.worth,churn.churn'],
     ['?customer=<script>'],
     ['?customer=../../admin'],

@@ -59,6 +59,7 @@ const isValue: Record<FilterField, (value: string) => boolean> = {
 
 /** The longest condition that an address carries. */
 const LONGEST = 4000;
+const OFFER = /^(off_\d{1,18}|new|test|walk|fences)$/;
 const SEGMENTATION = /^(sgm_\d{1,18}|new(\.[a-z_]{1,40})?)$/;
 
 /** A condition as JSON in its one form; null where the text is none. */
@@ -86,6 +87,8 @@ export function readUrl(search: string): State {
   const segmentation = query.get('segmentation');
   const run = Number(query.get('run'));
   const score = query.get('score');
+  const offer = query.get('offer');
+  const who = query.get('who');
   return {
     view: readView(query.get('at')),
     panel: oneOf(PANELS, query.get('panel')),
@@ -101,6 +104,9 @@ export function readUrl(search: string): State {
     query: (query.get('q') ?? '').slice(0, 200),
     segmentation: segmentation && SEGMENTATION.test(segmentation) ? segmentation : null,
     run: Number.isInteger(run) && run > 0 && run <= 2_000_000_000 ? run : null,
+    offer: offer && OFFER.test(offer) ? offer : null,
+    who: who && ID.test(who) ? who : null,
+    spot: readPoint(query.get('spot')),
   };
 }
 
@@ -127,6 +133,9 @@ export function writeUrl(state: State): string {
   if (state.query) parts.push(['q', state.query]);
   if (state.segmentation) parts.push(['segmentation', state.segmentation]);
   if (state.run) parts.push(['run', String(state.run)]);
+  if (state.offer) parts.push(['offer', state.offer]);
+  if (state.who) parts.push(['who', state.who]);
+  if (state.spot) parts.push(['spot', pointText(state.spot)]);
   if (parts.length === 0) return '';
   return `?${parts.map(([name, value]) => `${name}=${encodeURIComponent(value).replaceAll('%2C', ',')}`).join('&')}`;
 }

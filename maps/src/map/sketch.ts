@@ -1,0 +1,202 @@
+/**
+ * What a panel draws on the map: outlines, fences, a path with its fixes and events, and areas of any layer to see or to
+ * pick from. Plain data, made into sources and layers of the style document. Pure.
+ */
+
+import type { LayerSpecification, SourceSpecification } from './map';
+
+/** How a part of a sketch looks. */
+export type Role =
+  /** Where an offer holds. */
+  | 'hold'
+  /** A fence; one that is open or entered. */
+  | 'fence'
+  | 'fence-on'
+  /** How sure a fix is. */
+  | 'blur'
+  /** What is being drawn or walked, and its corners. */
+  | 'path'
+  | 'corner'
+  /** Where the walker is, and what happened on the way. */
+  | 'walker'
+  | 'event';
+
+export interface Part {
+  readonly role: Role;
+  readonly geometry: GeoJSON.Geometry;
+  readonly label?: string;
+}
+
+/** Areas of a layer: the chosen ones stand out, all of them where one can be picked. */
+export interface DrawnLayer {
+  /** As the tiles name it. */
+  readonly layer: string;
+  readonly chosen: readonly string[];
+  readonly picking: boolean;
+}
+
+export interface Sketch {
+  readonly parts: readonly Part[];
+  readonly layers: readonly DrawnLayer[];
+  /** Customers are not drawn, so that what is stands out. */
+  readonly alone: boolean;
+}
+
+export const NO_SKETCH: Sketch = { parts: [], layers: [], alone: false };
+
+export const SKETCH = 'sketch';
+/** Begins the ids of the layers that areas are picked from. */
+export const PICK = 'pick-';
+
+interface Inks {
+  readonly accent: string;
+  readonly ink: string;
+  readonly halo: string;
+  readonly surface: string;
+}
+
+/** Where a point lies in the styles of the library: the text of a property. */
+const text = (property: string) => ['to-string', ['get', property]];
+
+/** Sources of a sketch, by id. */
+export function sketchSources(sketch: Sketch, origin: string, edition: number): Record<string, SourceSpecification> {
+  const sources: Record<string, SourceSpecification> = {
+    [SKETCH]: {
+      type: 'geojson',
+      data: {
+        type: 'FeatureCollection',
+        features: sketch.parts.map(({ role, geometry, label }) => ({
+          type: 'Feature',
+          properties: { role, label: label ?? '' },
+          geometry,
+        })),
+      },
+    },
+  };
+  for (const { layer } of sketch.layers) {
+    sources[PICK + layer] = {
+      type: 'vector',
+      tiles: [`${origin}/tiles/areas/${layer}/{z}/{x}/{y}.mvt${edition > 0 ? `?edition=${edition}` : ''}`],
+      maxzoom: 14,
+    };
+  }
+  return sources;
+}
+
+/** Layers of a sketch: those of areas, to lie below customers, and all others, to lie above. */
+export function sketchLayers(
+  sketch: Sketch,
+  inks: Inks,
+): { readonly below: readonly LayerSpecification[]; readonly above: readonly LayerSpecification[] } {
+  const below = sketch.layers.flatMap(({ layer, chosen, picking }) => areaLayers(layer, chosen, picking, inks));
+  return { below: [...below, ...surfaces(inks)] as LayerSpecification[], above: points(inks) as LayerSpecification[] };
+}
+
+function areaLayers(layer: string, chosen: readonly string[], picking: boolean, inks: Inks): object[] {
+  const area = { source: PICK + layer, 'source-layer': 'areas' };
+  const isChosen = ['in', text('id'), ['literal', chosen]];
+  return [
+    {
+      id: `${PICK}${layer}-fill`,
+      type: 'fill',
+      ...area,
+      ...(picking ? {} : { filter: isChosen }),
+      paint: { 'fill-color': inks.accent, 'fill-opacity': ['case', isChosen, 0.28, 0.04] },
+    },
+    {
+      id: `${PICK}${layer}-line`,
+      type: 'line',
+      ...area,
+      ...(picking ? {} : { filter: isChosen }),
+      layout: { 'line-join': 'round' },
+      paint: { 'line-color': inks.accent, 'line-width': ['case', isChosen, 3, 1] },
+    },
+  ];
+}
+
+const of = (role: Role) => ({ source: SKETCH, filter: ['==', ['get', 'role'], role] });
+
+function surfaces(inks: Inks): object[] {
+  const fill = (role: Role, opacity: number) => ({
+    id: `sketch-${role}-fill`,
+    type: 'fill',
+    ...of(role),
+    paint: { 'fill-color': inks.accent, 'fill-opacity': opacity },
+  });
+  const line = (role: Role, colour: string, width: number, dash?: readonly number[]) => ({
+    id: `sketch-${role}-line`,
+    type: 'line',
+    ...of(role),
+    layout: { 'line-join': 'round', 'line-cap': dash ? 'butt' : 'round' },
+    paint: { 'line-color': colour, 'line-width': width, ...(dash ? { 'line-dasharray': dash } : {}) },
+  });
+  return [
+    fill('hold', 0.24),
+    line('hold', inks.accent, 3),
+    fill('fence', 0.1),
+    line('fence', inks.ink, 1.5, [3, 2]),
+    fill('fence-on', 0.34),
+    line('fence-on', inks.accent, 3),
+    fill('blur', 0.1),
+  ];
+}
+
+function points(inks: Inks): object[] {
+  const dot = (role: Role, radius: number, colour: string, ring: string, width: number) => ({
+    id: `sketch-${role}`,
+    type: 'circle',
+    ...of(role),
+    paint: {
+      'circle-radius': radius,
+      'circle-color': colour,
+      'circle-stroke-color': ring,
+      'circle-stroke-width': width,
+    },
+  });
+  const label = (id: string, roles: readonly Role[], size: number, offset: readonly [number, number]) => ({
+    id,
+    type: 'symbol',
+    source: SKETCH,
+    filter: ['in', ['get', 'role'], ['literal', roles]],
+    layout: {
+      'text-field': ['get', 'label'],
+      'text-font': ['sans-serif'],
+      'text-size': size,
+      'text-offset': offset,
+      'text-allow-overlap': roles.includes('event'),
+      'text-ignore-placement': roles.includes('event'),
+    },
+    paint: { 'text-color': inks.ink, 'text-halo-color': inks.halo, 'text-halo-width': 1.6 },
+  });
+  return [
+    {
+      id: 'sketch-path',
+      type: 'line',
+      ...of('path'),
+      layout: { 'line-join': 'round', 'line-cap': 'round' },
+      paint: { 'line-color': inks.accent, 'line-width': 3 },
+    },
+    dot('corner', 4, inks.surface, inks.accent, 2.5),
+    dot('event', 11, inks.surface, inks.ink, 2),
+    label('sketch-event-labels', ['event'], 12, [0, 0]),
+    label('sketch-fence-labels', ['fence', 'fence-on'], 12, [0, 0]),
+    dot('walker', 8, inks.accent, inks.halo, 3),
+  ];
+}
+
+/** The box [west, south, east, north] of shapes; null where there is none. What crosses ±180° makes it go around. */
+export function boxOfShapes(shapes: readonly GeoJSON.Geometry[]): readonly [number, number, number, number] | null {
+  let [west, south, east, north] = [180, 90, -180, -90];
+  const take = (coordinates: unknown): void => {
+    if (!Array.isArray(coordinates)) return;
+    if (typeof coordinates[0] === 'number') {
+      const [lon, lat] = coordinates as [number, number];
+      west = Math.min(west, lon);
+      east = Math.max(east, lon);
+      south = Math.min(south, lat);
+      north = Math.max(north, lat);
+    } else for (const inner of coordinates) take(inner);
+  };
+  for (const shape of shapes) if (shape.type !== 'GeometryCollection') take(shape.coordinates);
+  return west <= east && south <= north ? [west, south, east, north] : null;
+}

@@ -1,0 +1,138 @@
+/** Offers: the list, one offer, a new one, and the tools to try them: a test point, a walk, fences. */
+
+import { useEffect, useRef, useState } from 'preact/hooks';
+import * as routes from '../api/routes';
+import type { Offer } from '../api/shapes';
+import { Empty, Failed, Loading } from '../components/states';
+import { Icon } from '../design/icons';
+import { counted } from '../format';
+import { may } from '../segments/state';
+import { usePages } from '../state/remote';
+import { company, loadCompany } from '../state/session';
+import { state } from '../state/store';
+import { DetailPanel } from './detail';
+import { open, stamp } from './state';
+import { TestPanel } from './test_point';
+import { holdOutWords, redeemedWords, said, standing, term, whereWords } from './words';
+import './offers.css';
+
+export function OffersPanel() {
+  const { status, problem } = company.value;
+  const { offer } = state.value;
+  const last = useRef<string | null>(null);
+  // A page that was opened begins at its top, where its heading is.
+  useEffect(() => {
+    document.querySelector('.panel-scroll:not([hidden])')?.scrollTo({ top: 0 });
+    const from = last.current;
+    last.current = offer;
+    if (offer) document.getElementById('offers-title')?.focus({ preventScroll: true });
+    // Back in the list the keyboard goes on where it came from.
+    else if (from) document.getElementById(`open-${from}`)?.focus({ preventScroll: true });
+  }, [offer]);
+  if (status === 'failed' && problem) return <Failed problem={problem} again={() => void loadCompany()} />;
+  if (status === 'loading') return <Loading what="offers" lines={6} />;
+  if (offer === null) return <List />;
+  return (
+    <div class="blocks">
+      <button type="button" class="button plain back" onClick={() => open(null)}>
+        <Icon name="back" />
+        All offers
+      </button>
+      {offer === 'test' ? <TestPanel /> : <DetailPanel key={offer} id={offer} />}
+    </div>
+  );
+}
+
+const SHOWN: readonly { status: routes.OfferStatus | null; name: string; none: string }[] = [
+  { status: null, name: 'All', none: 'No offers yet' },
+  { status: 'live', name: 'Live', none: 'No offer is live' },
+  { status: 'draft', name: 'Drafts', none: 'No drafts' },
+  { status: 'ended', name: 'Ended', none: 'No offer has ended' },
+];
+
+function List() {
+  const [which, setWhich] = useState(0);
+  const shown = SHOWN[which] ?? { status: null, name: '', none: '' };
+  const pages = usePages<Offer>(`offers ${shown.status} ${stamp.value}`, (cursor, signal) =>
+    routes.offers(shown.status, cursor, signal),
+  );
+  const { remote, more, loadingMore, moreProblem } = pages;
+  return (
+    <div class="blocks">
+      <section class="block" aria-label="Try it">
+        <div class="row-actions">
+          <button type="button" id="open-test" class="button" onClick={() => open('test')}>
+            <Icon name="here" />
+            What would a customer see?
+          </button>
+        </div>
+      </section>
+      <section class="block" aria-label="Offers">
+        <div class="choices">
+          {SHOWN.map(({ name }, place) => (
+            <button
+              key={name}
+              type="button"
+              class="choice"
+              aria-pressed={place === which}
+              onClick={() => setWhich(place)}
+            >
+              {name}
+            </button>
+          ))}
+        </div>
+        {remote.status === 'loading' && <Loading what="offers" lines={6} />}
+        {remote.status === 'failed' && <Failed problem={remote.problem} again={pages.again} />}
+        {remote.status === 'ready' && remote.data.length === 0 && (
+          <Empty title={shown.none}>
+            {shown.status === null && (
+              <>
+                <p>
+                  An offer says what a customer gets, who may have it, where, when and how often. Your app asks for it
+                  with a customer and a point.
+                </p>
+                {!may('offers:write') && <p>An administrator, a marketer or an analyst can make one.</p>}
+              </>
+            )}
+          </Empty>
+        )}
+        {remote.status === 'ready' && remote.data.length > 0 && (
+          <>
+            <p role="status" class="hidden-visually">
+              {counted(remote.data.length, 'offer')}
+            </p>
+            <ul class="segmentations">
+              {remote.data.map((offer) => (
+                <Row key={offer.id} offer={offer} />
+              ))}
+            </ul>
+          </>
+        )}
+        {moreProblem && <Failed problem={moreProblem} again={more ?? undefined} />}
+        {more && !moreProblem && (
+          <button type="button" class="button" disabled={loadingMore} onClick={more}>
+            {loadingMore ? 'Loading…' : 'More'}
+          </button>
+        )}
+      </section>
+    </div>
+  );
+}
+
+function Row({ offer }: { offer: Offer }) {
+  const now = new Date();
+  const { word } = standing(offer, now);
+  const version = said(offer);
+  const facts = version && [term(version, now), whereWords(version.areas), redeemedWords(offer), holdOutWords(version)];
+  return (
+    <li>
+      <button type="button" id={`open-${offer.id}`} class="segmentation" onClick={() => open(offer.id)}>
+        <strong>{offer.name}</strong>
+        <span class={word.startsWith('Live') ? 'badge strong' : 'badge'}>{word}</span>
+        {version?.title && <span class="offer-title">{version.title}</span>}
+        {facts && <span class="small quiet">{facts.filter((part) => part !== null).join(' · ')}</span>}
+        {offer.live && offer.draft && <span class="small">A draft of version {offer.draft.version} waits</span>}
+      </button>
+    </li>
+  );
+}

@@ -1,0 +1,68 @@
+/** A point: clicked on the map, its middle, or typed. */
+
+import { useState } from 'preact/hooks';
+import { Icon } from '../design/icons';
+import { coordinates } from '../format';
+import { type Point, parsePoint } from '../state/model';
+import { isCoarse, map } from '../state/screen';
+
+interface Props {
+  id: string;
+  point: Point | null;
+  put: (point: Point) => void;
+}
+
+export function PointField({ id, point, put }: Props) {
+  const [typed, setTyped] = useState('');
+  const [wrong, setWrong] = useState(false);
+  return (
+    <div class="block">
+      <p>
+        {point
+          ? coordinates(point.lon, point.lat)
+          : `${isCoarse.value ? 'Tap' : 'Click'} a point on the map, or take its middle.`}
+      </p>
+      <details class="fold" open={point === null || typed !== ''}>
+        <summary>{point === null ? 'Without pointing' : 'Another point, without pointing'}</summary>
+        <div class="pair">
+          <button
+            type="button"
+            class="button"
+            onClick={() => {
+              const middle = map.value?.middle();
+              if (middle) put(middle);
+            }}
+          >
+            <Icon name="here" />
+            Map centre
+          </button>
+          <form
+            class="field"
+            onSubmit={(event) => {
+              event.preventDefault();
+              const read = parsePoint(typed);
+              setWrong(read === null);
+              if (read) put(read);
+            }}
+          >
+            <label for={id}>Longitude, latitude</label>
+            <input
+              id={id}
+              class="input"
+              placeholder="-104.99, 39.74"
+              value={typed}
+              aria-invalid={wrong}
+              aria-describedby={wrong ? `${id}-wrong` : undefined}
+              onInput={(event) => setTyped(event.currentTarget.value)}
+            />
+          </form>
+        </div>
+      </details>
+      {wrong && (
+        <p id={`${id}-wrong`} role="alert" class="small wrong">
+          Two numbers are needed, longitude first: -104.99, 39.74
+        </p>
+      )}
+    </div>
+  );
+}

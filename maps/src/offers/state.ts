@@ -1,0 +1,132 @@
+/** What the panel of offers shares: when lists are asked for anew, what its pages draw on the map, the fences. */
+
+import { signal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import * as routes from '../api/routes';
+import type { Fence, OfferWhere } from '../api/shapes';
+import type { Bounds } from '../map/map';
+import { boxOfShapes, type DrawnLayer, NO_SKETCH, type Part, type Sketch } from '../map/sketch';
+import { circle } from '../map/style';
+import type { Point } from '../state/model';
+import { asProblem } from '../state/remote';
+import { pick, sheet, sketch, tap } from '../state/screen';
+import { company } from '../state/session';
+import { show } from '../state/store';
+
+/** Raised after an offer or a fence was written. */
+export const stamp = signal(0);
+export const written = (): void => {
+  stamp.value += 1;
+};
+
+export function open(offer: string | null): void {
+  if (sheet.value === 'peek') sheet.value = 'half';
+  show({ offer });
+}
+
+/** Draws while the component stands; `parts` may be null while there is nothing to draw. */
+export function useSketch(wanted: Sketch | null): void {
+  const text = JSON.stringify(wanted);
+  useEffect(() => {
+    sketch.value = wanted ?? NO_SKETCH;
+    return () => {
+      sketch.value = NO_SKETCH;
+    };
+  }, [text]);
+}
+
+/** Takes clicks on the map while the component stands; null takes none. */
+export function useTap(take: ((point: Point) => void) | null): void {
+  useEffect(() => {
+    tap.value = take;
+    return () => {
+      tap.value = null;
+    };
+  }, [take]);
+}
+
+/** Takes areas that are clicked on the map while the component stands. */
+export function usePick(take: ((id: string, name: string) => void) | null): void {
+  useEffect(() => {
+    pick.value = take;
+    return () => {
+      pick.value = null;
+    };
+  }, [take]);
+}
+
+export interface Fences {
+  readonly status: 'loading' | 'ready' | 'failed';
+  readonly rows: readonly Fence[];
+  readonly problem: ReturnType<typeof asProblem> | null;
+}
+/** All fences, as last asked for. */
+export const fences = signal<Fences>({ status: 'loading', rows: [], problem: null });
+
+let asked = -1;
+export async function loadFences(again = false): Promise<void> {
+  if (!again && asked === stamp.value && fences.value.status !== 'failed') return;
+  asked = stamp.value;
+  try {
+    const rows = await routes.fences(new AbortController().signal);
+    fences.value = { status: 'ready', rows, problem: null };
+  } catch (error) {
+    fences.value = { status: 'failed', rows: [], problem: asProblem(error) };
+  }
+}
+
+const layerName = (layer_id: string | null | undefined): string | null => {
+  const layer = company.value.layers.find(({ id }) => id === layer_id);
+  return layer ? `lay_${layer.key}` : null;
+};
+
+type Where = Partial<OfferWhere>;
+
+/** The outline of a circle around a point. */
+export const ring = (centre: Point, radius_m: number): GeoJSON.Polygon => ({
+  type: 'Polygon',
+  coordinates: [circle(centre, radius_m)],
+});
+
+/** So many areas are looked up to bring them into view. */
+const FEW = 25;
+
+/** The box that holds where an offer holds; null where that is everywhere, or many areas. */
+export async function boundsOf(areas: readonly Where[], signal: AbortSignal): Promise<Bounds | null> {
+  const named = areas.filter((area) => area.area_id && area.layer_id);
+  if (areas.length === 0 || named.length > FEW) return null;
+  const outlines = await Promise.all(
+    named.map(async ({ area_id, layer_id }) => {
+      const version = company.value.layers.find(({ id }) => id === layer_id)?.current_version;
+      if (!version) return null;
+      const area = await routes.area(layer_id ?? '', version, area_id ?? '', signal);
+      return area.geometry as unknown as GeoJSON.Geometry | null;
+    }),
+  );
+  const drawn = holdSketch(areas).parts.map(({ geometry }) => geometry);
+  return boxOfShapes([...outlines.filter((outline) => outline !== null), ...drawn]);
+}
+
+/** Where an offer holds: its areas by their tiles, the circles around its places, its fences. */
+export function holdSketch(areas: readonly Where[], picking: string | null = null): Sketch {
+  const chosen = new Map<string, string[]>();
+  const parts: Part[] = [];
+  for (const area of areas) {
+    const layer = layerName(area.layer_id);
+    if (area.area_id && layer) chosen.set(layer, [...(chosen.get(layer) ?? []), area.area_id]);
+    else if (area.place_id || area.place_kind) {
+      for (const place of company.value.places) {
+        if (place.id !== area.place_id && place.kind !== area.place_kind) continue;
+        if (place.location) parts.push({ role: 'hold', geometry: ring(place.location, area.radius_m ?? 0) });
+      }
+    } else if (area.geofence || area.geofence_tag) {
+      for (const fence of fences.value.rows) {
+        if (fence.tag === area.geofence_tag || `${fence.tag}/${fence.external_id}` === area.geofence)
+          parts.push({ role: 'hold', geometry: fence.geometry as unknown as GeoJSON.Polygon });
+      }
+    }
+  }
+  const layers: DrawnLayer[] = [...chosen].map(([layer, ids]) => ({ layer, chosen: ids, picking: layer === picking }));
+  if (picking && !chosen.has(picking)) layers.push({ layer: picking, chosen: [], picking: true });
+  return { parts, layers, alone: true };
+}
