@@ -229,5 +229,6 @@ def get_geofence(
 def delete_geofence(
     session: Writing, actor: CanEditFences, tag: Tag, external_id: ExternalId, expected: IfMatch
 ) -> None:
-    """It is watched no longer; who is inside does not leave it by that. Put again, it is the same fence."""
+    """It is watched no longer; who is inside does not leave it by that. Put again, it is the same fence. 409 where a
+    live offer names it."""
     geofences.delete(session, actor, tag, external_id, check=expected.check)

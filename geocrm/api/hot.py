@@ -29,13 +29,14 @@ from starlette.types import Receive, Scope, Send
 from geocrm import access, errors, filters, ids
 from geocrm.api import dependencies
 from geocrm.api.edge import credential
+from geocrm.campaigns import eligibility
 from geocrm.spatial import nearby, tiles
 
 _NUMBER: Final = re.compile(r"^[+-]?(\d{1,20}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?$", re.ASCII)
 _WHOLE: Final = re.compile(r"^\d{1,9}$", re.ASCII)
+_ELIGIBLE: Final = ("customer", "lon", "lat", "at", "limit", "explain", "explain_from", "explain_limit", "record")
 _TILE: Final = "application/vnd.mapbox-vector-tile"
 _JSON: Final = "application/json"
-MOST_OFFERS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ _AREA_TILE: Final = _call("geocrm_hot_area_tile", "bytea, text, text, int, int, 
 _CUSTOMER_TILEJSON: Final = _call("geocrm_hot_customer_tilejson", "bytea", binary=False)
 _AREA_TILEJSON: Final = _call("geocrm_hot_area_tilejson", "bytea, text", binary=False)
 _OFFERS: Final = _call(
-    "geocrm_hot_offers", "bytea, bigint, float8, float8, timestamptz, int, bool, bool", columns="geocrm_hot_offers"
+    "geocrm_hot_offers",
+    "bytea, bigint, float8, float8, timestamptz, int, bool, bool, int, int",
+    columns="geocrm_hot_offers",
 )
 _QUESTIONS: Final = (_NEARBY, _TERRITORIES, _OFFERS, _CUSTOMER_TILE, _AREA_TILE, _CUSTOMER_TILEJSON, _AREA_TILEJSON)
 
@@ -276,6 +279,15 @@ class Asked:
             raise _invalid(name, "expected a number")
         return float(value)
 
+    def whole(self, name: str, unsaid: int, least: int, most: int) -> int:
+        """A parameter as whole number."""
+        value = self.one.get(name)
+        if value is None:
+            return unsaid
+        if not _WHOLE.match(value) or not least <= int(value) <= most:
+            raise _invalid(name, f"expected a whole number from {least} to {most}")
+        return int(value)
+
     def flag(self, name: str, unsaid: bool) -> bool:
         """A parameter as true or false."""
         value = self.one.get(name)
@@ -383,14 +395,14 @@ async def find_territories_at(scope: Scope) -> Answer:
 
 async def find_eligible_offers(scope: Scope) -> Answer:
     """GET /v1/offers/eligible."""
-    asked = Asked(scope, ("customer", "lon", "lat", "at", "limit", "explain", "record"))
+    asked = Asked(scope, _ELIGIBLE)
     lon, lat = asked.number("lon", needed=True), asked.number("lat", needed=True)
     assert lon is not None
     assert lat is not None
     nearby.check_point(lon, lat)
-    limit = asked.one.get("limit", "20")
-    if not _WHOLE.match(limit) or not 1 <= int(limit) <= MOST_OFFERS:
-        raise _invalid("limit", f"expected a whole number from 1 to {MOST_OFFERS}")
+    limit = asked.whole("limit", 20, 1, eligibility.MOST_SHOWN)
+    skipped = asked.whole("explain_from", 0, 0, 10**9 - 1)
+    most = asked.whole("explain_limit", eligibility.OTHERS, 1, eligibility.MOST_OTHERS)
     if "customer" not in asked.one:
         raise _invalid("customer", "is missing")
     try:
@@ -399,8 +411,8 @@ async def find_eligible_offers(scope: Scope) -> Answer:
         raise _invalid("customer", error.detail) from None
     moment = _moment(asked.one.get("at"), "at")
     (body,) = await asked.ask(
-        _OFFERS, (asked.digest, customer, lon, lat, moment, int(limit), asked.flag("explain", False),
-                  asked.flag("record", True)),
+        _OFFERS, (asked.digest, customer, lon, lat, moment, limit, asked.flag("explain", False),
+                  asked.flag("record", True), skipped, most),
     )  # fmt: skip
     return 200, [(b"content-type", _JSON.encode())], body or b""
 

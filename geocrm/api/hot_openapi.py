@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from geocrm import filters
-from geocrm.campaigns.eligibility import REASONS
+from geocrm.campaigns.eligibility import MOST_OTHERS, MOST_SHOWN, OTHERS, REASONS
 from geocrm.spatial import nearby, tiles
 
 _TILE: Final = "application/vnd.mapbox-vector-tile"
@@ -63,8 +63,12 @@ def openapi_paths() -> dict[str, Any]:
                         needed=True),
              lon, lat,
              _parameter("at", {"type": "string"}, "Date or time; now if absent.", "2026-03-14T09:30:00Z"),
-             _parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100}, "How many; 20 if absent.", 20),
+             _parameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST_SHOWN}, "How many; 20 if absent.",
+                        20),
              _parameter("explain", {"type": "boolean"}, "Say of every other live offer why not.", False),
+             _parameter("explain_from", {"type": "integer", "minimum": 0}, "Leave out so many of the others.", None),
+             _parameter("explain_limit", {"type": "integer", "minimum": 1, "maximum": MOST_OTHERS},
+                        f"So many of the others; {OTHERS} if absent.", None),
              _parameter("record", {"type": "boolean"},
                         "Remember what a key shows, so that its effect can be measured; true if absent. What people "
                         "look at is never remembered, nor another moment.", True)],
@@ -208,13 +212,13 @@ _TERRITORY_SCHEMA: Final = {
     "required": ["data"],
     "properties": {"data": {"type": "array", "items": {"$ref": "#/components/schemas/TerritoryAt"}}},
 }
-_OFFERS_EXAMPLE: Final = {
+_OFFERS_EXAMPLE: Final[dict[str, Any]] = {
     "data": [{
         "id": "off_3", "version": 1, "name": "Spring coffee", "title": "A coffee on us",
         "terms": "One a day, before eleven.", "products": [{"id": "prd_4", "name": "Coffee"}],
         "attributes": {"code": "COFFEE"}, "priority": 0,
         "where": {"kind": "places", "id": "pla_3", "name": "Denver Union Station", "place_kind": "own",
-                 "radius_m": 300.0},
+                 "geofence": None, "radius_m": 300.0},
         "open_until": "2026-03-14T17:00:00Z", "ends_at": "2026-03-31T22:00:00Z",
         "left": {"in_all": 387, "for_customer": 1},
     }],
@@ -223,12 +227,13 @@ _OFFERS_EXAMPLE: Final = {
         "reasons": [{"reason": "closed", "opens_at": "2026-03-14T18:00:00Z"},
                     {"reason": "outside", "distance_m": 340.2}],
     }],
+    "others_in_all": 1,
     "at": "2026-03-14T09:30:00Z",
 }  # fmt: skip
 _MAYBE_TEXT: Final = {"type": ["string", "null"]}
 _OFFERS_SCHEMA: Final = {
     "type": "object",
-    "required": ["data", "others", "at"],
+    "required": ["data", "others", "others_in_all", "at"],
     "properties": {
         "data": {"type": "array", "items": {
             "type": "object",
@@ -240,15 +245,17 @@ _OFFERS_SCHEMA: Final = {
                 "attributes": {"type": "object"}, "priority": {"type": "integer"},
                 "where": {"type": ["object", "null"], "description": "What holds the point; null: everywhere.",
                          "properties": {
-                    "kind": {"type": "string", "enum": ["area", "place", "places"]}, "id": {"type": "string"},
-                    "name": {"type": "string"}, "place_kind": _MAYBE_TEXT, "radius_m": {"type": ["number", "null"]}}},
+                    "kind": {"type": "string", "enum": ["area", "place", "places", "geofence", "geofences"]},
+                    "id": {"type": "string"}, "name": {"type": "string"}, "place_kind": _MAYBE_TEXT,
+                    "geofence": {"type": ["string", "null"], "description": "Its tag and external id."},
+                    "radius_m": {"type": ["number", "null"]}}},
                 "open_until": {"type": "string"}, "ends_at": {"type": "string"},
                 "left": {"type": "object", "required": ["in_all", "for_customer"], "description": "Null: no cap.",
                          "properties": {"in_all": {"type": ["integer", "null"]},
                                         "for_customer": {"type": ["integer", "null"]}}},
             },
         }},
-        "others": {"type": ["array", "null"], "description": "With explain=true.", "items": {
+        "others": {"type": ["array", "null"], "description": "With explain=true: why not.", "items": {
             "type": "object",
             "required": ["id", "version", "name", "title", "reasons"],
             "properties": {
@@ -261,6 +268,7 @@ _OFFERS_SCHEMA: Final = {
                                    "opens_at": {"type": "string"}}}},
             },
         }},
+        "others_in_all": {"type": ["integer", "null"], "description": "With explain=true: how many others there are."},
         "at": {"type": "string"},
     },
 }  # fmt: skip

@@ -45,7 +45,7 @@ from geocrm.api.shapes import (
     Text,
     When,
 )
-from geocrm.campaigns import holdouts, offers, redemptions
+from geocrm.campaigns import geofences, holdouts, offers, redemptions
 from geocrm.db.models import Audience, Offer, OfferArea, OfferVersion
 from geocrm.errors import Invalid
 
@@ -62,13 +62,22 @@ Radius = Annotated[float, Field(gt=0, le=offers.WIDEST_M, strict=True, allow_inf
 Share = Annotated[float, Field(ge=0, le=holdouts.LARGEST_SHARE, strict=True, allow_inf_nan=False)]
 Purpose = Annotated[Text, Field(min_length=1, max_length=60, examples=["marketing"])]
 Zone = Annotated[Text, Field(min_length=1, max_length=60, examples=["America/Denver"])]
+Fence = Annotated[
+    str, Field(pattern="^[a-z0-9][a-z0-9_-]{0,62}/[A-Za-z0-9][A-Za-z0-9._:~-]{0,199}$", examples=["shops/denver-1"])
+]
+FenceTag = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]{0,62}$", examples=["shops"])]
 Priority = Annotated[int, Field(ge=-(2**31), le=2**31 - 1, strict=True)]
 
 
 class Where(Body):
-    """An area of any layer, or metres around one place or around every place of a kind: one of the three."""
+    """An area of any layer, a geofence, every geofence of a tag, or metres around one place or around every place of a
+    kind: one of these."""
 
     area_id: AreaId | None = None
+    geofence: Fence | None = Field(None, description="Its tag and external id.", examples=[None])
+    geofence_tag: FenceTag | None = Field(
+        None, description="Every fence of this tag, as they come and go.", examples=[None]
+    )
     place_id: PlaceId | None = Field(None, examples=[None])
     place_kind: PlaceKind | None = Field(None, examples=[None])
     radius_m: Radius | None = Field(None, examples=[None])
@@ -131,9 +140,11 @@ class ShownWhere(Shown):
     """Where an offer holds."""
 
     kind: str = Field(examples=["area"])
-    name: str | None = Field(description="Of the area or the place.", examples=["Front Range"])
+    name: str | None = Field(description="Of the area, the fence or the place.", examples=["Front Range"])
     layer_id: str | None = Field(description="Of the area.", examples=["lay_1"])
     area_id: str | None = Field(examples=["ter_3"])
+    geofence: str | None = Field(examples=[None])
+    geofence_tag: str | None = Field(examples=[None])
     place_id: str | None = Field(examples=[None])
     place_kind: str | None = Field(examples=[None])
     radius_m: float | None = Field(examples=[None])
@@ -271,6 +282,7 @@ def _version(session: Session, actor: Actor, whole: offers.Whole) -> dict[str, A
     said = filters.parse(held.audience, reader=filters.Reader(contacts=True)).sentence()
     areas = offers.describe_areas(session, [area.area_id for area in whole.areas if area.area_id is not None])
     places = offers.name_places(session, [area.place_id for area in whole.areas if area.place_id is not None])
+    fences = geofences.find_names(session, [area.fence_id for area in whole.areas if area.fence_id is not None])
     same = (
         "version", "title", "terms", "attributes", "audience", "consent_purpose", "starts_at", "ends_at", "time_zone",
         "hours", "closed_on", "cap_total", "cap_per_customer", "priority", "hold_out_share", "hold_out_unit",
@@ -280,17 +292,26 @@ def _version(session: Session, actor: Actor, whole: offers.Whole) -> dict[str, A
         "product_ids": [ids.show("prd", number) for number in held.product_ids],
         "audience_sentence": said,
         "audience_members": audience.members if audience is not None and actor.sees_all else None,
-        "areas": [_where(area, areas, places) for area in whole.areas],
+        "areas": [_where(area, areas, places, fences) for area in whole.areas],
     }
 
 
-def _where(area: OfferArea, areas: Mapping[int, offers.AreaOfLayer], places: Mapping[int, str]) -> dict[str, Any]:
+def _where(
+    area: OfferArea,
+    areas: Mapping[int, offers.AreaOfLayer],
+    places: Mapping[int, str],
+    fences: Mapping[int, geofences.Called],
+) -> dict[str, Any]:
     found = None if area.area_id is None else areas[area.area_id]
+    fence = None if area.fence_id is None else fences[area.fence_id]
+    place = None if area.place_id is None else places[area.place_id]
     return {
         "kind": area.kind,
-        "name": found.name if found is not None else None if area.place_id is None else places[area.place_id],
+        "name": found.name if found is not None else fence.name if fence is not None else place,
         "layer_id": None if found is None else ids.show("lay", found.layer_id),
         "area_id": None if found is None else ids.show(found.prefix, found.area_id),
+        "geofence": None if fence is None else fence.reference,
+        "geofence_tag": area.fence_tag,
         "place_id": ids.show("pla", area.place_id),
         "place_kind": area.place_kind,
         "radius_m": area.radius_m,

@@ -5,11 +5,16 @@ The work is done by the SQL function `geocrm_offers_judged`, which `GET /v1/offe
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-REASONS = (
+MOST_SHOWN: Final = 100
+OTHERS: Final = 100
+"""So many others are explained unless asked otherwise, at most `MOST_OTHERS`."""
+MOST_OTHERS: Final = 1000
+REASONS: Final = (
     "not_started", "over", "closed", "no_position", "outside", "not_in_audience", "no_consent", "cap_reached",
     "customer_cap_reached", "held_out",
 )  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,7 +20,7 @@ import numpy as np
 import pyproj
 import shapely
 from shapely import MultiPolygon, Point
-from sqlalchemy import Row, text
+from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
 
 from geocrm import ids
@@ -28,8 +28,9 @@ from geocrm.access import Actor
 from geocrm.campaigns import hours
 from geocrm.campaigns.fence_index import Fence, FenceIndex
 from geocrm.db import audit
+from geocrm.db.models import Geofence
 from geocrm.db.queries import named
-from geocrm.errors import Invalid, InvalidGeometry, NotFound, TooLarge
+from geocrm.errors import Conflict, Invalid, InvalidGeometry, NotFound, TooLarge
 from geocrm.spatial.outlines import read_outline
 
 MOST_CORNERS: Final = 2_000
@@ -51,6 +52,14 @@ class Put:
     fence_id: int
     created: bool
     changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What a fence is called: ``tag/external_id``, and its name, or its external id where it has none."""
+
+    reference: str
+    name: str
 
 
 # ---------------------------------------------------------------- one fence
@@ -122,7 +131,10 @@ def find(
 def delete(
     session: Session, actor: Actor, tag: str, external_id: str, *, check: Callable[[int], None] | None = None
 ) -> None:
-    """Take a fence away, and with it where customers stand to it; no event is made of that. Raises NotFound."""
+    """Take a fence away, and with it where customers stand to it; no event is made of that.
+
+    Raises NotFound, Conflict where a live offer names it: the offer would hold nowhere, and nobody would notice. An
+    offer at every fence of a tag follows."""
     session.scalar(text(named("geofences", "lock_revision")))
     row = session.execute(
         text(named("geofences", "one_by_name")), {"tag": tag, "external_id": external_id}
@@ -131,6 +143,15 @@ def delete(
         raise NotFound()
     if check is not None:
         check(row.version)
+    session.execute(text(named("geofences", "hold")), {"id": row.id})  # an offer that goes live meanwhile is seen
+    offers = session.execute(text(named("offers", "live_at_fence")), {"fence": row.id}).all()
+    if offers:
+        said = ", ".join(f"{ids.show('off', offer.id)} ({offer.name})" for offer in offers[:5])
+        more = f" and {len(offers) - 5} more" if len(offers) > 5 else ""
+        raise Conflict(
+            f"{tag}/{external_id} is where live offers hold: {said}{more}. End them, or set them live elsewhere first.",
+            offers=[ids.show("off", offer.id) for offer in offers],
+        )
     session.execute(text(named("geofences", "delete")), {"id": row.id})
     session.execute(text(named("geofences", "delete_states")), {"id": row.id})
     session.execute(text(named("geofences", "count_revision")))
@@ -138,6 +159,21 @@ def delete(
         session, "geofence.delete", actor_id=actor.user_id, key_id=actor.key_id, object_id=ids.show("fen", row.id),
         before={"tag": tag, "external_id": external_id, "version": row.version},
     )  # fmt: skip
+
+
+def find_ids(session: Session, names: Sequence[str]) -> dict[str, int]:
+    """The ids of fences by ``tag/external_id``, of those that are there."""
+    parts = [name.partition("/") for name in sorted(set(names))]
+    values = {"tags": [tag for tag, _, _ in parts], "external_ids": [external_id for _, _, external_id in parts]}
+    rows = session.execute(text(named("geofences", "named")), values)
+    return {f"{row.tag}/{row.external_id}": row.id for row in rows}
+
+
+def find_names(session: Session, fence_ids: Sequence[int]) -> dict[int, Called]:
+    """What fences are called, by id; deleted ones too."""
+    query = select(Geofence.id, Geofence.tag, Geofence.external_id, Geofence.name)
+    rows = session.execute(query.where(Geofence.id.in_(set(fence_ids))))
+    return {row.id: Called(f"{row.tag}/{row.external_id}", row.name or row.external_id) for row in rows}
 
 
 def shown(row: Row[Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from geocrm import filters, ids
 from geocrm.access import Actor, require
-from geocrm.campaigns import audiences, holdouts, hours
+from geocrm.campaigns import audiences, geofences, holdouts, hours
 from geocrm.db import audit
 from geocrm.db.models import Area, Layer, Offer, OfferArea, OfferCounter, OfferOpening, OfferVersion, Place, Product
 from geocrm.db.models.places import PLACE_KINDS
@@ -24,6 +24,8 @@ LONGEST: Final = timedelta(days=5 * 366)
 WIDEST_M: Final = 100_000
 CONSENT: Final = "marketing"
 """The purpose of the consent that offers ask for unless they say another one, or none."""
+NAMED_BY: Final = ("area_id", "geofence", "geofence_tag", "place_id", "place_kind")
+"""What an area of an offer may be named by; of each exactly one."""
 FIELDS: Final = (
     "title", "terms", "product_ids", "attributes", "audience", "consent_purpose", "starts_at", "ends_at", "time_zone",
     "hours", "closed_on", "cap_total", "cap_per_customer", "priority", "hold_out_share", "hold_out_unit",
@@ -115,8 +117,9 @@ def name_places(session: Session, place_ids: Sequence[int]) -> dict[int, str]:
 
 
 def create_offer(session: Session, *, actor: Actor, name: str, campaign_id: int | None = None, **values: Any) -> Offer:
-    """A draft. `values` are :data:`FIELDS` and `areas`, any of ``{"area_id"}``, ``{"place_id", "radius_m"}`` and
-    ``{"place_kind", "radius_m"}``; what it lacks is asked for when it goes live.
+    """A draft. `values` are :data:`FIELDS` and `areas`, any of ``{"area_id"}``, ``{"geofence": "tag/external_id"}``,
+    ``{"geofence_tag"}``, ``{"place_id", "radius_m"}`` and ``{"place_kind", "radius_m"}``; what it lacks is asked for
+    when it goes live.
 
     Raises Forbidden, and Invalid with a pointer for what cannot be or is not there."""
     require(actor, "offers:write")
@@ -268,7 +271,7 @@ def _draft_of_live(session: Session, actor: Actor, offer: Offer) -> None:
     session.flush()
 
 
-_AREA_COLUMNS: Final = ("kind", "area_id", "place_id", "place_kind", "fence_id", "radius_m")
+_AREA_COLUMNS: Final = ("kind", "area_id", "place_id", "place_kind", "fence_id", "fence_tag", "radius_m")
 
 
 def _set(session: Session, actor: Actor, version: OfferVersion, values: Mapping[str, Any]) -> None:
@@ -335,17 +338,26 @@ def _read_areas(session: Session, areas: Sequence[Mapping[str, Any]], faults: li
     if len(areas) > MOST_AREAS:
         faults.append({"pointer": "/areas", "detail": f"more than {MOST_AREAS} areas"})
         return rows
+    fences = geofences.find_ids(session, [area["geofence"] for area in areas if area.get("geofence") is not None])
     for n, area in enumerate(areas):
         at = f"/areas/{n}"
-        named_by = [word for word in ("area_id", "place_id", "place_kind") if area.get(word) is not None]
+        named_by = [word for word in NAMED_BY if area.get(word) is not None]
         if len(named_by) != 1:
-            faults.append({"pointer": at, "detail": "expected one of area_id, place_id, place_kind"})
+            faults.append({"pointer": at, "detail": f"expected one of {', '.join(NAMED_BY)}"})
             continue
         radius = area.get("radius_m")
-        if named_by[0] == "area_id":
+        if named_by[0] in ("area_id", "geofence", "geofence_tag"):
             if radius is not None:
-                faults.append({"pointer": f"{at}/radius_m", "detail": "an area has no radius; a place has"})
-            rows.append({"kind": "area", "area_id": area["area_id"]})
+                what = "an area" if named_by[0] == "area_id" else "a fence"
+                faults.append({"pointer": f"{at}/radius_m", "detail": f"{what} has no radius here; a place has"})
+            if named_by[0] == "area_id":
+                rows.append({"kind": "area", "area_id": area["area_id"]})
+            elif named_by[0] == "geofence":
+                rows.append({"kind": "geofence", "fence_id": fences.get(area["geofence"])})
+                if area["geofence"] not in fences:
+                    faults.append({"pointer": f"{at}/geofence", "detail": "there is no such fence"})
+            else:
+                rows.append({"kind": "geofences", "fence_tag": area["geofence_tag"]})
             continue
         if radius is None or not 0 < radius <= WIDEST_M:
             faults.append({"pointer": f"{at}/radius_m", "detail": f"expected metres, at most {WIDEST_M}"})

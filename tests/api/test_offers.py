@@ -165,6 +165,8 @@ def test_each_sees_offers_for_customers_they_see(client: Client, world: World, a
         ("customer=cus_1&lon=1&lat=1&limit=0", "/limit"),
         ("customer=cus_1&lon=1&lat=1&limit=101", "/limit"),
         ("customer=cus_1&lon=1&lat=1&explain=yes", "/explain"),
+        ("customer=cus_1&lon=1&lat=1&explain_limit=0", "/explain_limit"),
+        ("customer=cus_1&lon=1&lat=1&explain_from=-1", "/explain_from"),
         ("customer=cus_1&lon=1&lat=1&at=soon", "/at"),
         ("customer=cus_1&lon=1&lat=1&stage=active", "/stage"),
     ],
@@ -198,7 +200,8 @@ def test_why_not_in_the_words_of_the_answer(client: Client, world: World, app: T
     at_shop = ask(app, world, lon=-105.0, lat=39.753)
     (held,) = (one for one in at_shop["data"] if one["id"] == offer)
     assert held["where"] == {
-        "kind": "place", "id": place, "name": "Union Station", "place_kind": None, "radius_m": 500,
+        "kind": "place", "id": place, "name": "Union Station", "place_kind": None, "geofence": None,
+        "radius_m": 500,
     }  # fmt: skip
     shown = marketer.get(f"/v1/offers/{offer}").json()["live"]
     assert shown["areas"] == [
@@ -207,11 +210,53 @@ def test_why_not_in_the_words_of_the_answer(client: Client, world: World, app: T
             "name": "Union Station",
             "layer_id": None,
             "area_id": None,
+            "geofence": None,
+            "geofence_tag": None,
             "place_id": place,
             "place_kind": None,
             "radius_m": 500,
         }
     ]
+
+
+def test_offers_in_fences(client: Client, world: World, app: TestClient) -> None:
+    """By name and by tag; a fence that a live offer names is not deleted; the others are told page by page."""
+    marketer = client("marketer")
+    for name, lon in (("north", -100.0), ("south", -100.001)):
+        put = marketer.put(f"/v1/geofences/kiosks/{name}", json={"center": {"lon": lon, "lat": 40.0}, "radius_m": 80})
+        assert put.status_code == 201, put.text
+    by_name = set_live(marketer, areas=[{"geofence": "kiosks/north"}], priority=7)
+    by_tag = set_live(marketer, areas=[{"geofence_tag": "kiosks"}], priority=7)
+    at = {one["id"]: one["where"] for one in ask(app, world, lon=-100.0, lat=40.0)["data"]}
+    assert at[by_name] == {
+        "kind": "geofence", "id": at[by_name]["id"], "name": "north", "place_kind": None, "geofence": "kiosks/north",
+        "radius_m": None,
+    }  # fmt: skip
+    assert at[by_tag] == at[by_name] | {"kind": "geofences"}
+    said = {offer: marketer.get(f"/v1/offers/{offer}").json()["live"]["areas"][0] for offer in (by_name, by_tag)}
+    assert (said[by_name]["geofence"], said[by_name]["name"]) == ("kiosks/north", "north")
+    assert said[by_tag]["geofence_tag"] == "kiosks"
+    refused = marketer.delete("/v1/geofences/kiosks/north", headers={"If-Match": "*"})
+    assert (refused.status_code, refused.json()["offers"]) == (409, [by_name])
+    assert marketer.delete("/v1/geofences/kiosks/south", headers={"If-Match": "*"}).status_code == 204
+    for values, pointer in (
+        ({"geofence": "kiosks/none"}, "/areas/0/geofence"), ({"geofence": "no"}, "/areas/0/geofence"),
+        ({"geofence_tag": "No!"}, "/areas/0/geofence_tag"),
+    ):  # fmt: skip
+        wrong = marketer.post("/v1/offers", json={"name": "Coffee", "areas": [values]})
+        assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, pointer)
+
+    whole = ask(app, world, explain="true", lon=-100.05, lat=40.0)
+    assert whole["others_in_all"] == len(whole["others"]) >= 2
+    assert [one["id"] for one in whole["others"][:2]] == [by_name, by_tag]
+    paged = [
+        ask(app, world, explain="true", lon=-100.05, lat=40.0, explain_limit=1, explain_from=at)["others"]
+        for at in range(len(whole["others"]) + 1)
+    ]
+    assert [one for page in paged for one in page] == whole["others"]  # distances too
+    assert ask(app, world)["others_in_all"] is None
+    for offer in (by_name, by_tag):
+        marketer.post(f"/v1/offers/{offer}/end", headers={"If-Match": "*"})
 
 
 def test_what_an_offer_brought_is_told_to_who_sees_all(client: Client, world: World, app: TestClient) -> None:

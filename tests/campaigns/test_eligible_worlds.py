@@ -12,14 +12,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from pyproj import Geod
 from shapely import Point, Polygon
+from shapely.geometry import mapping
 from sqlalchemy.orm import Session
 
 from geocrm import access
 from geocrm.access import SYSTEM
-from geocrm.campaigns import eligibility, offers, redemptions
+from geocrm.campaigns import eligibility, geofences, offers, redemptions
 from geocrm.db import models
 from geocrm.errors import Conflict
 from geocrm.spatial import areas, layers, territories
@@ -42,11 +44,23 @@ class Offer:
 
 
 @dataclass
+class Fence:
+    """A fence as the oracle keeps it: a polygon, or a circle of so many metres about a point."""
+
+    tag: str
+    name: str
+    polygon: Polygon | None
+    center: tuple[float, float]
+    radius_m: float
+
+
+@dataclass
 class World:
     """What there is."""
 
     shapes: dict[int, Polygon]
     places: dict[int, tuple[str, float, float]]
+    fences: dict[int, "Fence"]
     people: dict[int, dict[str, Any]]
     offers: list[Offer]
     centres: list[tuple[float, float]]
@@ -97,6 +111,7 @@ def make_world(session: Session, rng: random.Random, *, size: int) -> World:
     for _ in range(size):
         kind, (lon, lat) = rng.choice(("own", "own", "competitor")), beside(rng, rng.choice(centres), 3000)
         places[make_place(session, lon, lat, kind).id] = (kind, lon, lat)
+    fences = dict(make_fence(session, rng, rng.choice(centres), number) for number in range(size))
     people = {}
     for _ in range(12):
         said = {"plan": rng.choice(("gold", "tin")), "stage": rng.choice(("active", "lead"))}
@@ -107,12 +122,33 @@ def make_world(session: Session, rng: random.Random, *, size: int) -> World:
             session.add(models.Consent(customer_id=customer.id, purpose=purpose, channel="app", granted_at=granted))
         people[customer.id] = said
     session.flush()
-    made_offers = [make_offer(session, rng, shapes, places) for _ in range(size)]
-    return World(shapes, places, people, made_offers, centres)
+    for number in rng.sample(list(fences), size // 6):  # one that was deleted is nowhere, put again it is the same
+        gone = fences.pop(number)
+        geofences.delete(session, SYSTEM, gone.tag, gone.name)
+    made_offers = [make_offer(session, rng, shapes, places, fences) for _ in range(size)]
+    return World(shapes, places, fences, people, made_offers, centres)
+
+
+def make_fence(session: Session, rng: random.Random, centre: tuple[float, float], number: int) -> tuple[int, Fence]:
+    """A circle, also over ±180°, or a polygon; hours say nothing for offers."""
+    tag, name = rng.choice(("shops", "stops", "doors")), f"fence-{number}"
+    near = beside(rng, centre, 2000)
+    made = Fence(tag, name, None, near, rng.uniform(50, 3000))
+    values: dict[str, Any] = {"center": {"lon": near[0], "lat": near[1]}, "radius_m": made.radius_m}
+    if abs(near[1]) > 85 or rng.random() < 0.4:
+        made.polygon = a_polygon(rng, centre)
+        values = {"geometry": mapping(made.polygon)}
+    if rng.random() < 0.3:
+        values |= {"hours": [{"days": ["tue"], "from": "03:00", "to": "04:00"}], "time_zone": "Europe/Zurich"}
+    return geofences.put(session, SYSTEM, tag, name, values).fence_id, made
 
 
 def make_offer(
-    session: Session, rng: random.Random, shapes: dict[int, Polygon], places: dict[int, tuple[str, float, float]]
+    session: Session,
+    rng: random.Random,
+    shapes: dict[int, Polygon],
+    places: dict[int, tuple[str, float, float]],
+    fences: dict[int, Fence],
 ) -> Offer:
     said: dict[str, Any] = {
         "title": "Something",
@@ -123,8 +159,13 @@ def make_offer(
         "areas": [],
     }
     for _ in range(rng.choice((0, 1, 1, 2, 4))):
-        kind = rng.randrange(4)
-        if kind == 0:
+        kind = rng.randrange(7)
+        if kind in (4, 5):
+            one = rng.choice(list(fences.values()))
+            said["areas"].append({"geofence": f"{one.tag}/{one.name}"})
+        elif kind == 6:
+            said["areas"].append({"geofence_tag": rng.choice([one.tag for one in fences.values()])})
+        elif kind == 0:
             said["areas"].append({"place_id": rng.choice(list(places)), "radius_m": rng.uniform(100, 5000)})
         elif kind == 1:
             said["areas"].append({"place_kind": rng.choice(("own", "competitor")), "radius_m": rng.uniform(50, 3000)})
@@ -155,7 +196,7 @@ def make_offer(
         offers.go_live(session, made.id, actor=SYSTEM, moment=NOW - timedelta(days=8))
     except Exception:
         offers.discard_draft(session, made.id, actor=SYSTEM)  # never open, or an empty audience
-        return make_offer(session, rng, shapes, places)
+        return make_offer(session, rng, shapes, places, fences)
     return Offer(made.id, said)
 
 
@@ -201,8 +242,36 @@ def unit_there(world: World, area: dict[str, Any], here: tuple[float, float]) ->
     if "place_id" in area:
         _, lon, lat = world.places[area["place_id"]]
         return f"pla_{area['place_id']}" if metres(here, (lon, lat)) <= area["radius_m"] else None
+    if "geofence" in area or "geofence_tag" in area:
+        holding = [number for number in named_fences(world, area) if is_in(world.fences[number], here)]
+        return f"fen_{min(holding)}" if holding else None
     distance, number = nearest(world, area["place_kind"], here)
     return f"pla_{number}" if distance <= area["radius_m"] else None
+
+
+def named_fences(world: World, area: dict[str, Any]) -> list[int]:
+    if "geofence_tag" in area:
+        return [number for number, one in world.fences.items() if one.tag == area["geofence_tag"]]
+    return [number for number, one in world.fences.items() if f"{one.tag}/{one.name}" == area["geofence"]]
+
+
+def is_in(one: Fence, here: tuple[float, float]) -> bool:
+    if one.polygon is None:
+        return metres(here, one.center) <= one.radius_m
+    return bool(one.polygon.intersects(Point(here)))
+
+
+def from_fence(one: Fence, here: tuple[float, float]) -> float:
+    """Metres to a fence, 0 within it."""
+    if one.polygon is None:
+        return max(0.0, metres(here, one.center) - one.radius_m)
+    return 0.0 if is_in(one, here) else from_polygon(one.polygon, here)
+
+
+def from_polygon(shape: Polygon, here: tuple[float, float]) -> float:
+    """Metres to the border of a polygon."""
+    lon, lat = np.array(shape.exterior.segmentize(0.0005).coords).T
+    return float(np.min(GEOD.inv(np.full_like(lon, here[0]), np.full_like(lat, here[1]), lon, lat)[2]))
 
 
 def away(world: World, area: dict[str, Any], here: tuple[float, float]) -> float:
@@ -212,8 +281,9 @@ def away(world: World, area: dict[str, Any], here: tuple[float, float]) -> float
         return metres(here, (lon, lat)) - area["radius_m"]
     if "place_kind" in area:
         return nearest(world, area["place_kind"], here)[0] - area["radius_m"]
-    edge = world.shapes[area["area_id"]].exterior.segmentize(0.0005).coords
-    return min(metres(here, (x, y)) for x, y in edge)
+    if "area_id" in area:
+        return from_polygon(world.shapes[area["area_id"]], here)
+    return min(from_fence(world.fences[number], here) for number in named_fences(world, area))
 
 
 def key_of(offer: Offer) -> str:

@@ -25,6 +25,13 @@ class Geofence(Base):
         Index(
             "ix_geofences_geometry", "geometry", postgresql_using="gist", postgresql_where=text("deleted_at IS NULL")
         ),
+        Index(  # the nearest of a tag
+            "ix_geofences_tag_geometry",
+            "tag",
+            "geometry",
+            postgresql_using="gist",
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
         Index("ix_geofences_revision", "revision"),
     )
 

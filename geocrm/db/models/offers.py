@@ -110,8 +110,9 @@ class OfferArea(Base):
         ),
         CheckConstraint(
             "(kind = 'area') = (area_id IS NOT NULL) AND (kind = 'place') = (place_id IS NOT NULL)"
-            " AND (kind = 'places') = (place_kind IS NOT NULL) AND (kind = 'fence') = (fence_id IS NOT NULL)"
-            " AND (kind IN ('place', 'places')) = (radius_m IS NOT NULL)",
+            " AND (kind = 'places') = (place_kind IS NOT NULL)"
+            " AND (kind IN ('place', 'places')) = (radius_m IS NOT NULL)"
+            " AND (kind = 'geofence') = (fence_id IS NOT NULL) AND (kind = 'geofences') = (fence_tag IS NOT NULL)",
             name="kind",
         ),
         CheckConstraint(one_of("place_kind", *PLACE_KINDS), name="place_kind"),
@@ -125,6 +126,7 @@ class OfferArea(Base):
             postgresql_where=text("place_kind IS NOT NULL"),
         ),
         Index("ix_offer_areas_fence_id", "fence_id", postgresql_where=text("fence_id IS NOT NULL")),
+        Index("ix_offer_areas_fence_tag", "fence_tag", postgresql_where=text("fence_tag IS NOT NULL")),
         Index("ix_offer_areas_radius_m", "radius_m", postgresql_where=text("place_id IS NOT NULL")),
     )
 
@@ -136,6 +138,7 @@ class OfferArea(Base):
     place_id: Mapped[int | None] = mapped_column(ForeignKey("places.id", ondelete="CASCADE"))
     place_kind: Mapped[str | None]
     fence_id: Mapped[int | None]
+    fence_tag: Mapped[str | None]  # every fence of the tag, as they come and go
     radius_m: Mapped[float | None] = mapped_column(Double)
 
 

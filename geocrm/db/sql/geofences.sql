@@ -17,6 +17,16 @@ SELECT f.id, f.tag, f.external_id, f.name, f.kind, CAST(ST_AsGeoJSON(f.geometry,
   f.created_at, f.updated_at, f.deleted_at, f.digest
 FROM geofences f WHERE f.tag = CAST(:tag AS text) AND f.external_id = CAST(:external_id AS text)
 
+-- name: hold
+-- A fence, held until the transaction ends.
+SELECT f.id FROM geofences f WHERE f.id = CAST(:id AS bigint) FOR UPDATE
+
+-- name: named
+-- The ids of fences by tag and external id, those that are there.
+SELECT f.id, f.tag, f.external_id
+FROM unnest(CAST(:tags AS text[]), CAST(:external_ids AS text[])) AS u(tag, external_id)
+JOIN geofences f ON f.tag = u.tag AND f.external_id = u.external_id AND f.deleted_at IS NULL
+
 -- name: find
 -- Fences by id, of a tag and in a box where these are given.
 SELECT f.id, f.tag, f.external_id, f.name, f.kind, CAST(ST_AsGeoJSON(f.geometry, 9) AS jsonb) AS geometry,

@@ -1,7 +1,16 @@
 -- name: areas_nowhere
--- Areas of a version that hold nobody: what is not, or never again, in force, and kinds of places of which there is none.
+-- Areas of a version that hold nobody: what is not, or never again, in force, fences that were deleted, and kinds of places
+-- and tags of fences of which there is none. Fences that are named are held, so that none of them is deleted meanwhile.
+WITH named AS MATERIALIZED (
+  SELECT f.id FROM geofences f
+  WHERE f.id IN (SELECT a.fence_id FROM offer_areas a
+                 WHERE a.offer_id = CAST(:offer AS bigint) AND a.version = CAST(:version AS integer))
+    AND f.deleted_at IS NULL
+  ORDER BY f.id FOR SHARE)
 SELECT a.n, CASE a.kind WHEN 'area' THEN 'the area is on no published version of its layer'
                         WHEN 'place' THEN 'the place has no point on the map'
+                        WHEN 'geofence' THEN 'the fence was deleted'
+                        WHEN 'geofences' THEN 'there is no fence of this tag'
                         ELSE 'there is no place of this kind on the map' END AS detail
 FROM offer_areas a
 WHERE a.offer_id = CAST(:offer AS bigint) AND a.version = CAST(:version AS integer)
@@ -10,8 +19,18 @@ WHERE a.offer_id = CAST(:offer AS bigint) AND a.version = CAST(:version AS integ
       SELECT FROM area_periods d
       WHERE d.area_id = a.area_id AND d.has_geometry AND d.valid_to > CAST(:moment AS timestamptz))
     WHEN 'place' THEN EXISTS (SELECT FROM places p WHERE p.id = a.place_id AND p.placement = 'placed')
+    WHEN 'geofence' THEN EXISTS (SELECT FROM named n WHERE n.id = a.fence_id)
+    WHEN 'geofences' THEN EXISTS (SELECT FROM geofences f WHERE f.tag = a.fence_tag AND f.deleted_at IS NULL)
     ELSE EXISTS (SELECT FROM places p WHERE p.kind = a.place_kind AND p.placement = 'placed') END
 ORDER BY a.n
+
+-- name: live_at_fence
+-- Live offers that name a fence.
+SELECT o.id, o.name FROM offer_areas a
+JOIN offer_versions v ON v.offer_id = a.offer_id AND v.version = a.version
+  AND v.live_from IS NOT NULL AND v.live_until IS NULL
+JOIN offers o ON o.id = a.offer_id
+WHERE a.fence_id = CAST(:fence AS bigint) GROUP BY o.id ORDER BY o.id
 
 -- name: campaign_hold_outs
 -- The hold-outs of the other live offers of an offer's campaign.

@@ -1596,7 +1596,8 @@ export interface paths {
         post?: never;
         /**
          * Delete a geofence
-         * @description It is watched no longer; who is inside does not leave it by that. Put again, it is the same fence.
+         * @description It is watched no longer; who is inside does not leave it by that. Put again, it is the same fence. 409 where a
+         *     live offer names it.
          */
         delete: operations["delete_geofence"];
         options?: never;
@@ -8195,7 +8196,7 @@ export interface components {
             kind: string;
             /**
              * Name
-             * @description Of the area or the place.
+             * @description Of the area, the fence or the place.
              * @example Front Range
              */
             name: string | null;
@@ -8210,6 +8211,16 @@ export interface components {
              * @example ter_3
              */
             area_id: string | null;
+            /**
+             * Geofence
+             * @example null
+             */
+            geofence: string | null;
+            /**
+             * Geofence Tag
+             * @example null
+             */
+            geofence_tag: string | null;
             /**
              * Place Id
              * @example null
@@ -8768,11 +8779,24 @@ export interface components {
         };
         /**
          * Where
-         * @description An area of any layer, or metres around one place or around every place of a kind: one of the three.
+         * @description An area of any layer, a geofence, every geofence of a tag, or metres around one place or around every place of a
+         *     kind: one of these.
          */
         Where: {
             /** Area Id */
             area_id?: string | null;
+            /**
+             * Geofence
+             * @description Its tag and external id.
+             * @example null
+             */
+            geofence?: string | null;
+            /**
+             * Geofence Tag
+             * @description Every fence of this tag, as they come and go.
+             * @example null
+             */
+            geofence_tag?: string | null;
             /**
              * Place Id
              * @example null
@@ -24703,6 +24727,8 @@ export interface operations {
                      *                 "name": "Front Range",
                      *                 "layer_id": "lay_1",
                      *                 "area_id": "ter_3",
+                     *                 "geofence": null,
+                     *                 "geofence_tag": null,
                      *                 "place_id": null,
                      *                 "place_kind": null,
                      *                 "radius_m": null
@@ -24954,6 +24980,8 @@ export interface operations {
                      *             "name": "Front Range",
                      *             "layer_id": "lay_1",
                      *             "area_id": "ter_3",
+                     *             "geofence": null,
+                     *             "geofence_tag": null,
                      *             "place_id": null,
                      *             "place_kind": null,
                      *             "radius_m": null
@@ -25194,6 +25222,8 @@ export interface operations {
                      *             "name": "Front Range",
                      *             "layer_id": "lay_1",
                      *             "area_id": "ter_3",
+                     *             "geofence": null,
+                     *             "geofence_tag": null,
                      *             "place_id": null,
                      *             "place_kind": null,
                      *             "radius_m": null
@@ -25644,6 +25674,8 @@ export interface operations {
                      *             "name": "Front Range",
                      *             "layer_id": "lay_1",
                      *             "area_id": "ter_3",
+                     *             "geofence": null,
+                     *             "geofence_tag": null,
                      *             "place_id": null,
                      *             "place_kind": null,
                      *             "radius_m": null
@@ -25915,6 +25947,8 @@ export interface operations {
                      *               "name": "Front Range",
                      *               "layer_id": "lay_1",
                      *               "area_id": "ter_3",
+                     *               "geofence": null,
+                     *               "geofence_tag": null,
                      *               "place_id": null,
                      *               "place_kind": null,
                      *               "radius_m": null
@@ -26278,6 +26312,8 @@ export interface operations {
                      *             "name": "Front Range",
                      *             "layer_id": "lay_1",
                      *             "area_id": "ter_3",
+                     *             "geofence": null,
+                     *             "geofence_tag": null,
                      *             "place_id": null,
                      *             "place_kind": null,
                      *             "radius_m": null
@@ -26538,6 +26574,8 @@ export interface operations {
                      *             "name": "Front Range",
                      *             "layer_id": "lay_1",
                      *             "area_id": "ter_3",
+                     *             "geofence": null,
+                     *             "geofence_tag": null,
                      *             "place_id": null,
                      *             "place_kind": null,
                      *             "radius_m": null
@@ -36206,6 +36244,10 @@ export interface operations {
                  * @example false
                  */
                 explain?: boolean;
+                /** @description Leave out so many of the others. */
+                explain_from?: number;
+                /** @description So many of the others; 100 if absent. */
+                explain_limit?: number;
                 /**
                  * @description Remember what a key shows, so that its effect can be measured; true if absent. What people look at is never remembered, nor another moment.
                  * @example true
@@ -36248,6 +36290,7 @@ export interface operations {
                      *             "id": "pla_3",
                      *             "name": "Denver Union Station",
                      *             "place_kind": "own",
+                     *             "geofence": null,
                      *             "radius_m": 300
                      *           },
                      *           "open_until": "2026-03-14T17:00:00Z",
@@ -36276,6 +36319,7 @@ export interface operations {
                      *           ]
                      *         }
                      *       ],
+                     *       "others_in_all": 1,
                      *       "at": "2026-03-14T09:30:00Z"
                      *     }
                      */
@@ -36292,10 +36336,12 @@ export interface operations {
                             /** @description What holds the point; null: everywhere. */
                             where: {
                                 /** @enum {string} */
-                                kind?: "area" | "place" | "places";
+                                kind?: "area" | "place" | "places" | "geofence" | "geofences";
                                 id?: string;
                                 name?: string;
                                 place_kind?: string | null;
+                                /** @description Its tag and external id. */
+                                geofence?: string | null;
                                 radius_m?: number | null;
                             } | null;
                             open_until: string;
@@ -36306,7 +36352,7 @@ export interface operations {
                                 for_customer: number | null;
                             };
                         }[];
-                        /** @description With explain=true. */
+                        /** @description With explain=true: why not. */
                         others: {
                             id: string;
                             version: number;
@@ -36320,6 +36366,8 @@ export interface operations {
                                 opens_at?: string;
                             }[];
                         }[] | null;
+                        /** @description With explain=true: how many others there are. */
+                        others_in_all: number | null;
                         at: string;
                     };
                 };

@@ -40,30 +40,65 @@ LANGUAGE sql STABLE ROWS 5 AS $$
       (SELECT v.geometry FROM area_versions v WHERE v.area_id = p.area_id AND v.version = p.version), p_here)))
 $$;
 
+-- The polygons where a version of an offer holds: pieces of its areas as they are in force, and fences.
+CREATE OR REPLACE FUNCTION geocrm_offer_shapes(p_offer bigint, p_version integer, p_moment timestamptz)
+RETURNS TABLE (geometry geometry)
+LANGUAGE sql STABLE ROWS 30 AS $$
+  SELECT p.geometry
+  FROM offer_areas a
+  JOIN area_periods d ON d.area_id = a.area_id AND d.valid_from <= p_moment AND d.valid_to > p_moment
+  JOIN area_pieces p ON p.area_id = d.area_id AND p.version = d.area_version
+  WHERE a.offer_id = p_offer AND a.version = p_version AND a.kind = 'area'
+  UNION ALL
+  SELECT f.geometry
+  FROM offer_areas a JOIN geofences f ON f.id = a.fence_id AND f.deleted_at IS NULL AND f.kind = 'polygon'
+  WHERE a.offer_id = p_offer AND a.version = p_version AND a.kind = 'geofence'
+$$;
+
 -- How far a point is from where a version of an offer holds, metres; NULL where that is nowhere on earth. The nearest
--- place of each kind is handed over.
-DROP FUNCTION IF EXISTS geocrm_offer_distance(bigint, integer, geometry, timestamptz);
+-- place of each kind is handed over. Of shapes, the one whose box is nearest by degrees, also across ±180°, bounds the
+-- answer; those within the bound are measured.
 CREATE OR REPLACE FUNCTION geocrm_offer_distance(
   p_offer bigint, p_version integer, p_here geometry, p_moment timestamptz, p_kinds text[], p_away_m double precision[])
 RETURNS double precision
 LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  east geometry := ST_Translate(p_here, 360, 0);
+  west geometry := ST_Translate(p_here, -360, 0);
+  nearest double precision;
+  bound double precision;
+  boxes geometry[];
 BEGIN
-  RETURN (
-    SELECT min(CASE a.kind
-      WHEN 'area' THEN (
-        SELECT min(ST_Distance(geography(p.geometry), geography(p_here)))
-        FROM area_periods d JOIN area_pieces p ON p.area_id = d.area_id AND p.version = d.area_version
-        WHERE d.area_id = a.area_id AND d.valid_from <= p_moment AND d.valid_to > p_moment)
-      WHEN 'place' THEN (
-        SELECT ST_Distance(geography(l.location), geography(p_here)) - a.radius_m
-        FROM places l WHERE l.id = a.place_id AND l.placement = 'placed')
-      WHEN 'places' THEN p_away_m[array_position(p_kinds, a.place_kind)] - a.radius_m END)
-    FROM offer_areas a WHERE a.offer_id = p_offer AND a.version = p_version);
+  SELECT min(CASE a.kind
+    WHEN 'place' THEN (
+      SELECT ST_Distance(geography(l.location), geography(p_here)) - a.radius_m
+      FROM places l WHERE l.id = a.place_id AND l.placement = 'placed')
+    WHEN 'places' THEN p_away_m[array_position(p_kinds, a.place_kind)] - a.radius_m
+    WHEN 'geofence' THEN (
+      SELECT ST_Distance(geography(f.center), geography(p_here)) - f.radius_m
+      FROM geofences f WHERE f.id = a.fence_id AND f.deleted_at IS NULL AND f.kind = 'circle')
+    WHEN 'geofences' THEN geocrm_tag_distance(a.fence_tag, p_here) END)
+  INTO nearest FROM offer_areas a WHERE a.offer_id = p_offer AND a.version = p_version;
+  SELECT ST_Distance(geography(s.geometry), geography(p_here)) INTO bound
+  FROM geocrm_offer_shapes(p_offer, p_version, p_moment) AS s
+  ORDER BY least(s.geometry <#> p_here, s.geometry <#> east, s.geometry <#> west) LIMIT 1;
+  IF nearest < 0 THEN
+    nearest := 0;
+  END IF;
+  IF bound IS NULL THEN
+    RETURN nearest;
+  END IF;
+  boxes := geocrm_boxes(ST_X(p_here), ST_Y(p_here), least(bound, nearest) * 1.01 + 100);
+  SELECT least(nearest, bound, min(ST_Distance(geography(s.geometry), geography(p_here)))) INTO nearest
+  FROM geocrm_offer_shapes(p_offer, p_version, p_moment) AS s WHERE s.geometry && ANY (boxes);
+  RETURN nearest;
 END
 $$;
 
 -- Live offers for a customer at a point and a moment, in the order in which they are shown, with the reasons why not
--- (none: the offer holds). Only those that hold where the point is, unless `p_all`; only that one, where `p_offer`.
+-- (none: the offer holds). Only those that hold where the point is, unless `p_all`; only that one, where `p_offer`. `turn`
+-- counts those that hold, and the others; of the others, how far the point is from where they hold is measured for
+-- `p_most` after the first `p_from`.
 -- Without a point, offers that hold somewhere have the reason `no_position`. What is said of the customer is what the
 -- reader sees: the context must be set, and the customer be seen.
 --
@@ -71,11 +106,11 @@ $$;
 DROP FUNCTION IF EXISTS geocrm_offers_judged;
 CREATE FUNCTION geocrm_offers_judged(
   p_customer bigint, p_lon double precision, p_lat double precision, p_moment timestamptz, p_all boolean DEFAULT false,
-  p_offer bigint DEFAULT NULL)
+  p_offer bigint DEFAULT NULL, p_from integer DEFAULT 0, p_most integer DEFAULT NULL)
 RETURNS TABLE (offer_id bigint, version integer, priority integer, n integer, area_kind text, area_id bigint,
-  place_id bigint, place_kind text, fence_id bigint, radius_m double precision, distance_m double precision,
+  place_id bigint, place_kind text, radius_m double precision, distance_m double precision,
   open_until timestamptz, opens_at timestamptz, left_in_all bigint, left_for_customer bigint, hold_out_key text,
-  unit text, held_out boolean, exposed boolean, reasons text[], place bigint)
+  unit text, held_out boolean, exposed boolean, reasons text[], place bigint, fence bigint, turn bigint)
 LANGUAGE plpgsql STABLE ROWS 20
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET enable_bitmapscan = off SET jit = off
@@ -93,6 +128,9 @@ DECLARE
   here_version integer[];
   here_n integer[];
   here_place bigint[];
+  here_fence bigint[];
+  in_fences bigint[];
+  in_tags text[];
   widest double precision;
   near_kinds text[];
   near_places bigint[];
@@ -113,18 +151,25 @@ BEGIN
     SELECT max(a.radius_m) INTO widest FROM offer_areas a WHERE a.place_id IS NOT NULL;
     SELECT array_agg(s.kind), array_agg(s.place_id), array_agg(s.distance_m) INTO near_kinds, near_places, near_m
     FROM geocrm_offer_places(here, p_all) AS s;
-    SELECT array_agg(h.offer_id), array_agg(h.version), array_agg(h.n), array_agg(h.place_id)
-    INTO here_offer, here_version, here_n, here_place
+    SELECT array_agg(f.fence_id), array_agg(f.tag) INTO in_fences, in_tags FROM geocrm_fences_at(here) AS f;
+    SELECT array_agg(h.offer_id), array_agg(h.version), array_agg(h.n), array_agg(h.place_id), array_agg(h.fence_id)
+    INTO here_offer, here_version, here_n, here_place, here_fence
     FROM (
-      SELECT DISTINCT ON (u.offer_id) u.offer_id, u.version, u.n, u.place_id FROM (
-        SELECT a.offer_id, a.version, a.n, CAST(NULL AS bigint) AS place_id
+      SELECT DISTINCT ON (u.offer_id) u.offer_id, u.version, u.n, u.place_id, u.fence_id FROM (
+        SELECT a.offer_id, a.version, a.n, CAST(NULL AS bigint) AS place_id, CAST(NULL AS bigint) AS fence_id
         FROM geocrm_areas_at(here, p_moment) AS s(area_id) JOIN offer_areas a ON a.area_id = s.area_id
         UNION ALL
-        SELECT a.offer_id, a.version, a.n, s.place_id
+        SELECT a.offer_id, a.version, a.n, NULL, f.id
+        FROM unnest(in_fences) AS f(id) JOIN offer_areas a ON a.fence_id = f.id
+        UNION ALL
+        SELECT a.offer_id, a.version, a.n, NULL, f.id
+        FROM unnest(in_fences, in_tags) AS f(id, tag) JOIN offer_areas a ON a.fence_tag = f.tag
+        UNION ALL
+        SELECT a.offer_id, a.version, a.n, s.place_id, NULL
         FROM unnest(near_kinds, near_places, near_m) AS s(kind, place_id, distance_m)
         JOIN offer_areas a ON a.place_kind = s.kind AND a.radius_m >= s.distance_m
         UNION ALL
-        SELECT a.offer_id, a.version, a.n, a.place_id
+        SELECT a.offer_id, a.version, a.n, a.place_id, NULL
         FROM unnest(geocrm_boxes(p_lon, p_lat, widest)) AS b(box)
         JOIN places p ON p.location && b.box AND p.placement = 'placed'
         JOIN offer_areas a ON a.place_id = p.id
@@ -132,14 +177,11 @@ BEGIN
       ) AS u
       JOIN offer_versions v ON v.offer_id = u.offer_id AND v.version = u.version
       WHERE v.live_from IS NOT NULL AND v.live_until IS NULL
-      ORDER BY u.offer_id, u.n) AS h;
+      ORDER BY u.offer_id, u.n, u.fence_id) AS h;  -- of several fences of a tag the one that was made first
   END IF;
 
   RETURN QUERY
-  SELECT y.offer_id, y.version, y.priority, y.n, y.area_kind, y.area_id, y.place_id, y.place_kind, y.fence_id,
-         y.radius_m, y.distance_m, y.open_until, y.opens_at, y.left_in_all, y.left_for_customer, y.hold_out_key, y.unit,
-         y.held_out, y.exposed, y.reasons, y.place
-  FROM (
+  WITH y AS (
     SELECT j.*, array_remove(ARRAY[
       CASE WHEN p_moment < j.starts_at THEN 'not_started' WHEN p_moment >= j.ends_at THEN 'over'
            WHEN j.open_until IS NULL THEN 'closed' END,
@@ -162,26 +204,24 @@ BEGIN
           greatest(0, i.cap_per_customer - coalesce(cardinality(array_positions(taken, i.offer_id)), 0)) END
           AS left_for_customer
       FROM (
-        SELECT c.offer_id, c.version, c.n, c.place, c.inside, v.priority, v.starts_at, v.ends_at, v.audience_id,
+        SELECT c.offer_id, c.version, c.n, c.place, c.fence, c.inside, v.priority, v.starts_at, v.ends_at, v.audience_id,
           v.consent_purpose, v.cap_total, v.cap_per_customer, v.hold_out_share, v.hold_out_unit, o.campaign_id,
-          t.redeemed, a.kind AS area_kind, a.area_id, a.place_id, a.place_kind, a.fence_id, a.radius_m,
+          t.redeemed, a.kind AS area_kind, a.area_id, a.place_id, a.place_kind, a.radius_m,
           CASE WHEN g.closes_at > p_moment THEN g.closes_at END AS open_until,
           CASE WHEN p_all AND (g.closes_at > p_moment) IS NOT TRUE THEN (
             SELECT min(l.opens_at) FROM offer_openings l
-            WHERE l.offer_id = c.offer_id AND l.version = c.version AND l.opens_at > p_moment) END AS opens_at,
-          CASE WHEN c.inside THEN 0 WHEN here IS NOT NULL THEN
-            greatest(0, geocrm_offer_distance(c.offer_id, c.version, here, p_moment, near_kinds, near_m)) END AS distance_m
+            WHERE l.offer_id = c.offer_id AND l.version = c.version AND l.opens_at > p_moment) END AS opens_at
         FROM (
-          SELECT h.offer_id, h.version, h.n, h.place, true AS inside
-          FROM unnest(here_offer, here_version, here_n, here_place) AS h(offer_id, version, n, place)
+          SELECT h.offer_id, h.version, h.n, h.place, h.fence, true AS inside
+          FROM unnest(here_offer, here_version, here_n, here_place, here_fence) AS h(offer_id, version, n, place, fence)
           WHERE p_offer IS NULL OR h.offer_id = p_offer
           UNION ALL
-          SELECT e.offer_id, e.version, NULL, NULL, true
+          SELECT e.offer_id, e.version, NULL, NULL, NULL, true
           FROM offer_versions e
           WHERE e.everywhere AND e.live_from IS NOT NULL AND e.live_until IS NULL
             AND (p_offer IS NULL OR e.offer_id = p_offer)
           UNION ALL
-          SELECT r.offer_id, r.version, NULL, NULL, false
+          SELECT r.offer_id, r.version, NULL, NULL, NULL, false
           FROM offer_versions r
           WHERE p_all AND NOT r.everywhere AND r.live_from IS NOT NULL AND r.live_until IS NULL
             AND (p_offer IS NULL OR r.offer_id = p_offer) AND (r.offer_id = ANY (here_offer)) IS NOT TRUE
@@ -199,13 +239,24 @@ BEGIN
                                       ELSE 'cam_' || i.campaign_id END AS hold_out_key) AS k
       CROSS JOIN LATERAL (SELECT CASE WHEN i.hold_out_unit = 'customer' THEN 'cus_' || p_customer
         WHEN i.area_id IS NOT NULL THEN 'are_' || i.area_id WHEN i.place IS NOT NULL THEN 'pla_' || i.place
-        WHEN i.fence_id IS NOT NULL THEN 'fen_' || i.fence_id END AS unit) AS w
+        WHEN i.fence IS NOT NULL THEN 'fen_' || i.fence END AS unit) AS w
       OFFSET 0  -- what is worked out here is worked out once
     ) AS j
-  ) AS y
-  WHERE p_all OR y.reasons <@ ARRAY['held_out']
-  ORDER BY cardinality(y.reasons) = 0 DESC, y.priority DESC, y.n IS NULL, y.area_kind = 'area', y.open_until,
-           y.offer_id;
+  ),
+  z AS (
+    SELECT y.*, row_number() OVER (
+      PARTITION BY y.reasons <> '{}'
+      ORDER BY y.priority DESC, y.n IS NULL, y.area_kind = 'area', y.open_until, y.offer_id) AS turn
+    FROM y WHERE p_all OR y.reasons <@ ARRAY['held_out']
+  )
+  SELECT z.offer_id, z.version, z.priority, z.n, z.area_kind, z.area_id, z.place_id, z.place_kind, z.radius_m,
+         CASE WHEN z.inside THEN 0
+              WHEN here IS NOT NULL AND z.turn > p_from AND (z.turn <= p_from + p_most) IS NOT FALSE THEN
+                geocrm_offer_distance(z.offer_id, z.version, here, p_moment, near_kinds, near_m) END,
+         z.open_until, z.opens_at, z.left_in_all, z.left_for_customer, z.hold_out_key, z.unit, z.held_out, z.exposed,
+         z.reasons, z.place, z.fence, z.turn
+  FROM z
+  ORDER BY cardinality(z.reasons) = 0 DESC, z.turn;
 END
 $$;
 
@@ -226,22 +277,23 @@ $$;
 
 -- The answer of the hot lookup, and what it shows for the first time. Nothing is planned anew.
 DROP FUNCTION IF EXISTS geocrm_offer_area(text, bigint, bigint, text, double precision);
-CREATE OR REPLACE FUNCTION geocrm_offers_answer(
+DROP FUNCTION IF EXISTS geocrm_offers_answer;
+CREATE FUNCTION geocrm_offers_answer(
   p_customer bigint, p_lon double precision, p_lat double precision, p_moment timestamptz, p_limit integer,
-  p_explain boolean, OUT answer json, OUT offers bigint[], OUT versions integer[], OUT held boolean[], OUT keys text[],
-  OUT units text[])
+  p_explain boolean, p_from integer, p_most integer, OUT answer json, OUT offers bigint[], OUT versions integer[],
+  OUT held boolean[], OUT keys text[], OUT units text[])
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET jit = off AS $$
 #variable_conflict use_column
 BEGIN
   WITH judged AS MATERIALIZED (
-    SELECT j.*, row_number() OVER () AS turn,
+    SELECT j.*,
            -- how many that hold come before it: who is held out would have been shown it in this place
            count(*) FILTER (WHERE j.reasons = '{}') OVER (
              ORDER BY j.priority DESC, j.n IS NULL, j.area_kind = 'area', j.open_until, j.offer_id
              ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-    FROM geocrm_offers_judged(p_customer, p_lon, p_lat, p_moment, p_explain) AS j),
+    FROM geocrm_offers_judged(p_customer, p_lon, p_lat, p_moment, p_explain, NULL, p_from, p_most) AS j),
   told AS (
     SELECT json_agg(json_build_object(
       'id', 'off_' || j.offer_id, 'version', j.version, 'name', o.name, 'title', v.title, 'terms', v.terms,
@@ -252,15 +304,19 @@ BEGIN
       'where', CASE
         WHEN j.area_kind = 'area' THEN json_build_object(
           'kind', 'area', 'id', CASE y.kind WHEN 'territories' THEN 'ter_' ELSE 'are_' END || a.id, 'name', a.name,
-          'place_kind', NULL, 'radius_m', NULL)
+          'place_kind', NULL, 'geofence', NULL, 'radius_m', NULL)
         WHEN j.area_kind IN ('place', 'places') THEN json_build_object(
-          'kind', j.area_kind, 'id', 'pla_' || l.id, 'name', l.name, 'place_kind', j.place_kind,
-          'radius_m', j.radius_m) END,
+          'kind', j.area_kind, 'id', 'pla_' || l.id, 'name', l.name, 'place_kind', j.place_kind, 'geofence', NULL,
+          'radius_m', j.radius_m)
+        WHEN j.area_kind IN ('geofence', 'geofences') THEN json_build_object(
+          'kind', j.area_kind, 'id', 'fen_' || f.id, 'name', coalesce(f.name, f.external_id), 'place_kind', NULL,
+          'geofence', f.tag || '/' || f.external_id, 'radius_m', NULL) END,
       'open_until', geocrm_moment(j.open_until), 'ends_at', geocrm_moment(v.ends_at),
       'left', json_build_object('in_all', j.left_in_all, 'for_customer', j.left_for_customer)) ORDER BY j.turn) AS data
     FROM judged j JOIN offers o ON o.id = j.offer_id
     JOIN offer_versions v ON v.offer_id = j.offer_id AND v.version = j.version
     LEFT JOIN areas a ON a.id = j.area_id LEFT JOIN layers y ON y.id = a.layer_id LEFT JOIN places l ON l.id = j.place
+    LEFT JOIN geofences f ON f.id = j.fence
     WHERE j.reasons = '{}' AND j.before < p_limit),
   against AS (
     SELECT json_agg(json_build_object(
@@ -274,13 +330,14 @@ BEGIN
         FROM unnest(j.reasons) WITH ORDINALITY AS r(reason, n))) ORDER BY j.turn) AS others
     FROM judged j JOIN offers o ON o.id = j.offer_id
     JOIN offer_versions v ON v.offer_id = j.offer_id AND v.version = j.version
-    WHERE p_explain AND j.reasons <> '{}'),
+    WHERE p_explain AND j.reasons <> '{}' AND j.turn > p_from AND j.turn <= p_from + p_most),
   seen AS (
     SELECT array_agg(j.offer_id) AS offers, array_agg(j.version) AS versions, array_agg(j.held_out) AS held,
            array_agg(j.hold_out_key) AS keys, array_agg(j.unit) AS units
     FROM judged j WHERE j.reasons <@ ARRAY['held_out'] AND j.before < p_limit AND NOT j.exposed)
   SELECT json_build_object('data', coalesce(t.data, '[]'::json),
-           'others', CASE WHEN p_explain THEN coalesce(g.others, '[]'::json) END, 'at', geocrm_moment(p_moment)),
+           'others', CASE WHEN p_explain THEN coalesce(g.others, '[]'::json) END,
+           'others_in_all', CASE WHEN p_explain THEN (SELECT count(*) FROM judged j WHERE j.reasons <> '{}') END, 'at', geocrm_moment(p_moment)),
     s.offers, s.versions, s.held, s.keys, s.units
   INTO answer, offers, versions, held, keys, units
   FROM told t, against g, seen s;
@@ -288,10 +345,12 @@ END
 $$;
 
 -- The hot lookup as JSON. What a key shows is remembered (`p_record`); what a person looks at is not, nor another moment
--- than now. Raises GC404 where the reader sees no such customer.
-CREATE OR REPLACE FUNCTION geocrm_hot_offers(
+-- than now. Raises GC404 where the reader sees no such customer. `p_explain`: with the reasons of `p_most` other offers
+-- after the first `p_from`.
+DROP FUNCTION IF EXISTS geocrm_hot_offers;
+CREATE FUNCTION geocrm_hot_offers(
   p_digest bytea, p_customer bigint, p_lon double precision, p_lat double precision, p_at timestamptz, p_limit integer,
-  p_explain boolean, p_record boolean)
+  p_explain boolean, p_record boolean, p_from integer, p_most integer)
 RETURNS json
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -303,7 +362,8 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION 'there is no such customer' USING ERRCODE = 'GC404';
   END IF;
-  SELECT * INTO told FROM geocrm_offers_answer(p_customer, p_lon, p_lat, moment, p_limit, p_explain);
+  SELECT * INTO told FROM geocrm_offers_answer(
+    p_customer, p_lon, p_lat, moment, p_limit, p_explain, p_from, p_most);
   IF told.offers IS NOT NULL AND p_record AND p_at IS NULL AND who.key_id IS NOT NULL THEN
     PERFORM set_config('synchronous_commit', 'off', true);
     PERFORM geocrm_expose(p_customer, moment, told.offers, told.versions, told.held, told.keys, told.units);
