@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from geocrm.settings import CHECKOUT
+from tests.clients.conftest import build_python_client
 from tests.faults.running import Running, fresh_home
 
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
@@ -33,7 +34,7 @@ SHOWN = (
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Running]:
     with fresh_home() as home:
-        running = Running(home / "home")
+        running = Running(home / "home", GEOCRM_WEBHOOK_ALLOW_PRIVATE="true")  # as the page for app builders says
         loaded = running.run("migrate")
         assert loaded.returncode == 0, loaded.stderr
         loaded = running.run("demo", "load", "--customers", "2000")
@@ -53,7 +54,7 @@ def test_the_two_commands_are_targets_of_the_makefile() -> None:
 
 def run_blocks(demo: Running, folder: Path, blocks: list[str], **environment: str) -> dict[str, str]:
     """Run blocks of commands in one shell, in this folder, as somebody in the checkout would; what each one said."""
-    for name in ("data", ".venv"):
+    for name in ("data", ".venv", "clients"):
         (folder / name).symlink_to(CHECKOUT / name)
     script = ["set -eo pipefail"]
     for number, text in enumerate(blocks):
@@ -101,6 +102,13 @@ PAGES = {
     "territories": ("Downtown Denver", "of campaign is in force", '"status":"done"'),
     "people-and-keys": ("key.create",),
     "geofences": ("ask_again_m", "geofence.entered"),
+    "first-app": (
+        '{"data":[]',
+        "told: geofence.entered\n",
+        "told: geofence.dwelled\nhere and now: ['A coffee on us']\n"
+        "a second one: 409 The offer cannot be redeemed: all of it is taken.\n",
+        "told: geofence.exited\n",
+    ),
     "offers": ("an offer needs an end", "A coffee on us", "customer_cap_reached", "Rung up twice", '"ended"'),
     "import": ("is undone",),
     "notebooks": ("distance_m",),
@@ -124,6 +132,7 @@ AROUND = {
         "from geocrm.db.engine import command_database\nmade = command_database()\ndatabase = made.__enter__()",
         "made.__exit__(None, None, None)\nassert asked.id",
     ),
+    "first-app": ("import os", ""),
     "notebooks": ("", "print(list(near.columns))\nassert len(near) == 20 and total > 0"),
 }
 
@@ -144,7 +153,9 @@ def test_every_command_of_a_how_to_page_works(demo: Running, tmp_path: Path, pag
     if examples:
         before, after = AROUND[page]
         (tmp_path / "example.py").write_text("\n".join([before, *examples, after]))
-        commands.append("python example.py")
+        commands.append("python example.py" if page != "first-app" else "my-app/bin/python example.py")
+    if page == "first-app":
+        commands = install_without_a_network(commands, tmp_path)
     path = f"{CHECKOUT / '.venv' / 'bin'}:{os.environ['PATH']}"
     said = "".join(run_blocks(demo, tmp_path, commands, PATH=path).values())
     for words in PAGES[page]:
@@ -153,6 +164,18 @@ def test_every_command_of_a_how_to_page_works(demo: Running, tmp_path: Path, pag
         _, _, after = said.rpartition('"name":"layer.undo"')
         assert '"areas"' in after or '"data"' in after, said[-3000:]
         assert "Downtown Denver" not in after, said[-3000:]
+
+
+def install_without_a_network(commands: list[str], folder: Path) -> list[str]:
+    """pip gets its tools from a registry: here the client is built by the same hook, alone on the path."""
+    (folder / "my-app" / "bin").mkdir(parents=True)
+    python = folder / "my-app" / "bin" / "python"
+    site = build_python_client(folder / "built")
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={site} exec {CHECKOUT / ".venv" / "bin" / "python"} "$@"\n')
+    python.chmod(0o755)
+    install = "python3 -m venv my-app && my-app/bin/pip install ./clients/python\n"
+    assert sum(install in text for text in commands) == 1
+    return [text.replace(install, "") for text in commands]
 
 
 def test_every_how_to_page_is_run_or_named() -> None:

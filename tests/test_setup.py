@@ -139,8 +139,9 @@ def test_python_locks_carry_hashes_and_no_address(name: str) -> None:
         assert "--hash=sha256:" in requirement, requirement
 
 
-def test_web_lock_carries_hashes_and_no_address() -> None:
-    packages = json.loads((ROOT / "maps" / "package-lock.json").read_text())["packages"]
+@pytest.mark.parametrize("folder", ["maps", "clients/typescript"])
+def test_web_lock_carries_hashes_and_no_address(folder: str) -> None:
+    packages = json.loads((ROOT / folder / "package-lock.json").read_text())["packages"]
     assert len(packages) > 10
     for name, package in packages.items():
         assert "resolved" not in package, name

@@ -1,0 +1,1 @@
+"""The clients of the API, built as an app would install them."""
