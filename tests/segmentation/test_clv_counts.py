@@ -17,6 +17,8 @@ def test_collapsed_rows_stand_for_all_customers() -> None:
     counts = collapse(x, recency, t)
     expected = pd.DataFrame({"x": x, "r": recency, "t": t}).groupby(["x", "r", "t"]).size()
     assert counts.customers == 5000
+    doubled = collapse(x, recency, t, np.full(5000, 2))
+    np.testing.assert_array_equal(doubled.weights, 2 * counts.weights)
     assert counts.weights.dtype == np.int64
     pd.testing.assert_series_equal(
         pd.Series(

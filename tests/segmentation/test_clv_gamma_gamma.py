@@ -3,11 +3,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate
+from scipy.special import digamma
 from scipy.stats import gamma as gamma_distribution
 
 from geocrm.errors import Invalid, NotConverged, TooLittleData
 from geocrm.segmentation.clv import gamma_gamma
-from geocrm.segmentation.clv.gamma_gamma import STARTS, GammaGamma, Likelihood, ValueEstimate
+from geocrm.segmentation.clv.gamma_gamma import NEAR, STARTS, GammaGamma, Likelihood, ValueEstimate
 from tests.segmentation import cdnow
 
 PUBLISHED = GammaGamma(6.25, 3.74, 15.44)
@@ -85,6 +86,36 @@ def test_gradient_and_hessian_are_those_of_the_likelihood(
         assert (above[0] - below[0]) / width == pytest.approx(gradient[i], rel=1e-4, abs=1e-14 * size / width + 1e-6)
         noise = 1e-14 * size / (values * width)
         assert (np.abs((above[1] - below[1]) / width - hessian[i]) <= 1e-4 * np.abs(hessian[i]) + noise + 1e-6).all()
+
+
+@given(customers, models, st.floats(-0.999, 0.999))
+@settings(max_examples=60, deadline=None)
+def test_sums_by_series_are_those_of_all_customers(
+    rows: list[tuple[int, float, int]], model: GammaGamma, part: float
+) -> None:
+    """Near where the sums were taken, up to nearly the whole of the step that the series may make."""
+    x, mean, number = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    likelihood = Likelihood(x, mean, number)
+    likelihood(np.array(model.values))
+    gamma = model.gamma * (1 + part * NEAR)
+    beyond = x * mean + gamma
+    value, gradient, hessian = likelihood(np.array([model.p, model.q, gamma]))
+    assert likelihood.centre == model.gamma
+    again, anew, curve = Likelihood(x, mean, number)(np.array([model.p, model.q, gamma]))
+    shape = number * (model.p * x + model.q)
+    assert value == pytest.approx(again, abs=1e-13 * float(shape @ (1 + np.abs(np.log(beyond)))))
+    of_gamma = float(shape @ (1 / beyond))
+    np.testing.assert_allclose(gradient[:2], anew[:2], rtol=0, atol=1e-12 * float(number @ (x + 1)) * 30)
+    assert gradient[2] == pytest.approx(anew[2], abs=1e-11 * of_gamma)
+    np.testing.assert_allclose(hessian, curve, rtol=1e-9, atol=1e-9 * of_gamma * max(1.0, 1 / gamma))
+
+
+def test_correlation_of_logarithms_is_that_of_all_customers(fitted: ValueEstimate) -> None:
+    d = cdnow.summary()
+    x, mean = d["x"][d["x"] > 0].to_numpy(), d["zbar"][d["x"] > 0].to_numpy()
+    p = fitted.model.p
+    freed = np.log(mean) + np.log(p * x) - digamma(p * x)
+    assert fitted.log_correlation == pytest.approx(np.corrcoef(np.log(x), freed)[0, 1], rel=1e-9)
 
 
 @pytest.mark.parametrize(("x", "mean"), [(1, 12.0), (4, 80.0), (20, 9.5)])

@@ -199,12 +199,10 @@ class Likelihood:
         slope = -silent * at_cutoff
         w_left = w * left
         w_both = w_left * (1 - left)
-        d = (log_silent, n * slope, np.float64(1 / a), (-1 / fewer)[self.again])
-        for i in range(4):
-            gradient[i] += (w_left * d[i]).sum()
-            weighted = w_both * d[i]
-            for k in range(i, 4):
-                hessian[i, k] += (weighted * d[k]).sum()
+        d = np.empty((4, len(n)))  # of the logarithm of the odds
+        d[0], d[1], d[2], d[3] = log_silent, n * slope, 1 / a, (-1 / fewer)[self.again]
+        gradient += d @ w_left
+        hessian += (d * w_both) @ d.T
         hessian[0, 1] += w_left @ slope
         hessian[1, 1] -= w_left @ (d[1] * (at_last + at_cutoff))
         hessian[2, 2] -= w_left.sum() / a**2

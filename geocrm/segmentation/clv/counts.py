@@ -6,6 +6,7 @@ week some tens of thousands of rows are left.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from geocrm.errors import Invalid, TooLittleData
 
 DAYS_A_WEEK = 7.0
+ROWS = 16_384
 SLACK_WEEKS = 1e-9
 """Recency may exceed T by this much: both are quotients of floating point."""
 
@@ -63,16 +65,27 @@ class Histories:
     mean_value: NDArray[np.float64]
 
 
-def _column(name: str, given: ArrayLike) -> NDArray[np.float64]:
-    column = np.asarray(given, dtype=np.float64)
+def _column(name: str, given: ArrayLike) -> NDArray:
+    """As int64 where it is of a kind of whole numbers, else as float64."""
+    column = np.asarray(given)
+    column = column.astype(np.int64 if column.dtype.kind in "biu" else np.float64, copy=False)
     if column.ndim != 1:
         raise Invalid(f"{name} has the shape {column.shape}: give one number a customer.")
-    if not np.isfinite(column).all():
+    if not len(column):
+        return column
+    low, high = column.min(), column.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
         wrong = int(np.argmin(np.isfinite(column)))
         raise Invalid(f"{name} is not a number in row {wrong}: leave out customers without a purchase.")
-    if len(column) and column.min() < 0:
+    if low < 0:
         raise Invalid(f"{name} is negative in row {int(np.argmin(column))}: leave out purchases after the cutoff.")
     return column
+
+
+def _blocks(number: int) -> Iterator[slice]:
+    """Slices of so many rows that what is made of them stays in the processor's cache."""
+    for first in range(0, number, ROWS):
+        yield slice(first, first + ROWS)
 
 
 def check_histories(
@@ -86,19 +99,23 @@ def check_histories(
     """
     x, recency, t = (
         _column("frequency", frequency),
-        _column("recency_weeks", recency_weeks),
-        _column("t_weeks", t_weeks),
+        _column("recency_weeks", recency_weeks).astype(np.float64, copy=False),
+        _column("t_weeks", t_weeks).astype(np.float64, copy=False),
     )
     if not len(x) == len(recency) == len(t):
         raise Invalid(f"{len(x)} frequencies, {len(recency)} recencies, {len(t)} times: give one of each a customer.")
-    for wrong, what in (
-        (x != np.rint(x), "frequency is not a whole number"),
-        (recency > t + SLACK_WEEKS, "recency_weeks is greater than t_weeks (is it the time since the last purchase?)"),
-        ((x == 0) & (recency > 0), "recency_weeks is not 0 although there is no repeat purchase"),
-    ):
-        if wrong.any():
-            raise Invalid(f"In row {int(np.argmax(wrong))} {what}.")
-    return x.astype(np.int64), np.minimum(recency, t), t
+    if any(wrong.any() for rows in _blocks(len(x)) for wrong, _ in _faults(x[rows], recency[rows], t[rows])):
+        for wrong, what in _faults(x, recency, t):
+            if wrong.any():
+                raise Invalid(f"In row {int(np.argmax(wrong))} {what}.")
+    return x.astype(np.int64, copy=False), np.minimum(recency, t), t
+
+
+def _faults(x: NDArray, recency: NDArray, t: NDArray) -> Iterator[tuple[NDArray[np.bool_], str]]:
+    """What no history can be: which rows are so, and what is wrong with them."""
+    yield x != np.rint(x), "frequency is not a whole number"
+    yield recency > t + SLACK_WEEKS, "recency_weeks is greater than t_weeks (is it the time since the last purchase?)"
+    yield (x == 0) & (recency > 0), "recency_weeks is not 0 although there is no repeat purchase"
 
 
 def collapse(
@@ -123,14 +140,18 @@ def collapse(
         number = _column("weights", weights)
         if len(number) != len(x) or (number != np.rint(number)).any() or number.min() < 1:
             raise Invalid("Weights are numbers of customers: one whole number of at least 1 for each row.")
-    code = np.zeros(len(x), dtype=np.int64)
-    values: list[NDArray] = []
-    for column in (x, recency, t):
-        codes, unique = _ranks(column)
-        code = code * len(unique) + codes
-        values.append(unique)
-    row, unique_code = _ranks(code)
+    columns = [_ranked(column) for column in (x, recency, t)]
+    code = np.empty(len(x), dtype=np.int64)
+    for rows in _blocks(len(x)):
+        part = code[rows]
+        part[:] = 0
+        for value, rank, unique in columns:
+            part *= len(unique)
+            part += rank[value[rows]]
+    value, rank, unique_code = _ranked(code)
+    row = rank[value]
     counted = np.bincount(row, weights=number, minlength=len(unique_code))
+    values = [unique for _, _, unique in columns]
     rest, t_code = np.divmod(unique_code, len(values[2]))
     x_code, recency_code = np.divmod(rest, len(values[1]))
     return Counts(
@@ -142,23 +163,35 @@ def collapse(
     )
 
 
-def _ranks(column: NDArray) -> tuple[NDArray[np.int64], NDArray]:
-    """The rank of each number among the unique ones, and these in order; without sorting all of them.
+def _ranked(column: NDArray) -> tuple[NDArray[np.integer], NDArray[np.int64], NDArray]:
+    """A number for each row, the rank of each number among the unique values, and these in order; without sorting all.
 
-    Numbers of whole days, as purchases and weeks mostly are, are looked up in a table; others are hashed.
+    Whole days, as purchases and weeks mostly are, are their own numbers; other values are hashed.
     """
     whole = column.dtype.kind == "i"
-    number = column if whole else np.rint(column * DAYS_A_WEEK)
-    if number.max() < 4 * len(column) + 1000 and (whole or np.array_equal(number / DAYS_A_WEEK, column)):
-        number = number.astype(np.int64)
-        there = np.bincount(number) > 0
-        unique = np.flatnonzero(there)
-        return (np.cumsum(there) - 1)[number], unique if whole else unique / DAYS_A_WEEK
-    codes, unique = pd.factorize(column)
+    if column.max() * (1 if whole else DAYS_A_WEEK) < 4 * len(column) + 1000:
+        number = column if whole else _days(column)
+        if number is not None:
+            there = np.zeros(int(number.max()) + 1, dtype=bool)
+            there[number] = True
+            unique = np.flatnonzero(there)
+            return number, np.cumsum(there) - 1, unique if whole else unique / DAYS_A_WEEK
+    number, unique = pd.factorize(column)
     order = np.argsort(unique)
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
-    return rank[codes], unique[order]
+    return number, rank, unique[order]
+
+
+def _days(weeks: NDArray[np.float64]) -> NDArray[np.int32] | None:
+    """As whole numbers of days, None where some are not."""
+    days = np.empty(len(weeks), dtype=np.int32)
+    for rows in _blocks(len(weeks)):
+        whole = np.rint(weeks[rows] * DAYS_A_WEEK)
+        if not np.array_equal(whole / DAYS_A_WEEK, weeks[rows]):
+            return None
+        days[rows] = whole
+    return days
 
 
 def thinned(counts: Counts, histories: int = 4000) -> Counts:
