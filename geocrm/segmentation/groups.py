@@ -266,6 +266,7 @@ class Groups(Method):
                 "k": self._choice.k,
                 "reason": self._choice.reason,
                 "table": as_rows(self._choice.table),
+                "alone": list(self._choice.alone),
             }
         return Outcome(groups, results, profiles=self._profiles)
 

@@ -7,7 +7,7 @@ real ones that have no groups, and what counts is how much of the rest is gained
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -33,12 +33,14 @@ class Choice:
 
     One row a number of groups: `k`, `stability` and `spread` (mean and standard deviation of the adjusted Rand index),
     `stability_null` and `p` (mean of data without groups; share of them at least as stable), `gain`, `silhouette`,
-    `silhouette_null`, `p_silhouette`, `smallest` (share of the smallest group), `eligible`.
+    `silhouette_null`, `p_silhouette`, `smallest` (share of the smallest group), `eligible`. `alone`: the number that
+    each of the samples would have chosen by itself, where there were several.
     """
 
     k: int
     reason: str
     table: pd.DataFrame
+    alone: tuple[int, ...] = ()
 
 
 def choose_groups(
@@ -49,10 +51,14 @@ def choose_groups(
     seed: int,
     lonlat: Floats | None = None,
     sample: int = 2_000,
+    samples: int = 3,
     pairs: int = 8,
     references: int = 19,
 ) -> Choice:
-    """Choose the number of groups of a matrix (n × columns, the dial set), on a sample of rows.
+    """Choose the number of groups of a matrix (n × columns, the dial set), on samples of rows.
+
+    Of more than `sample` rows, `samples` of so many are drawn, and all that follows is done with each. They decide
+    together; what each would have chosen alone shows how far the number hangs on who was drawn.
 
     * Stability: two bootstrap samples of three fifths of the rows are grouped, both assign the same other two fifths,
       and the adjusted Rand index (Hubert and Arabie 1985) says how alike (Ben-Hur, Elisseeff and Guyon 2002; Hennig
@@ -80,31 +86,73 @@ def choose_groups(
     if method == "contiguous" and lonlat is None:
         raise Invalid("Contiguous groups need longitude and latitude of each row.")
     generator = np.random.default_rng(seed)
-    if len(matrix) > sample:
-        taken = np.sort(generator.choice(len(matrix), sample, replace=False))
-        matrix, lonlat = matrix[taken], None if lonlat is None else lonlat[taken]
-    order = generator.permutation(len(matrix))
-    matrix, lonlat = matrix[order], None if lonlat is None else lonlat[order]
-    pool = round(0.6 * len(matrix))
+    drawn = [
+        generator.permutation(np.sort(generator.choice(len(matrix), sample, replace=False)))
+        if len(matrix) > sample
+        else generator.permutation(len(matrix))
+        for _ in range(samples if len(matrix) > sample else 1)
+    ]
+    pool = round(0.6 * len(drawn[0]))
     usable = sorted({k for k in candidates if 2 <= k <= pool // PER_GROUP})
     if not usable:
         raise Invalid("Name at least one number of groups to try, from 2 to a fifth of the customers.")
-    if len(np.unique(matrix, axis=0)) <= max(usable):
-        usable = [k for k in usable if k < len(np.unique(matrix[:pool], axis=0)) // 2]
+    different = min(len(np.unique(matrix[rows], axis=0)) for rows in drawn)
+    if different <= max(usable):
+        different = min(len(np.unique(matrix[rows[:pool]], axis=0)) for rows in drawn)
+        usable = [k for k in usable if k < different // 2]
         if not usable:
             return Choice(1, "One group: nearly all customers are the same in every feature.", pd.DataFrame())
     with one_thread():
-        null = None if method == "contiguous" else _Null.fit(matrix)
-        without = [
-            matrix[generator.permutation(len(matrix))] if null is None else null.draw(len(matrix), generator)
-            for _ in range(references)
+        tried = [
+            _try(matrix[rows], method, usable, None if lonlat is None else lonlat[rows], pairs, references, generator)
+            for rows in drawn
         ]
-        rows = []
-        for k in usable:
-            found = [_pair(matrix, pool, method, k, lonlat, generator) for _ in range(pairs)]
-            null_found = [_pair(each, pool, method, k, lonlat, generator) for each in without]
-            rows.append(_row(k, np.array(found), np.array(null_found)))
-    return _decide(pd.DataFrame(rows))
+    choice = _decide(_table(usable, tried))
+    if len(tried) == 1:
+        return choice
+    alone = tuple(_decide(_table(usable, [each])).k for each in tried)
+    return replace(choice, reason=choice.reason + _told_alone(choice.k, alone), alone=alone)
+
+
+def _told_alone(k: int, alone: tuple[int, ...]) -> str:
+    if set(alone) == {k}:
+        return f" Each of {len(alone)} samples would have chosen this number alone, too."
+    return (
+        f" Taken alone, {len(alone)} samples would have chosen {', '.join(map(str, alone[:-1]))} and {alone[-1]}: the "
+        "number is a matter of what one looks for more than of the customers."
+    )
+
+
+def _try(
+    matrix: Floats,
+    method: Method,
+    usable: Sequence[int],
+    lonlat: Floats | None,
+    pairs: int,
+    references: int,
+    generator: np.random.Generator,
+) -> list[tuple[Floats, Floats]]:
+    """For each number of groups what pairs of groupings of a sample give (pairs × 3), and of data without groups."""
+    null = None if method == "contiguous" else _Null.fit(matrix)
+    without = [
+        matrix[generator.permutation(len(matrix))] if null is None else null.draw(len(matrix), generator)
+        for _ in range(references)
+    ]
+    pool = round(0.6 * len(matrix))
+    return [
+        (
+            np.array([_pair(matrix, pool, method, k, lonlat, generator) for _ in range(pairs)]),
+            np.array([_pair(each, pool, method, k, lonlat, generator) for each in without]),
+        )
+        for k in usable
+    ]
+
+
+def _table(usable: Sequence[int], tried: Sequence[list[tuple[Floats, Floats]]]) -> pd.DataFrame:
+    """The table of `Choice`, of all samples together."""
+    return pd.DataFrame(
+        [_row(k, *(np.concatenate([each[i][part] for each in tried]) for part in (0, 1))) for i, k in enumerate(usable)]
+    )
 
 
 def _pair(

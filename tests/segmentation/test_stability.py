@@ -17,7 +17,7 @@ def prepared(seed: int, rows: int, groups: int, dial: float) -> np.ndarray:
 
 
 def test_planted_number_comes_back_and_the_reason_is_said() -> None:
-    choice = choose_groups(prepared(4, 1_200, 4, 0.5), candidates=(3, 4, 5), seed=1, sample=1_000, pairs=4)
+    choice = choose_groups(prepared(4, 1_200, 4, 0.5), candidates=(3, 4, 5), seed=1, sample=1_000, samples=1, pairs=4)
     assert choice.k == 4
     assert "come back from other samples with an adjusted Rand index of" in choice.reason
     assert list(choice.table["k"]) == [3, 4, 5]
@@ -30,13 +30,25 @@ def test_planted_number_comes_back_and_the_reason_is_said() -> None:
 
 def test_a_seed_gives_the_same_table() -> None:
     matrix = prepared(5, 500, 3, 0.5)
-    first, second = (choose_groups(matrix, candidates=(2,), seed=3, sample=300, pairs=2) for _ in range(2))
+    first, second = (choose_groups(matrix, candidates=(2,), seed=3, sample=300, samples=1, pairs=2) for _ in range(2))
     pd.testing.assert_frame_equal(first.table, second.table, check_exact=True)
-    assert not first.table.equals(choose_groups(matrix, candidates=(2,), seed=4, sample=300, pairs=2).table)
+    assert not first.table.equals(choose_groups(matrix, candidates=(2,), seed=4, sample=300, samples=1, pairs=2).table)
+
+
+def test_samples_decide_together_and_say_what_each_would_have_chosen() -> None:
+    matrix = prepared(4, 1_200, 4, 0.5)
+    several = choose_groups(matrix, candidates=(3, 4), seed=1, sample=400, samples=2, pairs=2)
+    one = choose_groups(matrix, candidates=(3, 4), seed=1, sample=400, samples=1, pairs=2)
+    assert len(several.alone) == 2
+    assert one.alone == ()
+    rarest = 1 / (2 * 19 + 1)  # of all references together
+    assert several.table["p_silhouette"].min() == pytest.approx(rarest)
+    told = "Each of 2 samples" if set(several.alone) == {several.k} else "Taken alone, 2 samples"
+    assert told in several.reason
 
 
 def test_no_structure_is_one_group() -> None:
-    choice = choose_groups(prepared(1, 1_200, 1, 0.0), candidates=(2, 3, 4), seed=1, sample=1_000, pairs=4)
+    choice = choose_groups(prepared(1, 1_200, 1, 0.0), candidates=(2, 3, 4), seed=1, sample=1_000, samples=1, pairs=4)
     assert choice.k == 1
     assert choice.reason.startswith("One group: ")
     assert not choice.table["eligible"].any()
