@@ -1,5 +1,6 @@
 """Offers in the browser: from the list to the test point, on a desk and on a phone, and who may do what."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,7 @@ from sqlalchemy import text
 
 from geocrm.access import SYSTEM
 from geocrm.campaigns import offers
-from tests.browser.conftest import Opening, Server
+from tests.browser.conftest import Opening, Scheme, Server
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,6 +46,7 @@ def test_what_would_this_customer_see_here(open_screen: Opening, far: str) -> No
     expect(rows).to_have_count(2)
     expect(rows.first).to_contain_text("0 of 500 redeemed")
     expect(rows.last).to_contain_text(far)
+    expect(page.get_by_role("button", name="New offer")).to_have_count(0)
     screen.axe("offers")
     rows.last.click()
     expect(page.get_by_role("heading", name="Far away")).to_be_visible()
@@ -65,3 +67,76 @@ def test_what_would_this_customer_see_here(open_screen: Opening, far: str) -> No
     metres = said["others"][0]["reasons"][0]["distance_m"]
     expect(why).to_contain_text(f"outside by {metres / 1000:,.0f} km")
     screen.axe("a test point")
+
+
+def test_from_a_draft_to_its_end(open_screen: Opening) -> None:
+    """Areas by a click, what is missing at its field, two people at once, live, the next version, the end."""
+    screen = open_screen()
+    page = screen.page
+    screen.sign_in("marketer", query="?panel=offers&offer=new")
+    page.get_by_label("Name, for you").fill("Boots here")
+    page.get_by_label("Title, for the customer").fill("Ten percent off boots")
+    page.get_by_label("Areas of").select_option(index=1)
+    screen.drawn()
+    page.locator(".map-frame").click(position={"x": 300, "y": 300})
+    held = page.get_by_role("list", name="Where the offer holds").get_by_role("listitem")
+    expect(held).to_have_count(1)
+    page.get_by_label("Around", exact=True).select_option("own")
+    page.get_by_label("Metres around it").fill("250")
+    page.get_by_role("button", name="Add", exact=True).first.click()
+    expect(held).to_have_text([re.compile("."), "250 m around every own shop"])
+    page.get_by_role("button", name="Only at certain hours").click()
+    page.get_by_role("button", name="Save draft").click()
+    expect(page.get_by_text("To go live it still lacks: Until.")).to_be_visible()
+    expect(page.locator("#offer-ends-faults")).to_have_text("an offer needs an end")
+    screen.axe("the editor")
+
+    # somebody else saves meanwhile: nothing is lost unasked
+    offer = next(one for one in screen.ask("/v1/offers?limit=500")["data"] if one["name"] == "Boots here")
+    assert held.first.inner_text().strip() == offer["draft"]["areas"][0]["name"]
+    with screen.server.database.writing() as session:
+        offers.edit_offer(session, int(offer["id"][4:]), actor=SYSTEM, terms="Theirs")
+    page.get_by_label("Until").fill(f"{datetime.now(UTC) + timedelta(days=20):%Y-%m-%dT18:00}")
+    page.get_by_role("button", name="Save draft").click()
+    expect(page.get_by_text("Somebody else has changed this offer meanwhile")).to_be_visible()
+    page.get_by_role("button", name="Save mine over it").click()
+    expect(page.get_by_text("Nothing stands in the way")).to_be_visible()
+    page.get_by_role("button", name="Done").click()
+
+    page.get_by_role("button", name="Set live").click()
+    expect(page.get_by_role("alertdialog")).to_contain_text("Nothing changes under a customer’s feet")
+    screen.axe("before it goes live")
+    page.get_by_role("button", name="Set it live now").click()
+    expect(page.get_by_text("Customers have it.")).to_be_visible()
+    page.get_by_role("button", name="New version").click()
+    page.get_by_label("In all").fill("50")
+    page.get_by_role("button", name="Save draft").click()
+    page.get_by_role("button", name="Done").click()
+    expect(page.get_by_role("heading", name="The draft of version 2")).to_be_visible()
+    shown = screen.ask(f"/v1/offers/{offer['id']}")
+    assert (shown["live"]["cap_total"], shown["draft"]["cap_total"], shown["live"]["terms"]) == (None, 50, None)
+    assert shown["live"]["areas"][1]["radius_m"] == 250
+    page.get_by_role("button", name="End it").click()
+    page.get_by_role("button", name="End it now").click()
+    expect(page.get_by_text("Nobody has it any more.")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["dark", pytest.param("light", marks=pytest.mark.soak)])
+def test_an_analyst_on_a_phone_drafts_and_does_not_publish(open_screen: Opening, scheme: Scheme) -> None:
+    screen = open_screen("phone", scheme)
+    page = screen.page
+    screen.sign_in("analyst", query="?panel=offers")
+    expect(page.get_by_role("button", name="New offer")).to_be_visible()
+    page.locator(".segmentation", has_text="Spring coffee").click()
+    expect(page.get_by_role("heading", name="Spring coffee")).to_be_visible()
+    expect(page.get_by_role("button", name="End it")).to_have_count(0)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.get_by_role("button", name="New version").click()
+    screen.axe("the editor on a phone")
+    small = page.evaluate(
+        "[...document.querySelectorAll('.panel button, .panel input, .panel select, .panel textarea')]"
+        ".filter((e) => e.checkVisibility() && e.className !== 'sheet-handle').filter((e) => { const b ="
+        " e.getBoundingClientRect(); return b.width < 43.9 || b.height < 43.9; })"
+        ".map((e) => e.outerHTML.slice(0, 120))"
+    )
+    assert small == []

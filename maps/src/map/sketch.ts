@@ -9,6 +9,8 @@ import type { LayerSpecification, SourceSpecification } from './map';
 export type Role =
   /** Where an offer holds. */
   | 'hold'
+  /** The middle of a small place where it holds, to be seen from afar. */
+  | 'hold-at'
   /** A fence; one that is open or entered. */
   | 'fence'
   | 'fence-on'
@@ -176,6 +178,7 @@ function points(inks: Inks): object[] {
       layout: { 'line-join': 'round', 'line-cap': 'round' },
       paint: { 'line-color': inks.accent, 'line-width': 3 },
     },
+    dot('hold-at', 13, 'rgba(0,0,0,0)', inks.accent, 3),
     dot('corner', 4, inks.surface, inks.accent, 2.5),
     dot('event', 11, inks.surface, inks.ink, 2),
     label('sketch-event-labels', ['event'], 12, [0, 0]),

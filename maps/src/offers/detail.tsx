@@ -1,12 +1,14 @@
 /** One offer: what it says, where, when and for whom, and how often it was redeemed. */
 
-import { useEffect } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import * as routes from '../api/routes';
 import type { Offer, OfferVersion } from '../api/shapes';
 import { Failed, Loading } from '../components/states';
 import { counted, date } from '../format';
 import { useRemote } from '../state/remote';
 import { map } from '../state/screen';
+import { Actions } from './actions';
+import { Editor } from './editor';
 import { boundsOf, fences, holdSketch, loadFences, stamp, useSketch } from './state';
 import { holdOutWords, hoursWords, leftWords, onePlace, redeemedWords, said, standing, validity } from './words';
 
@@ -18,6 +20,12 @@ export function DetailPanel({ id }: { id: string }) {
 }
 
 function Detail({ offer }: { offer: Offer }) {
+  const [editing, setEditing] = useState(false);
+  if (editing) return <Editor offer={offer} done={() => setEditing(false)} />;
+  return <Shown offer={offer} edit={() => setEditing(true)} />;
+}
+
+function Shown({ offer, edit }: { offer: Offer; edit: () => void }) {
   const { word, means } = standing(offer, new Date());
   const version = said(offer);
   const fenced = version?.areas.some((area) => area.kind.startsWith('geofence')) ?? false;
@@ -47,8 +55,12 @@ function Detail({ offer }: { offer: Offer }) {
           <span class="small quiet">{means}</span>
         </p>
         <p>{redeemedWords(offer)}</p>
+        <Actions offer={offer} edit={edit} />
       </section>
-      {version && <Says version={version} title={offer.live ? `Version ${version.version}` : 'The draft'} />}
+      {offer.live && <Says version={offer.live} title={`Version ${offer.live.version}`} />}
+      {offer.draft && (
+        <Says version={offer.draft} title={offer.live ? `The draft of version ${offer.draft.version}` : 'The draft'} />
+      )}
     </>
   );
 }

@@ -11,6 +11,7 @@ import { usePages } from '../state/remote';
 import { company, loadCompany } from '../state/session';
 import { state } from '../state/store';
 import { DetailPanel } from './detail';
+import { NewOffer } from './editor';
 import { open, stamp } from './state';
 import { TestPanel } from './test_point';
 import { holdOutWords, redeemedWords, said, standing, term, whereWords } from './words';
@@ -38,9 +39,23 @@ export function OffersPanel() {
         <Icon name="back" />
         All offers
       </button>
-      {offer === 'test' ? <TestPanel /> : <DetailPanel key={offer} id={offer} />}
+      <Page key={offer} offer={offer} />
     </div>
   );
+}
+
+function Page({ offer }: { offer: string }) {
+  if (offer === 'test') return <TestPanel />;
+  if (offer === 'new') {
+    return may('offers:write') ? (
+      <NewOffer />
+    ) : (
+      <Empty title="Your role makes no offers">
+        <p>An administrator, a marketer or an analyst can make one.</p>
+      </Empty>
+    );
+  }
+  return <DetailPanel id={offer} />;
 }
 
 const SHOWN: readonly { status: routes.OfferStatus | null; name: string; none: string }[] = [
@@ -59,8 +74,14 @@ function List() {
   const { remote, more, loadingMore, moreProblem } = pages;
   return (
     <div class="blocks">
-      <section class="block" aria-label="Try it">
+      <section class="block" aria-label="Make and try">
         <div class="row-actions">
+          {may('offers:write') && (
+            <button type="button" id="open-new" class="button primary" onClick={() => open('new')}>
+              <Icon name="plus" />
+              New offer
+            </button>
+          )}
           <button type="button" id="open-test" class="button" onClick={() => open('test')}>
             <Icon name="here" />
             What would a customer see?

@@ -75,7 +75,8 @@ export async function loadFences(again = false): Promise<void> {
   }
 }
 
-const layerName = (layer_id: string | null | undefined): string | null => {
+/** How tiles name the layer of an id; null for one that is not known. */
+export const tileLayer = (layer_id: string | null | undefined): string | null => {
   const layer = company.value.layers.find(({ id }) => id === layer_id);
   return layer ? `lay_${layer.key}` : null;
 };
@@ -112,12 +113,15 @@ export function holdSketch(areas: readonly Where[], picking: string | null = nul
   const chosen = new Map<string, string[]>();
   const parts: Part[] = [];
   for (const area of areas) {
-    const layer = layerName(area.layer_id);
+    const layer = tileLayer(area.layer_id);
     if (area.area_id && layer) chosen.set(layer, [...(chosen.get(layer) ?? []), area.area_id]);
     else if (area.place_id || area.place_kind) {
       for (const place of company.value.places) {
         if (place.id !== area.place_id && place.kind !== area.place_kind) continue;
-        if (place.location) parts.push({ role: 'hold', geometry: ring(place.location, area.radius_m ?? 0) });
+        if (!place.location) continue;
+        const { lon, lat } = place.location;
+        parts.push({ role: 'hold', geometry: ring(place.location, area.radius_m ?? 0) });
+        parts.push({ role: 'hold-at', geometry: { type: 'Point', coordinates: [lon, lat] } });
       }
     } else if (area.geofence || area.geofence_tag) {
       for (const fence of fences.value.rows) {

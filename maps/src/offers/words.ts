@@ -147,3 +147,29 @@ export const REASON_NAMES: readonly string[] = Object.keys(REASONS);
 export function reasonWords(reason: Reason, zone: string | null): string {
   return REASONS[reason.reason]?.(reason, zone) ?? words(reason.reason).toLowerCase();
 }
+
+const FIELD_NAMES: Readonly<Record<string, string>> = {
+  name: 'Name',
+  title: 'Title',
+  terms: 'Terms',
+  product_ids: 'Products',
+  ends_at: 'Until',
+  starts_at: 'From',
+  time_zone: 'Time zone',
+  hours: 'Hours',
+  areas: 'Where',
+  audience: 'For whom',
+  cap_per_customer: 'For each customer',
+  cap_total: 'In all',
+  closed_on: 'Closed on a day',
+  priority: 'Priority',
+  consent_purpose: 'Consent',
+  hold_out_unit: 'Hold-out',
+  hold_out_share: 'Hold-out',
+};
+
+/** The field of the form that a pointer of the API is of. */
+export const fieldName = (pointer: string): string => {
+  const [, name = ''] = pointer.split('/');
+  return FIELD_NAMES[name] ?? name;
+};

@@ -48,10 +48,6 @@ interface RuleProps {
 }
 
 function Rule({ number, draft, change, remove }: RuleProps) {
-  const fields = ruleFields.value;
-  const filter = filterOf(draft, fields);
-  const put = (index: number, row: Row | null) =>
-    change({ ...draft, rows: draft.rows.flatMap((old, other) => (other !== index ? [old] : row ? [row] : [])) });
   return (
     <fieldset class="rule">
       <legend class="field-name">{`Segment ${number}`}</legend>
@@ -67,6 +63,33 @@ function Rule({ number, draft, change, remove }: RuleProps) {
           onInput={(event) => change({ ...draft, name: event.currentTarget.value })}
         />
       </div>
+      <Conditions id={`rule-${number}`} of={`segment ${number}`} draft={draft} change={change} />
+      {remove && (
+        <button type="button" class="button plain" onClick={remove}>
+          {`Remove segment ${number}`}
+        </button>
+      )}
+    </fieldset>
+  );
+}
+
+interface ConditionsProps {
+  /** Begins the ids of the fields. */
+  id: string;
+  /** Whose conditions they are, for those who hear the form. */
+  of: string;
+  draft: Draft;
+  change: (draft: Draft) => void;
+}
+
+/** The conditions of one rule, their sentence, and how many customers pass them now. */
+export function Conditions({ id, of, draft, change }: ConditionsProps) {
+  const fields = ruleFields.value;
+  const filter = filterOf(draft, fields);
+  const put = (index: number, row: Row | null) =>
+    change({ ...draft, rows: draft.rows.flatMap((old, other) => (other !== index ? [old] : row ? [row] : [])) });
+  return (
+    <>
       {draft.kept && (
         <p class="small quiet">
           This rule has conditions that the form cannot show one by one. It stays as it is; put it together anew to
@@ -75,9 +98,9 @@ function Rule({ number, draft, change, remove }: RuleProps) {
       )}
       {draft.rows.length > 1 && (
         <div class="field">
-          <label for={`rule-join-${number}`}>A customer belongs here where</label>
+          <label for={`${id}-join`}>A customer belongs here where</label>
           <select
-            id={`rule-join-${number}`}
+            id={`${id}-join`}
             class="input"
             value={draft.join}
             onChange={(event) => change({ ...draft, join: event.currentTarget.value === 'any' ? 'any' : 'all' })}
@@ -87,11 +110,11 @@ function Rule({ number, draft, change, remove }: RuleProps) {
           </select>
         </div>
       )}
-      <ul class="conditions" aria-label={`Conditions of segment ${number}`}>
+      <ul class="conditions" aria-label={`Conditions of ${of}`}>
         {draft.rows.map((row, index) => (
           <li key={index}>
             <Condition
-              id={`rule-${number}-${index}`}
+              id={`${id}-${index}`}
               number={index + 1}
               row={row}
               field={fields.get(row.field)}
@@ -101,17 +124,12 @@ function Rule({ number, draft, change, remove }: RuleProps) {
         ))}
       </ul>
       <FieldSelect
-        id={`rule-add-${number}`}
+        id={`${id}-add`}
         label={draft.rows.length === 0 ? 'First condition' : 'One more condition'}
         choose={(field) => change({ ...draft, kept: null, rows: [...draft.rows, emptyRow(field.name, field.kind)] })}
       />
       {filter && <Count filter={filter} />}
-      {remove && (
-        <button type="button" class="button plain" onClick={remove}>
-          {`Remove segment ${number}`}
-        </button>
-      )}
-    </fieldset>
+    </>
   );
 }
 

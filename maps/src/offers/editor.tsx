@@ -1,0 +1,453 @@
+/** An offer as a form: a new one, a draft, or the next version of one that is live. */
+
+import { useEffect, useState } from 'preact/hooks';
+import type { Problem } from '../api/client';
+import * as routes from '../api/routes';
+import type { Offer, Product } from '../api/shapes';
+import { Failed } from '../components/states';
+import { Icon } from '../design/icons';
+import { Conditions } from '../segments/rule_builder';
+import { ruleFields } from '../segments/rule_fields';
+import { emptyDraft } from '../segments/rules';
+import { asProblem, useRemote } from '../state/remote';
+import { show } from '../state/store';
+import { CalendarForm } from './calendar_form';
+import { Faults, Field } from './faults';
+import { bodyOf, type Fault, type Form, formOf } from './form';
+import { open, written } from './state';
+import { WhereForm } from './where_form';
+import { fieldName } from './words';
+
+const HERE = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+interface Props {
+  /** null for a new one. */
+  offer: Offer | null;
+  done: () => void;
+}
+
+export function Editor({ offer, done }: Props) {
+  const [held, setHeld] = useState(offer);
+  const [stored, setStored] = useState(() => startOf(offer));
+  const [form, setForm] = useState(stored);
+  const [faults, setFaults] = useState<readonly Fault[]>([]);
+  const [said, setSaid] = useState('');
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const [conflict, setConflict] = useState<Offer | null>(null);
+  const change = (part: Partial<Form>) => {
+    setForm((now) => ({ ...now, ...part }));
+    setSaid('');
+  };
+  const changed = JSON.stringify(form) !== JSON.stringify(stored);
+
+  /** Says what is wrong at its fields, and brings the first of them into view. */
+  const mark = (found: readonly Fault[]) => {
+    setFaults(found);
+    // Not by scrollIntoView: on a phone that moves the page away from under its menu.
+    requestAnimationFrame(() => {
+      const first = document.querySelector('.editor .faults:not([hidden])');
+      const panel = first?.closest('.panel-scroll');
+      if (!first || !panel) return;
+      panel.scrollBy({ top: first.getBoundingClientRect().top - panel.getBoundingClientRect().top - 120 });
+    });
+  };
+
+  const save = async (version = held?.version) => {
+    const { body, faults: own } = bodyOf(form, ruleFields.value);
+    mark(own);
+    setProblem(null);
+    setConflict(null);
+    setSaid('');
+    if (own.length > 0) {
+      setSaid(`Not saved: see ${fieldsOf(own)}.`);
+      return;
+    }
+    setBusy(true);
+    try {
+      const saved =
+        held && version !== undefined ? await routes.editOffer(held.id, version, body) : await routes.createOffer(body);
+      const { data } = await routes.checkOffer(saved.id);
+      setHeld(saved);
+      setStored(form);
+      mark(data);
+      setSaid(
+        data.length === 0
+          ? 'Saved. Nothing stands in the way of going live.'
+          : `Saved. To go live it still lacks: ${fieldsOf(data)}.`,
+      );
+    } catch (error) {
+      const wrong = asProblem(error);
+      if (wrong.status === 412 && held) await meet(held.id);
+      else {
+        const at = wrong.errors.map(({ pointer = '', detail = '' }) => ({ pointer, detail }));
+        mark(at);
+        if (wrong.status === 422 && at.length > 0) setSaid(`Not saved: see ${fieldsOf(at)}.`);
+        else setProblem(wrong);
+      }
+    }
+    setBusy(false);
+  };
+
+  /** Somebody else wrote meanwhile: what they wrote is asked for. */
+  const meet = async (id: string) => {
+    try {
+      setConflict(await routes.offer(id, new AbortController().signal));
+    } catch (error) {
+      setProblem(asProblem(error));
+    }
+  };
+  const takeTheirs = (theirs: Offer) => {
+    const start = startOf(theirs);
+    setHeld(theirs);
+    setStored(start);
+    setForm(start);
+    setConflict(null);
+  };
+  const leave = () => {
+    written();
+    if (offer === null && held) show({ offer: held.id });
+    else if (held === null) open(null);
+    else done();
+  };
+
+  return (
+    <form
+      class="block editor"
+      aria-labelledby="offers-title"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void save();
+      }}
+    >
+      <h2 id="offers-title" class="large" tabIndex={-1}>
+        {held === null ? 'New offer' : held.live ? `${held.name}: the next version` : held.name}
+      </h2>
+      {held?.live && (
+        <p class="small quiet">
+          What customers have now stays as it is. This draft takes its place when it is set live itself.
+        </p>
+      )}
+      <What form={form} faults={faults} change={change} />
+      <Who form={form} faults={faults} change={change} />
+      <WhereForm
+        areas={form.areas}
+        faults={faults}
+        change={(next) => {
+          setForm((now) => ({ ...now, areas: next(now.areas) }));
+          setSaid('');
+        }}
+      />
+      <CalendarForm form={form} faults={faults} change={change} />
+      <HowOften form={form} faults={faults} change={change} />
+      {conflict && (
+        <div class="notice" role="alert">
+          <strong>Somebody else has changed this offer meanwhile</strong>
+          <p>Nothing of yours is saved yet.</p>
+          <div class="row-actions">
+            <button type="button" class="button primary" onClick={() => takeTheirs(conflict)}>
+              Take theirs, drop mine
+            </button>
+            <button type="button" class="button" onClick={() => void save(conflict.version)}>
+              Save mine over it
+            </button>
+          </div>
+        </div>
+      )}
+      {problem && <Failed problem={problem} />}
+      <div class="save-bar">
+        <p role="status" class="small">
+          {said}
+        </p>
+        <Elsewhere faults={faults} />
+        <div class="row-actions">
+          <button type="submit" class="button primary" disabled={busy}>
+            {busy ? 'Saving…' : 'Save draft'}
+          </button>
+          {changed && stored !== form && (
+            <button
+              type="button"
+              class="button"
+              disabled={busy}
+              onClick={() => {
+                setForm(stored);
+                setFaults([]);
+                setSaid('Your changes since the last saving are undone.');
+              }}
+            >
+              Undo
+            </button>
+          )}
+          <button type="button" class="button" disabled={busy} onClick={leave}>
+            {changed ? 'Cancel' : 'Done'}
+          </button>
+        </div>
+      </div>
+    </form>
+  );
+}
+
+const fieldsOf = (faults: readonly Fault[]): string =>
+  [...new Set(faults.map(({ pointer }) => fieldName(pointer)))].join(', ');
+
+const startOf = (offer: Offer | null): Form =>
+  formOf(offer?.name ?? '', offer?.draft ?? offer?.live ?? null, HERE, ruleFields.value);
+
+const PLACED = [
+  '/name',
+  '/title',
+  '/terms',
+  '/product_ids',
+  '/audience',
+  '/consent_purpose',
+  '/areas',
+  '/time_zone',
+  '/starts_at',
+  '/ends_at',
+  '/hours',
+  '/closed_on',
+  '/cap_total',
+  '/cap_per_customer',
+  '/priority',
+  '/hold_out_share',
+  '/hold_out_unit',
+];
+
+/** Faults of what has no field of its own here. */
+function Elsewhere({ faults }: { faults: readonly Fault[] }) {
+  const rest = faults.filter(({ pointer }) => !PLACED.some((one) => pointer === one || pointer.startsWith(`${one}/`)));
+  return rest.length === 0 ? null : (
+    <ul class="faults">
+      {rest.map(({ pointer, detail }) => (
+        <li key={pointer} class="small wrong">{`${pointer} ${detail}`}</li>
+      ))}
+    </ul>
+  );
+}
+
+interface PartProps {
+  form: Form;
+  faults: readonly Fault[];
+  change: (part: Partial<Form>) => void;
+}
+
+function What({ form, faults, change }: PartProps) {
+  return (
+    <fieldset class="rule">
+      <legend class="field-name">What</legend>
+      <Field id="offer-name" label="Name, for you" faults={faults} of="/name">
+        {(tied) => (
+          <input
+            {...tied}
+            class="input"
+            maxLength={300}
+            placeholder="For instance: Spring coffee"
+            value={form.name}
+            onInput={(event) => change({ name: event.currentTarget.value })}
+          />
+        )}
+      </Field>
+      <Field id="offer-title" label="Title, for the customer" faults={faults} of="/title">
+        {(tied) => (
+          <input
+            {...tied}
+            class="input"
+            maxLength={300}
+            placeholder="For instance: A coffee on us"
+            value={form.title}
+            onInput={(event) => change({ title: event.currentTarget.value })}
+          />
+        )}
+      </Field>
+      <Field id="offer-terms" label="Terms" faults={faults} of="/terms">
+        {(tied) => (
+          <textarea
+            {...tied}
+            class="input"
+            rows={3}
+            maxLength={20_000}
+            value={form.terms}
+            onInput={(event) => change({ terms: event.currentTarget.value })}
+          />
+        )}
+      </Field>
+      <Products form={form} faults={faults} change={change} />
+    </fieldset>
+  );
+}
+
+const FEW = 6;
+
+function Products({ form, faults, change }: PartProps) {
+  const [remote, again] = useRemote<readonly Product[]>('products', () => routes.products());
+  const [text, setText] = useState('');
+  const all = remote.status === 'ready' ? remote.data : [];
+  const sought = text.trim().toLowerCase();
+  const found =
+    sought === ''
+      ? []
+      : all.filter(({ id, name }) => !form.products.includes(id) && name.toLowerCase().includes(sought)).slice(0, FEW);
+  const called = (id: string) => all.find((one) => one.id === id)?.name ?? id;
+  return (
+    <div class="block">
+      <Field id="offer-product" label="Products, if it is for some" faults={faults} of="/product_ids">
+        {(tied) => (
+          <input
+            {...tied}
+            class="input"
+            type="search"
+            autocomplete="off"
+            placeholder="A part of the name"
+            value={text}
+            onInput={(event) => setText(event.currentTarget.value)}
+          />
+        )}
+      </Field>
+      {remote.status === 'failed' && <Failed problem={remote.problem} again={again} />}
+      {sought !== '' && remote.status === 'ready' && found.length === 0 && (
+        <p class="small quiet">{`No other product is called “${text}”.`}</p>
+      )}
+      {found.length > 0 && (
+        <ul class="options" aria-label="Products found">
+          {found.map(({ id, name, category }) => (
+            <li key={id}>
+              <button
+                type="button"
+                class="option"
+                onClick={() => {
+                  change({ products: [...form.products, id] });
+                  setText('');
+                }}
+              >
+                <strong>{name}</strong>
+                <span class="small quiet">{category ?? ''}</span>
+              </button>
+            </li>
+          ))}
+        </ul>
+      )}
+      {form.products.length > 0 && (
+        <ul class="chips" aria-label="Products of the offer">
+          {form.products.map((id) => (
+            <li key={id}>
+              <span>{called(id)}</span>
+              <button
+                type="button"
+                class="icon-button"
+                aria-label={`Take away: ${called(id)}`}
+                onClick={() => change({ products: form.products.filter((one) => one !== id) })}
+              >
+                <Icon name="close" />
+              </button>
+            </li>
+          ))}
+        </ul>
+      )}
+    </div>
+  );
+}
+
+function Who({ form, faults, change }: PartProps) {
+  const everybody = (yes: boolean) =>
+    change({ everybody: yes, ...(yes ? {} : { audience: form.audience ?? emptyDraft('') }) });
+  return (
+    <fieldset class="rule">
+      <legend class="field-name">For whom</legend>
+      <div class="choices">
+        <button type="button" class="choice" aria-pressed={form.everybody} onClick={() => everybody(true)}>
+          Everybody
+        </button>
+        <button type="button" class="choice" aria-pressed={!form.everybody} onClick={() => everybody(false)}>
+          An audience
+        </button>
+      </div>
+      {!form.everybody && (
+        <Conditions id="audience" of="the audience" draft={form.audience} change={(audience) => change({ audience })} />
+      )}
+      <Faults id="audience" faults={faults} of={['/audience']} />
+      <Field
+        id="offer-consent"
+        label="Consent that the customer must have given"
+        faults={faults}
+        of="/consent_purpose"
+        hint="The purpose of the consent, such as marketing. Empty: none is needed."
+      >
+        {(tied) => (
+          <input
+            {...tied}
+            class="input"
+            maxLength={60}
+            value={form.consent}
+            onInput={(event) => change({ consent: event.currentTarget.value })}
+          />
+        )}
+      </Field>
+    </fieldset>
+  );
+}
+
+function HowOften({ form, faults, change }: PartProps) {
+  const number = (
+    name: 'capTotal' | 'capEach' | 'priority' | 'holdOut',
+    id: string,
+    label: string,
+    of: string,
+    hint?: string,
+  ) => (
+    <Field id={id} label={label} faults={faults} of={of} {...(hint ? { hint } : {})}>
+      {(tied) => (
+        <input
+          {...tied}
+          class="input"
+          inputMode="decimal"
+          value={form[name]}
+          onInput={(event) => change({ [name]: event.currentTarget.value })}
+        />
+      )}
+    </Field>
+  );
+  return (
+    <>
+      <fieldset class="rule">
+        <legend class="field-name">How often</legend>
+        <div class="pair">
+          {number('capTotal', 'offer-cap', 'In all', '/cap_total')}
+          {number('capEach', 'offer-cap-each', 'For each customer', '/cap_per_customer')}
+        </div>
+        <p class="small quiet">Redemptions; empty is without a cap.</p>
+        {number('priority', 'offer-priority', 'Priority', '/priority', 'Of several, the higher comes first.')}
+      </fieldset>
+      <fieldset class="rule">
+        <legend class="field-name">Hold-out</legend>
+        <div class="pair">
+          {number('holdOut', 'offer-hold-out', 'Per cent', '/hold_out_share')}
+          <Field id="offer-unit" label="Of" faults={faults} of="/hold_out_unit">
+            {(tied) => (
+              <select
+                {...tied}
+                class="input"
+                value={form.unit}
+                onChange={(event) => change({ unit: event.currentTarget.value === 'area' ? 'area' : 'customer' })}
+              >
+                <option value="customer">customers</option>
+                <option value="area">areas</option>
+              </select>
+            )}
+          </Field>
+        </div>
+        <p class="small quiet">
+          So many never see it, by lot. Only beside them can be told what the offer brings; with nobody held out,
+          nothing can.
+        </p>
+      </fieldset>
+    </>
+  );
+}
+
+/** Sets the page of a new offer free once it has an id. */
+export function NewOffer() {
+  useEffect(() => {
+    document.getElementById('offer-name')?.focus({ preventScroll: true });
+  }, []);
+  return <Editor offer={null} done={() => open(null)} />;
+}

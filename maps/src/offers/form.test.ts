@@ -1,0 +1,107 @@
+import { describe, expect, it } from 'vitest';
+import type { OfferVersion } from '../api/shapes';
+import type { Field } from '../segments/rules';
+import { type Area, bodyOf, faultsOf, formOf, toggledArea } from './form';
+
+const FIELDS: ReadonlyMap<string, Field> = new Map([
+  ['stage', { name: 'stage', label: 'Stage', group: 'Customer', kind: 'choice', options: [] } as Field],
+]);
+
+const VERSION = {
+  version: 2,
+  title: 'A roll',
+  terms: null,
+  product_ids: ['prd_4'],
+  audience: { all: [{ field: 'stage', op: '=', value: 'active' }] },
+  consent_purpose: null,
+  areas: [
+    {
+      kind: 'area',
+      name: 'Front Range',
+      layer_id: 'lay_1',
+      area_id: 'ter_3',
+      place_id: null,
+      place_kind: null,
+      radius_m: null,
+    },
+    { kind: 'places', name: null, layer_id: null, area_id: null, place_id: null, place_kind: 'own', radius_m: 300 },
+  ],
+  starts_at: null,
+  ends_at: '2026-03-31T22:00:00Z',
+  time_zone: 'America/Denver',
+  hours: [{ days: ['mon', 'tue'], from: '07:00', to: '24:00' }],
+  closed_on: ['2026-03-17'],
+  cap_total: 500,
+  cap_per_customer: null,
+  priority: -2,
+  hold_out_share: 0.125,
+  hold_out_unit: 'area',
+} as unknown as OfferVersion;
+
+describe('the form of an offer', () => {
+  it('comes back as what it was', () => {
+    const { body, faults } = bodyOf(formOf('Breakfast', VERSION, 'UTC', FIELDS), FIELDS);
+    expect(faults).toEqual([]);
+    expect(body).toEqual({
+      name: 'Breakfast',
+      title: 'A roll',
+      terms: null,
+      product_ids: ['prd_4'],
+      audience: { field: 'stage', op: '=', value: 'active' },
+      consent_purpose: null,
+      areas: [{ area_id: 'ter_3' }, { place_kind: 'own', radius_m: 300 }],
+      starts_at: null,
+      ends_at: '2026-03-31T22:00:00Z',
+      time_zone: 'America/Denver',
+      hours: [{ days: ['mon', 'tue'], from: '07:00', to: '24:00' }],
+      closed_on: ['2026-03-17'],
+      cap_total: 500,
+      cap_per_customer: null,
+      priority: -2,
+      hold_out_share: 0.125,
+      hold_out_unit: 'area',
+    });
+  });
+
+  it('asks a new one for what nobody can guess, and holds out a tenth', () => {
+    const form = formOf('', null, 'Europe/Zurich', FIELDS);
+    expect(bodyOf({ ...form, name: 'x' }, FIELDS).faults).toEqual([]);
+    expect(bodyOf({ ...form, name: 'x' }, FIELDS).body).toMatchObject({
+      hold_out_share: 0.1,
+      audience: null,
+      areas: [],
+    });
+    expect(bodyOf(form, FIELDS).faults.map(({ pointer }) => pointer)).toEqual(['/name']);
+  });
+
+  it.each([
+    [{ capTotal: '2.5' }, '/cap_total'],
+    [{ capEach: '0' }, '/cap_per_customer'],
+    [{ priority: 'high' }, '/priority'],
+    [{ holdOut: 'a tenth' }, '/hold_out_share'],
+    [{ everybody: false }, '/audience'],
+    [{ ends: '2026-02-31' }, '/ends_at'],
+    [{ hours: [{ days: [], from: '07:00', to: '11:00' }] }, '/hours/0/days'],
+  ])('says what is wrong with %o', (part, pointer) => {
+    const form = { ...formOf('x', null, 'UTC', FIELDS), ...part };
+    expect(bodyOf(form, FIELDS).faults.map((fault) => fault.pointer)).toEqual([pointer]);
+  });
+});
+
+it('takes an area once, and leaves it again', () => {
+  const area: Area = { area_id: 'ter_3', name: 'Front Range', layer_id: 'lay_1' };
+  const both = toggledArea([{ place_kind: 'own', radius_m: 300 }], area);
+  expect(both).toHaveLength(2);
+  expect(toggledArea(both, { area_id: 'ter_3', name: 'called otherwise' })).toEqual([
+    { place_kind: 'own', radius_m: 300 },
+  ]);
+});
+
+it('finds the faults of a field and of its parts', () => {
+  const faults = [
+    { pointer: '/hours/0/from', detail: 'a' },
+    { pointer: '/hours_of_work', detail: 'b' },
+    { pointer: '/hours', detail: 'c' },
+  ];
+  expect(faultsOf(faults, '/hours').map(({ detail }) => detail)).toEqual(['a', 'c']);
+});

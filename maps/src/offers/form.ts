@@ -1,0 +1,167 @@
+/** An offer as the fields of a form, and as the API takes it. Pure. */
+
+import type { OfferChange } from '../api/routes';
+import type { OfferVersion, OfferWhere } from '../api/shapes';
+import { type Draft, draftOf, emptyDraft, type Field, filterOf } from '../segments/rules';
+import type { Day } from './words';
+import { momentOf, wallOf } from './zoned';
+
+export interface HoursRow {
+  readonly days: readonly Day[];
+  readonly from: string;
+  readonly to: string;
+}
+
+export type Area = Partial<OfferWhere>;
+
+export interface Form {
+  readonly name: string;
+  readonly title: string;
+  readonly terms: string;
+  readonly products: readonly string[];
+  readonly everybody: boolean;
+  readonly audience: Draft;
+  /** Empty: no consent is needed. */
+  readonly consent: string;
+  readonly areas: readonly Area[];
+  readonly zone: string;
+  /** On the clock of the zone; empty: from when it goes live, or not said yet. */
+  readonly starts: string;
+  readonly ends: string;
+  /** None: at any hour. */
+  readonly hours: readonly HoursRow[];
+  readonly closed: readonly string[];
+  /** Empty: no cap. */
+  readonly capTotal: string;
+  readonly capEach: string;
+  readonly priority: string;
+  /** Per cent. */
+  readonly holdOut: string;
+  readonly unit: 'customer' | 'area';
+}
+
+/** The form of a version, or of a new offer in a time zone. */
+export function formOf(
+  name: string,
+  version: OfferVersion | null,
+  zone: string,
+  fields: ReadonlyMap<string, Field>,
+): Form {
+  const own = version?.time_zone ?? zone;
+  const wall = (moment: string | null | undefined) => (moment ? (wallOf(moment, own) ?? '') : '');
+  const number = (value: number | null | undefined) => (value === null || value === undefined ? '' : String(value));
+  const audience = version?.audience ?? null;
+  return {
+    name,
+    title: version?.title ?? '',
+    terms: version?.terms ?? '',
+    products: version?.product_ids ?? [],
+    everybody: audience === null,
+    audience: audience === null ? emptyDraft('') : draftOf('', audience, fields),
+    consent: version ? (version.consent_purpose ?? '') : 'marketing',
+    areas: version?.areas ?? [],
+    zone: own,
+    starts: wall(version?.starts_at),
+    ends: wall(version?.ends_at),
+    hours: ((version?.hours ?? []) as unknown as HoursRow[]).map(({ days, from, to }) => ({
+      days,
+      from,
+      // A field of a form knows no 24:00.
+      to: to === '24:00' ? MIDNIGHT : to,
+    })),
+    closed: version?.closed_on ?? [],
+    capTotal: number(version?.cap_total),
+    capEach: number(version?.cap_per_customer),
+    priority: number(version?.priority ?? 0),
+    holdOut: version ? String(Number((version.hold_out_share * 100).toFixed(4))) : '10',
+    unit: version?.hold_out_unit === 'area' ? 'area' : 'customer',
+  };
+}
+
+export interface Fault {
+  /** The field of the API, such as /ends_at. */
+  readonly pointer: string;
+  readonly detail: string;
+}
+
+const WHOLE = /^-?\d{1,15}$/;
+
+/** What the API is sent, and what the form itself knows to be wrong. */
+export function bodyOf(
+  form: Form,
+  fields: ReadonlyMap<string, Field>,
+): { readonly body: OfferChange & { name: string }; readonly faults: readonly Fault[] } {
+  const faults: Fault[] = [];
+  const fault = (pointer: string, detail: string) => faults.push({ pointer, detail });
+  const whole = (pointer: string, text: string, least: number): number | null => {
+    const trimmed = text.trim();
+    if (trimmed === '') return null;
+    if (WHOLE.test(trimmed) && Number(trimmed) >= least) return Number(trimmed);
+    fault(pointer, least > 0 ? `a whole number from ${least} on, or nothing` : 'a whole number');
+    return null;
+  };
+  const at = (pointer: string, wall: string): string | null => {
+    if (wall === '') return null;
+    const moment = momentOf(wall, form.zone);
+    if (moment === null) fault(pointer, 'a day and a time, on the clock of the time zone');
+    return moment;
+  };
+  const share = Number(form.holdOut.trim() === '' ? '0' : form.holdOut);
+  if (!Number.isFinite(share) || share < 0 || share > 100) fault('/hold_out_share', 'a number of per cent');
+  const audience = form.everybody ? null : filterOf(form.audience, fields);
+  if (!form.everybody && audience === null) fault('/audience', 'a condition is needed, and every one of them whole');
+  if (form.name.trim() === '') fault('/name', 'a name is needed, so that you find it again');
+  form.hours.forEach(({ days }, row) => {
+    if (days.length === 0) fault(`/hours/${row}/days`, 'choose a day of the week');
+  });
+  const said = (text: string) => (text.trim() === '' ? null : text.trim());
+  return {
+    body: {
+      name: form.name.trim(),
+      title: said(form.title),
+      terms: said(form.terms),
+      product_ids: [...form.products],
+      audience: audience as Record<string, unknown> | null,
+      consent_purpose: said(form.consent),
+      areas: form.areas.map(sent),
+      starts_at: at('/starts_at', form.starts),
+      ends_at: at('/ends_at', form.ends),
+      time_zone: form.zone,
+      hours: form.hours.length > 0 ? form.hours.map(hoursSent) : null,
+      closed_on: [...form.closed],
+      cap_total: whole('/cap_total', form.capTotal, 1),
+      cap_per_customer: whole('/cap_per_customer', form.capEach, 1),
+      priority: whole('/priority', form.priority, Number.NEGATIVE_INFINITY) ?? 0,
+      hold_out_share: Number.isFinite(share) ? Number((share / 100).toFixed(6)) : 0,
+      hold_out_unit: form.unit,
+    },
+    faults,
+  };
+}
+
+const MIDNIGHT = '00:00';
+const hoursSent = ({ days, from, to }: HoursRow) => ({ days: [...days], from, to: to === MIDNIGHT ? '24:00' : to });
+
+/** The one thing that names an area of an offer, and its radius. */
+function sent({ area_id, geofence, geofence_tag, place_id, place_kind, radius_m }: Area): object {
+  if (area_id) return { area_id };
+  if (geofence) return { geofence };
+  if (geofence_tag) return { geofence_tag };
+  return place_id ? { place_id, radius_m } : { place_kind, radius_m };
+}
+
+/** What two areas of an offer are the same by. */
+export const areaKey = (area: Area): string => JSON.stringify(sent(area));
+
+/** With one more area, or without it where it was there. */
+export function toggledArea(areas: readonly Area[], area: Area): readonly Area[] {
+  const key = areaKey(area);
+  return areas.some((other) => areaKey(other) === key)
+    ? areas.filter((other) => areaKey(other) !== key)
+    : [...areas, area];
+}
+
+/** The faults that belong to a field: of it or of a part of it. */
+export function faultsOf(faults: readonly Fault[], ...pointers: readonly string[]): readonly Fault[] {
+  return faults.filter(({ pointer }) => pointers.some((one) => pointer === one || pointer.startsWith(`${one}/`)));
+}
