@@ -39,6 +39,7 @@ log = structlog.get_logger("geocrm.jobs")
 
 _ALONE = 7_305_417_220  # advisory lock that a worker holds while it lives
 KEEP_JOBS_DAYS = 30
+KEEP_REQUESTS_DAYS = 7
 KEEP_UPLOADS_DAYS = 7
 IDEMPOTENCY_HOURS = 48
 CONCURRENCY = 2
@@ -373,7 +374,7 @@ def expire_positions(database: Database, args: Mapping[str, Any]) -> Any:
 
 @long_handler("clean", cron="17 * * * *")
 def clean(database: Database, args: Mapping[str, Any]) -> Any:
-    """Delete what has expired: sessions, failed logins, answers kept for repeats, old jobs, uploaded files."""
+    """Delete what has expired: sessions, failed logins, keys' requests, answers for repeats, jobs, uploaded files."""
     from geocrm.ingest import batches
 
     with database.writing() as session:
@@ -389,6 +390,7 @@ def _clean_rows(session: Session) -> dict[str, int]:
     for what, sql in (
         ("sessions", "DELETE FROM user_sessions WHERE expires_at < now()"),
         ("attempts", "DELETE FROM login_attempts WHERE at < now() - interval '1 day'"),
+        ("requests", f"DELETE FROM key_requests WHERE at < now() - make_interval(days => {KEEP_REQUESTS_DAYS:d})"),
         (
             "answers",
             f"DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(hours => {IDEMPOTENCY_HOURS:d})",

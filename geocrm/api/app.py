@@ -1,9 +1,11 @@
 """The application: routes, errors, and what opens and closes with it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, APIRouter
 from starlette.routing import Route as PlainRoute
@@ -42,6 +44,7 @@ from geocrm.api import (
 )
 from geocrm.api.dependencies import Gate
 from geocrm.api.following import Streams
+from geocrm.api.request_log import RequestLog
 from geocrm.api.web import Web
 from geocrm.campaigns.geofences import Holder
 from geocrm.db.engine import Database, open_database
@@ -78,6 +81,7 @@ SUBJECTS: tuple[APIRouter, ...] = (
 
 def create_app(database: Database | None = None, settings: Settings | None = None) -> FastAPI:
     """The application on a database; without one it opens that of the settings when it starts."""
+    requests = RequestLog()
     chosen = settings or (database.settings if database is not None else get_settings())
 
     @asynccontextmanager
@@ -85,7 +89,10 @@ def create_app(database: Database | None = None, settings: Settings | None = Non
         opened = database or open_database(chosen)
         app.state.database = opened
         app.state.gate = Gate(opened)
+        writing = asyncio.create_task(requests.keep_writing(opened))
         yield
+        writing.cancel()
+        await anyio.to_thread.run_sync(requests.write, opened)
         await hot.close(app)
         if database is None:
             opened.dispose()
@@ -104,6 +111,7 @@ def create_app(database: Database | None = None, settings: Settings | None = Non
     )
     app.state.settings = chosen
     app.state.fences = Holder()
+    app.state.requests = requests
     app.state.streams = Streams(most=chosen.event_streams, most_of_user=chosen.event_streams_per_user)
     errors.install(app)
     app.router.routes.extend(hot.routes)  # before the others: /v1/customers/nearby is no customer's id
@@ -113,7 +121,7 @@ def create_app(database: Database | None = None, settings: Settings | None = Non
     app.router.routes.append(PlainRoute("/openapi.json", openapi.serve, methods=["GET"]))
     app.router.routes.append(PlainRoute("/{path:path}", Web(chosen.web_dir).__call__, methods=["GET", "HEAD"]))
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]
-    app.add_middleware(edge.Edge, settings=chosen)
+    app.add_middleware(edge.Edge, settings=chosen, requests=requests)
     return app
 
 

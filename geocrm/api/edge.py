@@ -7,6 +7,7 @@ import hashlib
 import ipaddress
 import secrets
 import time
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import structlog
@@ -17,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from geocrm import errors
 from geocrm.api.errors import answer, handle_unexpected
+from geocrm.api.request_log import RequestLog
+from geocrm.crm.key_requests import Request as Noted
 from geocrm.settings import Settings
 
 log = structlog.get_logger("geocrm.api")
@@ -31,9 +34,10 @@ _MOST_BUCKETS = 100_000
 class Edge:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, requests: RequestLog) -> None:
         self.app = app
         self.settings = settings
+        self.requests = requests
         self.limits = Limits(settings.rate_limit_per_minute)
         self.proxies = trusted(settings.trusted_proxies)
         self.known: set[bytes] = set()  # digests of credentials that somebody was behind, here, not long ago
@@ -88,16 +92,24 @@ class Edge:
             route = scope.get("route")
             state = scope.get("state", {})
             actor = state.get("actor")
+            # the route, not the address: addresses hold positions
+            path_of_route = getattr(route, "path", None) or ("/" if not limited else "none")
+            if path.startswith("/v1/") and path_of_route.startswith("/") and not path_of_route.startswith("/v1/"):
+                path_of_route = f"/v1{path_of_route}"  # a route of an included router knows its own part only
+            ms = round((time.perf_counter() - began) * 1000, 1)
             if shown is not None:
-                self._remember(shown, known=actor is not None or bool(state.get("credential_is_known")), status=status)
+                known = actor is not None or bool(state.get("credential_is_known"))
+                self._remember(shown, known=known, status=status)
+                if status and (known or shown in self.known) and "authorization" in headers:
+                    at = datetime.now(UTC)
+                    self.requests.note(Noted(shown, at, scope["method"], path_of_route, status, ms, request_id))
             log.info(
                 "request",
                 request_id=request_id,
                 method=scope["method"],
-                # the route, not the address: addresses hold positions
-                route=getattr(route, "path", None) or ("/" if not limited else "none"),
+                route=path_of_route,
                 status=status,
-                ms=round((time.perf_counter() - began) * 1000, 1),
+                ms=ms,
                 user_id=getattr(actor, "user_id", None),
                 key_id=getattr(actor, "key_id", None),
             )

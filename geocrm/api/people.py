@@ -24,7 +24,7 @@ from geocrm.api.dependencies import (
 )
 from geocrm.api.idempotency import Idempotent
 from geocrm.api.shapes import Body, Flag, KeyId, Name, Named, Page, Shown, TeamId, Text, UserId, When
-from geocrm.crm import history, people
+from geocrm.crm import history, key_requests, people
 from geocrm.errors import Invalid
 
 routes = router("Users and keys")
@@ -139,6 +139,19 @@ class ShownKey(Shown):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    last_used_at: datetime | None = Field(description="Of the last week.")
+
+
+class KeyRequest(Shown):
+    """A request that a key made. No address is kept, as addresses hold positions."""
+
+    id: int
+    at: datetime
+    method: str = Field(examples=["GET"])
+    route: str = Field(examples=["/v1/offers/eligible"])
+    status: int = Field(examples=[200])
+    took_ms: float = Field(description="Milliseconds.", examples=[3.2])
+    request_id: str = Field(description="`X-Request-Id` of the answer.", examples=["req_0f3c9a7be8d14c55"])
 
 
 class ShownSecret(ShownKey):
@@ -295,6 +308,26 @@ def create_key(session: Writing, actor: CanManageKeys, new: NewKey) -> object:
 def revoke_key(session: Writing, actor: CanManageKeys, key_id: KeyId) -> None:
     """Good for nothing from the next request on."""
     people.revoke_key(session, actor, key_id)
+
+
+@routes.get(
+    "/keys/{key_id}/requests", operation_id="list_key_requests", response_model=Page[KeyRequest],
+    summary="What a key asked",
+)  # fmt: skip
+def list_key_requests(
+    request: Request,
+    response: Response,
+    session: Writing,
+    actor: CanManageKeys,
+    key_id: KeyId,
+    limit: pages.Limit = 50,
+    cursor: pages.Cursor = None,
+) -> object:
+    """Newest first: the last 500, for a week; of a burst the last hundred of every few seconds."""
+    key_requests.write(session, request.app.state.requests.take())
+    key = pages.read(cursor, int)
+    rows = key_requests.find(session, key_id, before=key[0] if key else None, limit=limit + 1)
+    return pages.page(request, response, rows, limit, lambda row: [row["id"]])
 
 
 @routes.get("/audit", operation_id="list_audit_log", response_model=Page[AuditRow], summary="The audit log")

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from geocrm import access, ids
 from geocrm.access import Actor
 from geocrm.db import audit
-from geocrm.db.models import ApiKey, LoginAttempt, Team, User
+from geocrm.db.models import ApiKey, KeyRequest, LoginAttempt, Team, User
 from geocrm.errors import Conflict, Invalid, NotFound, TooManyRequests
 
 ATTEMPTS_WINDOW_S = 900
@@ -304,14 +304,21 @@ def _team(team: Team) -> dict[str, Any]:
 
 def find_keys(session: Session, *, after: int = 0, limit: int = 50) -> list[dict[str, Any]]:
     """All API keys, by id, revoked ones too."""
+    newest = (
+        select(KeyRequest.at)
+        .where(KeyRequest.key_id == ApiKey.id)
+        .order_by(KeyRequest.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
     rows = session.execute(
-        select(ApiKey, User.name)
+        select(ApiKey, User.name, newest)
         .join(User, User.id == ApiKey.user_id)
         .where(ApiKey.id > after)
         .order_by(ApiKey.id)
         .limit(limit)
     )
-    return [_key(key, name) for key, name in rows]
+    return [_key(key, name, last_used_at) for key, name, last_used_at in rows]
 
 
 def create_key(
@@ -332,7 +339,7 @@ def create_key(
         session, "key.create", actor_id=actor.user_id, key_id=actor.key_id, object_id=ids.show("key", key.id),
         after={"user_id": user_id, "name": name, "scopes": key.scopes, "expires_at": expires_at},
     )  # fmt: skip
-    return _key(key, user.name) | {"secret": token}
+    return _key(key, user.name, None) | {"secret": token}
 
 
 def revoke_key(session: Session, actor: Actor, key_id: int) -> None:
@@ -347,7 +354,7 @@ def revoke_key(session: Session, actor: Actor, key_id: int) -> None:
         )
 
 
-def _key(key: ApiKey, user_name: str) -> dict[str, Any]:
+def _key(key: ApiKey, user_name: str, last_used_at: datetime | None) -> dict[str, Any]:
     return {
         "id": ids.show("key", key.id),
         "name": key.name,
@@ -357,4 +364,5 @@ def _key(key: ApiKey, user_name: str) -> dict[str, Any]:
         "created_at": key.created_at,
         "expires_at": key.expires_at,
         "revoked_at": key.revoked_at,
+        "last_used_at": last_used_at,
     }

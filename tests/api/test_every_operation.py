@@ -95,9 +95,9 @@ MAY: dict[str, set[str | None]] = {
     "export_totals": {A, M, K, N},
     **dict.fromkeys([
         "list_users", "create_user", "get_user", "edit_user", "create_team", "edit_team", "list_keys", "create_key",
-        "revoke_key", "list_audit_log", "list_webhooks", "create_webhook", "get_webhook", "edit_webhook",
-        "delete_webhook", "change_webhook_secret", "test_webhook", "list_webhook_deliveries", "get_webhook_delivery",
-        "resend_webhook_delivery",
+        "revoke_key", "list_key_requests", "list_audit_log", "list_webhooks", "create_webhook", "get_webhook",
+        "edit_webhook", "delete_webhook", "change_webhook_secret", "test_webhook", "list_webhook_deliveries",
+        "get_webhook_delivery", "resend_webhook_delivery",
     ], ADMIN),
 }  # fmt: skip
 
@@ -453,6 +453,7 @@ def _calls() -> dict[str, Callable[[Maker, str | None], Call]]:
             {"json": {"name": "app", "user_id": f"usr_{make.user()}", "scopes": ["customers:read"]}},
         ),
         "revoke_key": lambda make, who: ("DELETE", f"/v1/keys/key_{make.key()}", {}),
+        "list_key_requests": lambda make, who: ("GET", f"/v1/keys/key_{make.key()}/requests", {}),
         "list_audit_log": get("/v1/audit"),
         "list_segmentations": get("/v1/segmentations"),
         "create_segmentation": lambda make, who: (

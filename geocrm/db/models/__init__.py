@@ -32,7 +32,7 @@ from geocrm.db.models.offers import (
     OfferVersion,
     Redemption,
 )
-from geocrm.db.models.people import ApiKey, IdempotencyKey, LoginAttempt, Role, Team, User, UserSession
+from geocrm.db.models.people import ApiKey, IdempotencyKey, KeyRequest, LoginAttempt, Role, Team, User, UserSession
 from geocrm.db.models.places import Place, PlaceSource
 from geocrm.db.models.sales import Product, ProductSource, Sale, SaleLine, SaleSource
 from geocrm.db.models.segmentation import Analysis, Score, Segment, Segmentation, SegmentationRun, SegmentMember
@@ -90,6 +90,7 @@ __all__ = [
     "Interaction",
     "InteractionSource",
     "Job",
+    "KeyRequest",
     "Layer",
     "LayerArea",
     "LayerPeriod",

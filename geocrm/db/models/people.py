@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, SmallInteger, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from geocrm.db.models.base import Base, Created, Id, one_of
@@ -72,6 +72,23 @@ class ApiKey(Base):
     created_at: Mapped[Created]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class KeyRequest(Base):
+    """A request that a key made: the newest of each key, for who builds with it. The route and never the address:
+    addresses hold positions."""
+
+    __tablename__ = "key_requests"
+    __table_args__ = (Index("ix_key_requests_key_id", "key_id", "id"), Index("ix_key_requests_at", "at"))
+
+    id: Mapped[Id]
+    key_id: Mapped[int] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"))
+    at: Mapped[datetime]
+    method: Mapped[str]
+    route: Mapped[str]
+    status: Mapped[int] = mapped_column(SmallInteger)
+    took_ms: Mapped[float]
+    request_id: Mapped[str]
 
 
 class LoginAttempt(Base):

@@ -2038,6 +2038,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/keys/{key_id}/requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What a key asked
+         * @description Newest first: the last 500, for a week; of a burst the last hundred of every few seconds.
+         */
+        get: operations["list_key_requests"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/audit": {
         parameters: {
             query?: never;
@@ -3116,6 +3136,46 @@ export interface components {
             score?: number | null;
             /** Follow Up At */
             follow_up_at?: string | null;
+        };
+        /**
+         * KeyRequest
+         * @description A request that a key made. No address is kept, as addresses hold positions.
+         */
+        KeyRequest: {
+            /** Id */
+            id: number;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * Method
+             * @example GET
+             */
+            method: string;
+            /**
+             * Route
+             * @example /v1/offers/eligible
+             */
+            route: string;
+            /**
+             * Status
+             * @example 200
+             */
+            status: number;
+            /**
+             * Took Ms
+             * @description Milliseconds.
+             * @example 3.2
+             */
+            took_ms: number;
+            /**
+             * Request Id
+             * @description `X-Request-Id` of the answer.
+             * @example req_0f3c9a7be8d14c55
+             */
+            request_id: string;
         };
         /**
          * LastTry
@@ -4995,6 +5055,15 @@ export interface components {
             /** Next Cursor */
             next_cursor: string | null;
         };
+        /** Page[KeyRequest] */
+        Page_KeyRequest_: {
+            /** Data */
+            data: components["schemas"]["KeyRequest"][];
+            /** Has More */
+            has_more: boolean;
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /** Page[Member] */
         Page_Member_: {
             /** Data */
@@ -6661,6 +6730,11 @@ export interface components {
             expires_at: string | null;
             /** Revoked At */
             revoked_at: string | null;
+            /**
+             * Last Used At
+             * @description Of the last week.
+             */
+            last_used_at: string | null;
         };
         /**
          * ShownLayer
@@ -7688,6 +7762,11 @@ export interface components {
             expires_at: string | null;
             /** Revoked At */
             revoked_at: string | null;
+            /**
+             * Last Used At
+             * @description Of the last week.
+             */
+            last_used_at: string | null;
             /**
              * Secret
              * @example gk_Zk3mP0a…
@@ -32389,7 +32468,8 @@ export interface operations {
                      *           ],
                      *           "created_at": "2026-01-31T09:00:00Z",
                      *           "expires_at": "2026-01-31T09:00:00Z",
-                     *           "revoked_at": null
+                     *           "revoked_at": null,
+                     *           "last_used_at": "2026-01-31T09:00:00Z"
                      *         }
                      *       ],
                      *       "has_more": true,
@@ -32538,6 +32618,7 @@ export interface operations {
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "expires_at": "2026-01-31T09:00:00Z",
                      *       "revoked_at": null,
+                     *       "last_used_at": "2026-01-31T09:00:00Z",
                      *       "secret": "gk_Zk3mP0a…"
                      *     }
                      */
@@ -32771,6 +32852,160 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/conflict",
                      *       "title": "The request conflicts with the present state.",
                      *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_key_requests: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description Where to go on: `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": 1,
+                     *           "at": "2026-01-31T09:00:00Z",
+                     *           "method": "GET",
+                     *           "route": "/v1/offers/eligible",
+                     *           "status": 200,
+                     *           "took_ms": 3.2,
+                     *           "request_id": "req_0f3c9a7be8d14c55"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Page_KeyRequest_"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
