@@ -182,7 +182,7 @@ class Writer:
             row = "l.customer_id, l.site_id" if tables["l"] else "s.customer_id, s.id"
             exact = "l.location" if tables["l"] else "(CASE s.placement WHEN 'placed' THEN s.location END)"
             column = f"geocrm_snapped_territory({row}, {exact})"
-        elif tables["l"] and "lookup" in found.columns:
+        elif tables["l"] and "lookup" in found.columns and not (self.snapped and leaf.field == "segment"):
             column = found.columns["lookup"]
         else:
             column = found.columns.get("site") or found.columns["customer"]

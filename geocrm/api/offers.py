@@ -45,7 +45,7 @@ from geocrm.api.shapes import (
     Text,
     When,
 )
-from geocrm.campaigns import geofences, holdouts, offers, redemptions
+from geocrm.campaigns import audiences, geofences, holdouts, offers, redemptions
 from geocrm.db.models import Audience, Offer, OfferArea, OfferVersion
 from geocrm.errors import Invalid
 
@@ -280,6 +280,9 @@ def _version(session: Session, actor: Actor, whole: offers.Whole) -> dict[str, A
     held: OfferVersion = whole.version
     audience = None if held.audience_id is None else session.get(Audience, held.audience_id)
     said = filters.parse(held.audience, reader=filters.Reader(contacts=True)).sentence()
+    members = audience.members if audience is not None and actor.sees_all else None
+    if audience is not None and not actor.exact and audiences.asks_where(session, audience):
+        members = None
     areas = offers.describe_areas(session, [area.area_id for area in whole.areas if area.area_id is not None])
     places = offers.name_places(session, [area.place_id for area in whole.areas if area.place_id is not None])
     fences = geofences.find_names(session, [area.fence_id for area in whole.areas if area.fence_id is not None])
@@ -291,7 +294,7 @@ def _version(session: Session, actor: Actor, whole: offers.Whole) -> dict[str, A
     return {name: getattr(held, name) for name in same} | {
         "product_ids": [ids.show("prd", number) for number in held.product_ids],
         "audience_sentence": said,
-        "audience_members": audience.members if audience is not None and actor.sees_all else None,
+        "audience_members": members,
         "areas": [_where(area, areas, places, fences) for area in whole.areas],
     }
 

@@ -120,6 +120,12 @@ def passes(session: Session, audience: Audience, customer_id: int) -> bool:
     return bool(session.scalar(text(statement), values | {"customer": customer_id}))
 
 
+def asks_where(session: Session, audience: Audience) -> bool:
+    """Whether the filter asks where customers are, so that who is in it tells of exact points."""
+    said = {"filter": json.dumps(audience.filter, default=str)}
+    return bool(session.scalar(text("SELECT geocrm_asks_where(CAST(:filter AS jsonb))"), said))
+
+
 def _condition(audience: Audience) -> tuple[str, dict[str, Any]]:
     made = filters.parse(audience.filter, reader=_ALL).compile("customer", schema="public")
     return made.named(), made.params()

@@ -15,8 +15,8 @@ OTHERS: Final = 100
 """So many others are explained unless asked otherwise, at most `MOST_OTHERS`."""
 MOST_OTHERS: Final = 1000
 REASONS: Final = (
-    "not_started", "over", "closed", "no_position", "outside", "not_in_audience", "no_consent", "cap_reached",
-    "customer_cap_reached", "held_out",
+    "not_started", "over", "closed", "no_position", "outside", "needs_exact_places", "not_in_audience", "no_consent",
+    "cap_reached", "customer_cap_reached", "held_out",
 )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ WORDS = {
     "over": "it is over",
     "closed": "it does not hold at this hour",
     "outside": "it does not hold at this place",
+    "needs_exact_places": "its audience asks where customers are, and the key lacks the scope locations:exact",
     "not_in_audience": "the customer is not in its audience",
     "no_consent": "the customer's consent is missing",
     "cap_reached": "all of it is taken",
@@ -132,7 +133,8 @@ def _judge(
     if "no_position" in reasons:
         _fault("/lon", "this offer holds somewhere, not everywhere: send lon and lat, or place_id")
     version = session.get_one(OfferVersion, (offer_id, judged.version))
-    if version.audience_id is not None:  # asked of the customer, not of what was worked out some time ago
+    # asked of the customer, not of what was worked out some time ago
+    if version.audience_id is not None and "needs_exact_places" not in reasons:
         audience = session.get_one(Audience, version.audience_id)
         if not audiences.passes(session, audience, customer_id):
             reasons.append("not_in_audience")

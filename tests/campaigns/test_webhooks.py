@@ -29,6 +29,7 @@ class Receiver:
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.raw: list[tuple[dict[str, str], bytes]] = []
+        self.times: list[float] = []
         self.answer: Callable[[dict[str, Any]], int] = lambda message: 204
         self.delay_s = 0.0
         outer = self
@@ -43,6 +44,7 @@ class Receiver:
                 if 200 <= status < 300:
                     outer.messages.append(json.loads(body))
                     outer.raw.append(({name.lower(): value for name, value in self.headers.items()}, body))
+                    outer.times.append(time.time())
                 self.send_response(status)
                 self.send_header("content-length", "0")
                 self.end_headers()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from sqlalchemy import text
 
 from geocrm.access import SYSTEM
@@ -45,58 +46,123 @@ def wait(until: Callable[[], bool], what: str, seconds: float = 90) -> None:
         time.sleep(0.02)
 
 
+class Told:
+    """Events that happened, and whether the receiver got them all, in order for each customer, signed."""
+
+    def __init__(self, database: Database, receiver: Receiver) -> None:
+        self.seed = int(os.environ.get("GEOCRM_TEST_SEED", random.SystemRandom().randrange(10**6)))
+        self.draw = random.Random(self.seed)
+        print(f"seed {self.seed}")
+        self.database, self.receiver = database, receiver
+        self.sent: dict[int, list[str]] = {}
+        with database.writing() as session:
+            self.hook = webhooks.create(session, SYSTEM, url=receiver.url, allow_private=True)
+
+    def happen(self, count: int) -> None:
+        for _ in range(count):
+            customer = self.draw.randrange(1, 6)
+            with self.database.writing() as session:
+                (number,) = events.record(
+                    session, [NewEvent(customer, "geofence.entered", datetime.now(UTC), {"customer": customer})]
+                )
+            self.sent.setdefault(customer, []).append(f"evt_{number}")
+
+    def wait_for_all(self, seconds: float) -> None:
+        everything = {one for ids in self.sent.values() for one in ids}
+        missing = f"seed {self.seed}: some events never came"
+        wait(lambda: {one["id"] for one in self.receiver.messages} >= everything, missing, seconds)
+        wait(lambda: _waiting(self.database) == 0, "what came is not written down")
+
+    def check(self) -> None:
+        firsts: dict[int, list[str]] = {}
+        for message in self.receiver.messages:
+            mine = firsts.setdefault(message["data"]["customer"], [])
+            if message["id"] not in mine:
+                mine.append(message["id"])
+        assert firsts == self.sent, f"seed {self.seed}: not in order"
+        secret = signing.read_secret(self.hook["secret"])
+        for (headers, body), now in zip(self.receiver.raw, self.receiver.times, strict=True):
+            signing.verify(secret, headers, body, now=now)
+
+
 def test_nothing_is_lost_though_the_worker_is_killed_and_the_receiver_away(
     new_database: Callable[[], Database], tmp_path: Path
 ) -> None:
     database, receiver = new_database(), Receiver()
-    seed = int(os.environ.get("GEOCRM_TEST_SEED", random.SystemRandom().randrange(10**6)))
-    draw = random.Random(seed)
-    print(f"seed {seed}")
+    told = Told(database, receiver)
     receiver.delay_s = 0.01
-    sent: dict[int, list[str]] = {}
-    with database.writing() as session:
-        hook = webhooks.create(session, SYSTEM, url=receiver.url, allow_private=True)
-
-    def happen(count: int) -> None:
-        for _ in range(count):
-            customer = draw.randrange(1, 6)
-            with database.writing() as session:
-                (number,) = events.record(
-                    session, [NewEvent(customer, "geofence.entered", datetime.now(UTC), {"customer": customer})]
-                )
-            sent.setdefault(customer, []).append(f"evt_{number}")
-
-    happen(60)
+    told.happen(60)
     worker = start_worker(database, tmp_path)
     try:
         for kill in range(2):
-            enough = len(receiver.messages) + draw.randrange(3, 12)
+            enough = len(receiver.messages) + told.draw.randrange(3, 12)
             wait(lambda enough=enough: len(receiver.messages) >= enough, (tmp_path / "worker.log").read_text()[-2000:])
             os.kill(worker.pid, signal.SIGKILL)
             worker.wait(10)
             if kill == 0:
                 receiver.stop()
-            happen(10)
+            told.happen(10)
             worker = start_worker(database, tmp_path)
             if kill == 0:
                 wait(lambda: _failures(database) > 0, "the worker did not try while the receiver was away")
                 receiver.start()
-        everything = {one for ids in sent.values() for one in ids}
-        wait(lambda: {one["id"] for one in receiver.messages} >= everything, f"seed {seed}: some events never came")
-        wait(lambda: _waiting(database) == 0, "what came is not written down")
+        told.wait_for_all(90)
     finally:
         worker.terminate()
         worker.wait(30)
         receiver.stop()
-    firsts: dict[int, list[str]] = {}
-    for message in receiver.messages:
-        mine = firsts.setdefault(message["data"]["customer"], [])
-        if message["id"] not in mine:
-            mine.append(message["id"])
-    assert firsts == sent, f"seed {seed}: not in order"
-    secret = signing.read_secret(hook["secret"])
-    for headers, body in receiver.raw:
-        signing.verify(secret, headers, body, now=time.time())
+    told.check()
+
+
+AWAY_S = 600.0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_receiver_dead_for_ten_minutes_and_a_worker_killed_meanwhile_lose_nothing(
+    new_database: Callable[[], Database], tmp_path: Path
+) -> None:
+    """The worker is killed three times while the receiver is dead, and once while it catches up."""
+    database, receiver = new_database(), Receiver()
+    told = Told(database, receiver)
+    told.happen(100)
+    worker = start_worker(database, tmp_path)
+
+    def kill() -> subprocess.Popen[bytes]:
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.wait(10)
+        return start_worker(database, tmp_path)
+
+    try:
+        wait(lambda: len(receiver.messages) >= 50, (tmp_path / "worker.log").read_text()[-2000:])
+        receiver.stop()
+        died = time.monotonic()
+        kills = sorted(told.draw.uniform(0, AWAY_S) for _ in range(3))
+        while (away := time.monotonic() - died) < AWAY_S:
+            told.happen(1)
+            if kills and away >= kills[0]:
+                kills.pop(0)
+                worker = kill()
+            time.sleep(told.draw.uniform(0, 1))
+        assert not kills
+        failures, waiting, before = _failures(database), _waiting(database), len(receiver.messages)
+        assert failures >= 5, "the worker did not go on trying"
+        receiver.start()
+        back = time.monotonic()
+        wait(lambda: len(receiver.messages) > before, "nothing came after the receiver was back", 400)
+        first = time.monotonic() - back
+        worker = kill()
+        told.wait_for_all(400)
+        print(
+            f"dead for {back - died:.0f} s, {failures} tries in vain; {waiting} events waited; the first came"
+            f" {first:.0f} s, the last {time.monotonic() - back:.0f} s after it was back;"
+            f" {len(receiver.messages)} messages for {sum(map(len, told.sent.values()))} events"
+        )
+    finally:
+        worker.terminate()
+        worker.wait(30)
+        receiver.stop()
+    told.check()
 
 
 def _failures(database: Database) -> int:

@@ -24,6 +24,28 @@ DROP POLICY IF EXISTS visible ON site_cell_deltas;
 CREATE POLICY visible ON site_cell_deltas FOR SELECT TO geocrm_api, geocrm_views
 USING (geocrm_sees_all() OR owner_id = ANY (geocrm_owners()) OR territory_id = ANY (geocrm_territories()));
 
+-- Segmentations that tell where customers are, for readers of exact points. The owner, with whose rights the policies ask
+-- that, sees all.
+DO $$
+DECLARE told record;
+BEGIN
+  FOR told IN SELECT * FROM (VALUES
+    ('segmentations', 'geocrm_segmentation_tells_where(id)'),
+    ('segmentation_runs',
+     '(geocrm_segmentation_tells_where(segmentation_id) OR geocrm_run_tells_where(segmentation_id, parameters))'),
+    ('segments', 'geocrm_segmentation_tells_where(segmentation_id)')) AS t(named, tells)
+  LOOP
+    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', told.named);
+    EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', told.named);
+    EXECUTE format('DROP POLICY IF EXISTS visible ON %I', told.named);
+    EXECUTE format('CREATE POLICY visible ON %I FOR SELECT TO geocrm_api, geocrm_views USING (geocrm_exact() OR NOT %s)',
+                   told.named, told.tells);
+    EXECUTE format('DROP POLICY IF EXISTS owned ON %I', told.named);
+    EXECUTE format('CREATE POLICY owned ON %I TO geocrm_owner USING (true)', told.named);
+  END LOOP;
+END
+$$;
+
 -- Facts are read through views that join the visible customers; their owner is itself under row security. What speaks of
 -- one site is hidden where that site is: who sees a customer by one territory does not see its sites in another. The
 -- subqueries go by the primary key of sites, and only for readers to whom neither of the first two branches applies.
@@ -82,10 +104,12 @@ SELECT l.* FROM public.sale_lines l JOIN public.customers c ON c.id = l.customer
 
 -- Who is in which segment, and scores, run by run.
 CREATE VIEW visible.segment_members WITH (security_barrier = true) AS
-SELECT m.* FROM public.segment_members m JOIN public.customers c ON c.id = m.customer_id;
+SELECT m.* FROM public.segment_members m JOIN public.customers c ON c.id = m.customer_id
+WHERE geocrm_exact() OR m.run_id IN (SELECT r.id FROM public.segmentation_runs r);
 
 CREATE VIEW visible.scores WITH (security_barrier = true) AS
-SELECT s.* FROM public.scores s JOIN public.customers c ON c.id = s.customer_id;
+SELECT s.* FROM public.scores s JOIN public.customers c ON c.id = s.customer_id
+WHERE geocrm_exact() OR s.run_id IN (SELECT r.id FROM public.segmentation_runs r);
 
 CREATE VIEW visible.interactions WITH (security_barrier = true) AS
 SELECT i.customer_id, i.id, i.kind, i.channel, i.direction, i.department, i.user_id, i.occurred_at, i.subject, i.body,
@@ -140,7 +164,7 @@ WHERE CASE WHEN geocrm_key_id() IS NOT NULL THEN b.key_id = geocrm_key_id() ELSE
     SELECT FROM public.users u WHERE u.id = b.user_id AND u.role IN ('manager', 'rep')))
   OR EXISTS (SELECT FROM public.users u WHERE u.id = geocrm_user_id() AND u.role = 'administrator') END;
 
--- Offers.
+-- Offers. Who had one whose audience asks where customers are was in it.
 CREATE VIEW visible.audience_members WITH (security_barrier = true) AS
 SELECT m.* FROM public.audience_members m JOIN public.customers c ON c.id = m.customer_id;
 
@@ -148,7 +172,8 @@ CREATE VIEW visible.exposures WITH (security_barrier = true) AS
 SELECT e.* FROM public.exposures e JOIN public.customers c ON c.id = e.customer_id;
 
 CREATE VIEW visible.redemptions WITH (security_barrier = true) AS
-SELECT r.* FROM public.redemptions r JOIN public.customers c ON c.id = r.customer_id;
+SELECT r.* FROM public.redemptions r JOIN public.customers c ON c.id = r.customer_id
+WHERE geocrm_exact() OR NOT geocrm_offer_asks_where(r.offer_id);
 
 -- Geofences. What happened to customers, for readers of exact points: of small fences it tells where somebody was. Positions
 -- and presences have no view: nobody reads them through the API.
@@ -167,7 +192,7 @@ $$;
 GRANT USAGE ON SCHEMA public TO geocrm_views, geocrm_api, geocrm_worker;
 GRANT SELECT ON customers, sites, contacts, consents, sales, sale_lines, interactions, assignments, contradictions,
   named_accounts, customer_sources, former_primary_sites,
-  segment_members, scores, jobs, import_batches TO geocrm_views;
+  segment_members, scores, segmentation_runs, jobs, import_batches TO geocrm_views;
 GRANT SELECT ON audience_members, exposures, redemptions TO geocrm_views;
 GRANT SELECT (id, role) ON users TO geocrm_views;
 GRANT SELECT ON events TO geocrm_views;

@@ -36595,7 +36595,7 @@ export interface operations {
                             title: string | null;
                             reasons: {
                                 /** @enum {string} */
-                                reason: "not_started" | "over" | "closed" | "no_position" | "outside" | "not_in_audience" | "no_consent" | "cap_reached" | "customer_cap_reached" | "held_out";
+                                reason: "not_started" | "over" | "closed" | "no_position" | "outside" | "needs_exact_places" | "not_in_audience" | "no_consent" | "cap_reached" | "customer_cap_reached" | "held_out";
                                 distance_m?: number;
                                 purpose?: string;
                                 opens_at?: string;

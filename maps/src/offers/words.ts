@@ -134,6 +134,7 @@ const REASONS: Readonly<Record<Reason['reason'], (reason: Reason, zone: string |
     opens_at ? `closed now, opens ${moment(opens_at, zone)}` : 'closed now, and for good',
   no_position: () => 'holds somewhere, and the point is not known',
   outside: ({ distance_m }) => (distance_m === undefined ? 'outside' : `outside by ${distance(distance_m)}`),
+  needs_exact_places: () => 'asks where customers are, which this key may not know exactly',
   not_in_audience: () => 'not in its audience',
   no_consent: ({ purpose }) => `has not consented to ${purpose ?? 'this'}`,
   cap_reached: () => 'all of it is redeemed',

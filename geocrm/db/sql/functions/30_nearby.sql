@@ -256,7 +256,9 @@ BEGIN
   IF p_stages IS NOT NULL THEN terms := terms || ' AND l.stage = ANY ($4)'; END IF;
   IF p_kinds IS NOT NULL THEN terms := terms || ' AND l.kind = ANY ($5)'; END IF;
   IF p_owners IS NOT NULL THEN terms := terms || ' AND l.owner_id = ANY ($6)'; END IF;
-  IF p_segments IS NOT NULL THEN terms := terms || ' AND l.segment_id = ANY ($8)'; END IF;
+  IF p_segments IS NOT NULL THEN
+    terms := terms || CASE WHEN geocrm_sees_segments() THEN ' AND l.segment_id = ANY ($8)' ELSE ' AND false' END;
+  END IF;
   IF p_territories IS NOT NULL THEN
     IF exact THEN
       terms := terms || ' AND l.territory_id = ANY ($7)';

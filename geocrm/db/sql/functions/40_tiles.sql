@@ -58,6 +58,7 @@ DECLARE
   first bigint;
   past bigint;
   exact boolean := geocrm_exact();
+  segment text := CASE WHEN geocrm_sees_segments() THEN 'i.segment_id' ELSE 'CAST(NULL AS bigint)' END;
   sees_all boolean := geocrm_sees_all();
   owners bigint[] := geocrm_owners();
   territories bigint[] := geocrm_territories();
@@ -130,7 +131,9 @@ BEGIN
     terms := terms || CASE WHEN exact THEN ' AND l.territory_id = ANY ($7)'
       ELSE ' AND geocrm_snapped_territory(l.customer_id, l.site_id, l.location) = ANY ($7)' END;
   END IF;
-  IF p_segments IS NOT NULL THEN terms := terms || ' AND l.segment_id = ANY ($8)'; END IF;
+  IF p_segments IS NOT NULL THEN
+    terms := terms || CASE WHEN geocrm_sees_segments() THEN ' AND l.segment_id = ANY ($8)' ELSE ' AND false' END;
+  END IF;
   IF p_filter IS NOT NULL THEN terms := terms || ' AND ' || p_filter; END IF;
   -- A rim, because of rounding in the index and because snapping moves points by up to 360 m.
   near_by := ST_Expand(near_by, CASE WHEN exact THEN 1e-6 ELSE 0.05 END);
@@ -177,11 +180,11 @@ BEGIN
                   least(4095, greatest(0, floor(((1 - asinh(tan(radians(i.lat))) / pi()) / 2 * (1 << $1) - $3) * 4096)))
                 ) AS geom,
                 ''cus_'' || i.customer_id AS id, ''sit_'' || i.site_id AS site_id, i.stage, i.kind,
-                ''usr_'' || i.owner_id AS owner, ''ter_'' || %s AS territory, ''seg_'' || i.segment_id AS segment,
+                ''usr_'' || i.owner_id AS owner, ''ter_'' || %s AS territory, ''seg_'' || %s AS segment,
                 i.is_primary, i.location_precision %s
          FROM (%s) AS i %s ORDER BY i.site_id) AS f',
       CASE WHEN exact THEN 'i.territory_id' ELSE 'geocrm_snapped_territory(i.customer_id, i.site_id, i.location)' END,
-      CASE WHEN p_score IS NOT NULL THEN ', m.score, width_bucket(m.score, $15) AS shade' END, rows_in_tile,
+      segment, CASE WHEN p_score IS NOT NULL THEN ', m.score, width_bucket(m.score, $15) AS shade' END, rows_in_tile,
       CASE WHEN p_score IS NOT NULL THEN format(scored, '') END) INTO made
     USING p_z, p_x, p_y, p_stages, p_kinds, p_owners, p_territories, p_segments, p_values, near_by, owners, territories,
       run, number, p_cuts;
@@ -241,7 +244,7 @@ BEGIN
     CASE p_colour WHEN 'kind' THEN 'i.kind' WHEN 'owner' THEN 'coalesce(''usr_'' || i.owner_id, '''')'
       WHEN 'territory' THEN CASE WHEN exact THEN 'coalesce(''ter_'' || i.territory_id, '''')'
         ELSE 'coalesce(''ter_'' || geocrm_snapped_territory(i.customer_id, i.site_id, i.location), '''')' END
-      WHEN 'segment' THEN 'coalesce(''seg_'' || i.segment_id, '''')' ELSE 'i.stage' END,
+      WHEN 'segment' THEN format('coalesce(''seg_'' || %s, '''')', segment) ELSE 'i.stage' END,
     rows_in_tile) INTO made
   USING p_z, p_x, p_y, p_stages, p_kinds, p_owners, p_territories, p_segments, p_values, near_by, owners, territories;
   RETURN made;

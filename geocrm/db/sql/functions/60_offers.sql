@@ -118,6 +118,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
   here geometry := ST_SetSRID(ST_MakePoint(p_lon, p_lat), 4326);
+  exact boolean := geocrm_exact();
   audiences bigint[];
   purposes text[];
   taken bigint[];
@@ -186,8 +187,10 @@ BEGIN
       CASE WHEN p_moment < j.starts_at THEN 'not_started' WHEN p_moment >= j.ends_at THEN 'over'
            WHEN j.open_until IS NULL THEN 'closed' END,
       CASE WHEN NOT j.inside THEN CASE WHEN here IS NULL THEN 'no_position' ELSE 'outside' END END,
-      CASE WHEN j.audience_id IS NOT NULL AND (j.audience_id = ANY (audiences)) IS NOT TRUE
-        THEN 'not_in_audience' END,
+      CASE WHEN j.audience_id IS NULL THEN NULL
+        WHEN NOT exact AND geocrm_asks_where((SELECT u.filter FROM audiences u WHERE u.id = j.audience_id))
+        THEN 'needs_exact_places'
+        WHEN (j.audience_id = ANY (audiences)) IS NOT TRUE THEN 'not_in_audience' END,
       CASE WHEN j.consent_purpose IS NOT NULL AND (j.consent_purpose = ANY (purposes)) IS NOT TRUE
         THEN 'no_consent' END,
       CASE WHEN j.left_in_all = 0 THEN 'cap_reached' END,
