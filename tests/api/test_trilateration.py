@@ -272,7 +272,8 @@ def parameters(ids: dict[str, int], every: bool) -> dict[str, list[Any]]:
         "number": [1], "from_run": [1], "to_run": [1],
         "offer_id": [f"off_{ids[f'off {name}']}" for name in (OFFERS if every else ("plain", "near"))],
         "redemption_id": ["red_1"], "analysis_id": ["ana_1"], "webhook_id": ["whk_1"], "delivery_id": ["dlv_1"],
-        "user_id": ["usr_1"], "job_id": ["job_1"], "import_id": ["imp_1"], "tag": ["corners"], "external_id": ["0"],
+        "user_id": ["usr_1"], "key_id": ["key_1"],
+        "job_id": ["job_1"], "import_id": ["imp_1"], "tag": ["corners"], "external_id": ["0"],
         "start": ["2025-01-01T00:00:00Z"], "end": ["2027-01-01T00:00:00Z"],
         "lon": [LON, LON + 3 * WIDE] if every else [LON], "lat": [LAT],
     }  # fmt: skip
