@@ -140,3 +140,53 @@ def test_an_analyst_on_a_phone_drafts_and_does_not_publish(open_screen: Opening,
         ".map((e) => e.outerHTML.slice(0, 120))"
     )
     assert small == []
+
+
+def test_a_fence_is_drawn_and_a_walk_replayed(open_screen: Opening) -> None:
+    """A circle, and a walk through it: the page tells what the API says, and nothing is kept."""
+    screen = open_screen()
+    page = screen.page
+    lon, lat = screen.server.lon, screen.server.lat
+    screen.sign_in("marketer", query=f"?at={lon},{lat},15&panel=offers&offer=fences")
+    expect(page.get_by_text("No fences yet")).to_be_visible()
+    page.get_by_role("button", name="New fence").click()
+    page.get_by_role("button", name="Save fence").click()
+    expect(page.locator("#fence-shape-faults")).to_have_text("choose a point on the map")
+    stage = page.locator(".map-frame")
+    stage.click(position={"x": 400, "y": 400})
+    page.get_by_label("Name").fill("Corner shop")
+    page.get_by_label("Minutes after").fill("2")
+    screen.drawn()
+    screen.axe("a fence")
+    page.get_by_role("button", name="Save fence").click()
+    expect(page.get_by_role("list", name="Fences")).to_contain_text("150 m around a point · tells who stays 2 min")
+    (fence,) = screen.ask("/v1/geofences?tag=shops")["data"]
+    assert (fence["external_id"], fence["radius_m"], fence["dwell_s"]) == ("corner-shop", 150, 120)
+
+    page.get_by_role("button", name="Try a walk").click()
+    screen.drawn()
+    for x in (60, 400, 740):  # the fence is in the middle of the map now
+        stage.click(position={"x": x, "y": 400})
+    with page.expect_response(re.compile("/v1/geofences/walks")) as answer:
+        page.get_by_label("Stay at each corner").select_option(label="3 min")
+    events = page.get_by_role("list", name="Events of the walk").get_by_role("listitem")
+    expect(events).to_have_count(3)
+    told = [one["type"].removeprefix("geofence.") for one in answer.value.json()["data"]]
+    assert told == ["entered", "dwelled", "exited"]
+    expect(events).to_contain_text(["1. Entered Corner shop", "2. Stayed in Corner shop", "3. Left Corner shop"])
+    events.first.get_by_role("button").click()
+    slider = page.get_by_role("slider", name="Time of the walk")
+    before = float(slider.input_value())
+    assert 0 < before < float(slider.get_attribute("max") or 0)
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("(t) => Number(document.querySelector('.player input').value) > t", arg=before)
+    page.get_by_role("button", name="Pause").click()
+    screen.axe("a walk")
+    assert screen.ask("/v1/events")["data"] == []
+
+    page.get_by_role("button", name="All offers").click()
+    page.get_by_role("button", name="Fences", exact=True).click()
+    page.get_by_role("button", name="Corner shop").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete it").click()
+    expect(page.get_by_text("No fences yet")).to_be_visible()

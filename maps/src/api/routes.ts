@@ -221,9 +221,14 @@ export const products = (): Promise<readonly Product[]> =>
 export const fences = (signal: AbortSignal): Promise<readonly Fence[]> =>
   all((cursor) => get('/v1/geofences', { query: { limit: 500, cursor }, signal }), 4);
 
-export type FenceBody = Parameters<typeof put<'/v1/geofences/{tag}/{external_id}'>>[2];
+type PutFence = Parameters<typeof put<'/v1/geofences/{tag}/{external_id}'>>[2];
+/** The description calls GeoJSON and hours objects, of which the generated type holds nothing. */
+export type FenceBody = Omit<PutFence, 'geometry' | 'hours'> & {
+  readonly geometry?: object | null;
+  readonly hours?: readonly object[] | null;
+};
 export const putFence = (tag: string, external_id: string, fence: FenceBody, version?: number): Promise<Fence> =>
-  put('/v1/geofences/{tag}/{external_id}', { tag, external_id }, fence, version);
+  put('/v1/geofences/{tag}/{external_id}', { tag, external_id }, fence as PutFence, version);
 
 export const deleteFence = (tag: string, external_id: string, version: number): Promise<void> =>
   remove('/v1/geofences/{tag}/{external_id}', { tag, external_id }, version);

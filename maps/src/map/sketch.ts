@@ -3,6 +3,7 @@
  * pick from. Plain data, made into sources and layers of the style document. Pure.
  */
 
+import type { Point } from '../state/model';
 import type { LayerSpecification, SourceSpecification } from './map';
 
 /** How a part of a sketch looks. */
@@ -39,14 +40,17 @@ export interface DrawnLayer {
 
 export interface Sketch {
   readonly parts: readonly Part[];
+  /** Parts that change many times a second. */
+  readonly moving: readonly Part[];
   readonly layers: readonly DrawnLayer[];
   /** Customers are not drawn, so that what is stands out. */
   readonly alone: boolean;
 }
 
-export const NO_SKETCH: Sketch = { parts: [], layers: [], alone: false };
+export const NO_SKETCH: Sketch = { parts: [], moving: [], layers: [], alone: false };
 
 export const SKETCH = 'sketch';
+export const MOVING = 'sketch-moving';
 /** Begins the ids of the layers that areas are picked from. */
 export const PICK = 'pick-';
 
@@ -60,20 +64,34 @@ interface Inks {
 /** Where a point lies in the styles of the library: the text of a property. */
 const text = (property: string) => ['to-string', ['get', property]];
 
+function sourceOf(parts: readonly Part[]): SourceSpecification {
+  return {
+    type: 'geojson',
+    data: {
+      type: 'FeatureCollection',
+      features: parts.map(({ role, geometry, label }) => ({
+        type: 'Feature',
+        properties: { role, label: label ?? '' },
+        geometry,
+      })),
+    },
+  };
+}
+
+const still = new WeakMap<readonly Part[], SourceSpecification>();
+
+/** Of the same parts the same source, so that what stands still costs nothing while something moves. */
+function keptSource(parts: readonly Part[]): SourceSpecification {
+  const kept = still.get(parts) ?? sourceOf(parts);
+  still.set(parts, kept);
+  return kept;
+}
+
 /** Sources of a sketch, by id. */
 export function sketchSources(sketch: Sketch, origin: string, edition: number): Record<string, SourceSpecification> {
   const sources: Record<string, SourceSpecification> = {
-    [SKETCH]: {
-      type: 'geojson',
-      data: {
-        type: 'FeatureCollection',
-        features: sketch.parts.map(({ role, geometry, label }) => ({
-          type: 'Feature',
-          properties: { role, label: label ?? '' },
-          geometry,
-        })),
-      },
-    },
+    [SKETCH]: keptSource(sketch.parts),
+    [MOVING]: sourceOf(sketch.moving),
   };
   for (const { layer } of sketch.layers) {
     sources[PICK + layer] = {
@@ -116,7 +134,8 @@ function areaLayers(layer: string, chosen: readonly string[], picking: boolean, 
   ];
 }
 
-const of = (role: Role) => ({ source: SKETCH, filter: ['==', ['get', 'role'], role] });
+const MOVES: readonly Role[] = ['blur', 'walker'];
+const of = (role: Role) => ({ source: MOVES.includes(role) ? MOVING : SKETCH, filter: ['==', ['get', 'role'], role] });
 
 function surfaces(inks: Inks): object[] {
   const fill = (role: Role, opacity: number) => ({
@@ -182,7 +201,7 @@ function points(inks: Inks): object[] {
     dot('corner', 4, inks.surface, inks.accent, 2.5),
     dot('event', 11, inks.surface, inks.ink, 2),
     label('sketch-event-labels', ['event'], 12, [0, 0]),
-    label('sketch-fence-labels', ['fence', 'fence-on'], 12, [0, 0]),
+    label('sketch-fence-labels', ['fence', 'fence-on'], 12, [0, -1.7]),
     dot('walker', 8, inks.accent, inks.halo, 3),
   ];
 }
@@ -202,4 +221,17 @@ export function boxOfShapes(shapes: readonly GeoJSON.Geometry[]): readonly [numb
   };
   for (const shape of shapes) if (shape.type !== 'GeometryCollection') take(shape.coordinates);
   return west <= east && south <= north ? [west, south, east, north] : null;
+}
+
+/** A point as GeoJSON has it. */
+export const pointOf = ({ lon, lat }: Point): GeoJSON.Point => ({ type: 'Point', coordinates: [lon, lat] });
+
+/** A path that is being drawn, with its corners. */
+export function pathParts(path: readonly Point[], closed = false): readonly Part[] {
+  const coordinates = path.map(({ lon, lat }) => [lon, lat]);
+  if (closed && coordinates[0] && path.length > 2) coordinates.push(coordinates[0]);
+  return [
+    ...(coordinates.length > 1 ? [{ role: 'path', geometry: { type: 'LineString', coordinates } } as const] : []),
+    ...path.map((point): Part => ({ role: 'corner', geometry: pointOf(point) })),
+  ];
 }

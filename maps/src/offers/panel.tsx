@@ -12,8 +12,10 @@ import { company, loadCompany } from '../state/session';
 import { state } from '../state/store';
 import { DetailPanel } from './detail';
 import { NewOffer } from './editor';
+import { FencesPanel } from './fences';
 import { open, stamp } from './state';
 import { TestPanel } from './test_point';
+import { WalkPanel } from './walk';
 import { holdOutWords, redeemedWords, said, standing, term, whereWords } from './words';
 import './offers.css';
 
@@ -46,6 +48,8 @@ export function OffersPanel() {
 
 function Page({ offer }: { offer: string }) {
   if (offer === 'test') return <TestPanel />;
+  if (offer === 'walk') return <WalkPanel />;
+  if (offer === 'fences') return <FencesPanel />;
   if (offer === 'new') {
     return may('offers:write') ? (
       <NewOffer />
@@ -85,6 +89,12 @@ function List() {
           <button type="button" id="open-test" class="button" onClick={() => open('test')}>
             <Icon name="here" />
             What would a customer see?
+          </button>
+          <button type="button" id="open-walk" class="button" onClick={() => open('walk')}>
+            Try a walk
+          </button>
+          <button type="button" id="open-fences" class="button" onClick={() => open('fences')}>
+            Fences
           </button>
         </div>
       </section>

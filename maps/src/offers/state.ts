@@ -9,7 +9,7 @@ import { boxOfShapes, type DrawnLayer, NO_SKETCH, type Part, type Sketch } from 
 import { circle } from '../map/style';
 import type { Point } from '../state/model';
 import { asProblem } from '../state/remote';
-import { pick, sheet, sketch, tap } from '../state/screen';
+import { map, pick, sheet, sketch, tap } from '../state/screen';
 import { company } from '../state/session';
 import { show } from '../state/store';
 
@@ -83,6 +83,25 @@ export const tileLayer = (layer_id: string | null | undefined): string | null =>
 
 type Where = Partial<OfferWhere>;
 
+/** So many fences are drawn at a time: those that are entered, then those nearest to the middle of the map. */
+const MOST_DRAWN = 150;
+
+/** Fences as parts of a sketch; `on` are the ids of those that stand out. */
+export function drawnFences(rows: readonly Fence[], on: ReadonlySet<unknown>): readonly Part[] {
+  const middle = map.value?.middle();
+  const far = ({ id, geometry }: Fence): number => {
+    if (on.has(id) || !middle) return -1;
+    const box = boxOfShapes([geometry as unknown as GeoJSON.Polygon]);
+    return box ? Math.hypot((box[0] + box[2]) / 2 - middle.lon, (box[1] + box[3]) / 2 - middle.lat) : 0;
+  };
+  const near = rows.length > MOST_DRAWN ? rows.toSorted((a, b) => far(a) - far(b)).slice(0, MOST_DRAWN) : rows;
+  return near.map((fence) => ({
+    role: on.has(fence.id) ? 'fence-on' : 'fence',
+    geometry: fence.geometry as unknown as GeoJSON.Polygon,
+    label: fence.name ?? fence.external_id,
+  }));
+}
+
 /** The outline of a circle around a point. */
 export const ring = (centre: Point, radius_m: number): GeoJSON.Polygon => ({
   type: 'Polygon',
@@ -132,5 +151,5 @@ export function holdSketch(areas: readonly Where[], picking: string | null = nul
   }
   const layers: DrawnLayer[] = [...chosen].map(([layer, ids]) => ({ layer, chosen: ids, picking: layer === picking }));
   if (picking && !chosen.has(picking)) layers.push({ layer: picking, chosen: [], picking: true });
-  return { parts, layers, alone: true };
+  return { parts, moving: [], layers, alone: true };
 }
