@@ -46,6 +46,9 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
     "offers:write": frozenset({"administrator", "marketer", "analyst"}),
     "offers:publish": frozenset({"administrator", "marketer"}),
     "offers:redeem": frozenset({"administrator", "manager", "rep", "marketer"}),
+    "automations:read": _ALL,
+    "automations:write": frozenset({"administrator", "marketer", "analyst"}),
+    "automations:publish": frozenset({"administrator", "marketer"}),
     "geofences:read": _ALL,
     "geofences:write": frozenset({"administrator", "marketer"}),
     "positions:write": frozenset({"administrator", "manager", "rep", "marketer"}),
@@ -62,7 +65,7 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
 # for people.
 SCOPES: dict[str, frozenset[str]] = {
     "customers:read": frozenset(
-        {"customers:read", "layers:read", "segmentations:read", "offers:read", "geofences:read"}
+        {"customers:read", "layers:read", "segmentations:read", "offers:read", "automations:read", "geofences:read"}
     ),
     "customers:write": frozenset({"customers:write"}),
     "offers:redeem": frozenset({"offers:read", "offers:redeem"}),

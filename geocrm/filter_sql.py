@@ -14,6 +14,7 @@ from geocrm.filter_tree import (
     FIELDS,
     NAMED_BY_KEY,
     Consent,
+    Entered,
     Group,
     Leaf,
     Near,
@@ -136,6 +137,13 @@ class Writer:
                 return (
                     f"EXISTS (SELECT 1 FROM {self.schema}.consents k WHERE k.customer_id = {customer}"
                     f" AND k.purpose = {self.bind(purpose, 'text')}{by_channel} AND k.withdrawn_at IS NULL)"
+                )
+            case Entered(audience_id):
+                customer = "l.customer_id" if tables["l"] else "c.id"
+                return (
+                    f"EXISTS (SELECT 1 FROM {self.schema}.audience_members m WHERE m.customer_id = {customer}"
+                    f" AND m.audience_id = {self.bind(audience_id, 'bigint')} AND m.entered_at IS NOT NULL"
+                    " AND (m.expires_at IS NULL OR m.expires_at > now()))"
                 )
         raise AssertionError(node)
 

@@ -245,7 +245,14 @@ class Consent:
     channel: str | None
 
 
-Node = Group | Not | Leaf | Within | Near | Consent
+@dataclass(frozen=True)
+class Entered:
+    """Entered into an audience, and not at its end there."""
+
+    audience_id: int
+
+
+Node = Group | Not | Leaf | Within | Near | Consent | Entered
 EVERYTHING: Final = Group("all", ())
 
 
@@ -273,7 +280,7 @@ def field_names(node: Node) -> Iterable[str]:
         if isinstance(leaf, Leaf):
             yield leaf.field if leaf.key is None else leaf.field.replace("*", leaf.key)
         else:
-            yield type(leaf).__name__.lower()
+            yield "audience" if isinstance(leaf, Entered) else type(leaf).__name__.lower()
 
 
 def speaks_of_site(node: Node) -> bool:

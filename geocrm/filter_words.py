@@ -7,7 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
-from geocrm.filter_tree import FIELDS, NAMED_BY_KEY, Consent, Group, Leaf, Near, Node, Not, Within
+from geocrm.filter_tree import FIELDS, NAMED_BY_KEY, Consent, Entered, Group, Leaf, Near, Node, Not, Within
 
 Names = Callable[[str], str]
 """Gives the words for a prefixed id, as in ``{"ter_12": "Northwest"}.get``."""
@@ -40,6 +40,8 @@ def sentence(node: Node, names: Names, inside: str = "") -> str:
             return f"inside {names(shown)}"
         case Consent(purpose, channel):
             return "with consent to " + purpose + (f" by {_channel(channel)}" if channel else "")
+        case Entered(audience_id):
+            return f"in audience {names(f'aud_{audience_id}')}"
         case Near(radius_m, place_kind, place_id, point):
             what = (
                 _PLACES[place_kind]
@@ -137,6 +139,8 @@ def to_json(node: Node) -> dict[str, Any]:
             return {"near": {"lon": point[0], "lat": point[1], "radius_m": radius_m}}
         case Consent(purpose, channel):
             return {"consent": {"purpose": purpose} | ({"channel": channel} if channel is not None else {})}
+        case Entered(audience_id):
+            return {"audience": f"aud_{audience_id}"}
         case Leaf(name, op, value, window_days, key):
             found = FIELDS.get(name) or NAMED_BY_KEY.get(name)
 

@@ -33,6 +33,7 @@ from geocrm.filter_tree import (
     SHORT_FORMS,
     STARRED,
     Consent,
+    Entered,
     Field,
     Group,
     Leaf,
@@ -44,6 +45,7 @@ from geocrm.filter_tree import (
     field_names,
     find_field,
     json_kind,
+    leaves_of,
 )
 from geocrm.filter_words import Names, sentence, to_json
 
@@ -98,9 +100,9 @@ class _Parser:
             raise invalid(pointer, f"nested deeper than {MAX_DEPTH} levels; write it flatter")
         if not isinstance(value, Mapping):
             raise invalid(pointer, 'expected an object such as {"field": "stage", "op": "=", "value": "active"}')
-        words = [w for w in ("all", "any", "not", "within", "near", "consent", "field") if w in value]
+        words = [w for w in ("all", "any", "not", "within", "near", "consent", "audience", "field") if w in value]
         if len(words) != 1:
-            raise invalid(pointer, "expected exactly one of all, any, not, within, near, consent, field")
+            raise invalid(pointer, "expected exactly one of all, any, not, within, near, consent, audience, field")
         word = words[0]
         allowed = {"field", "op", "value", "window_days"} if word == "field" else {word}
         for key in value:
@@ -127,6 +129,8 @@ class _Parser:
             raise invalid(
                 here, f"a territory rule cannot use {word}; it names attributes of the customer and its address"
             )
+        if word == "audience":
+            return self.audience(value[word], here)
         if not isinstance(value[word], Mapping):
             raise invalid(here, "expected an object")
         if word == "within":
@@ -266,6 +270,13 @@ class _Parser:
             raise invalid(_at(pointer, "lat"), "expected degrees from -90 to 90")
         return Near(radius, point=(lon, lat))
 
+    def audience(self, value: Any, pointer: str) -> Entered:
+        if not self.reader.exact:  # it may say that the customer was in a fence
+            raise invalid(pointer, "audiences need access to exact places")
+        if not isinstance(value, str):
+            raise invalid(pointer, "expected the id of an audience, aud_…")
+        return Entered(_id(("aud",), value, pointer))
+
     def consent(self, value: Mapping[str, Any], pointer: str) -> Consent:
         _only(value, {"purpose", "channel"}, pointer)
         for key in ("purpose", "channel"):
@@ -313,8 +324,13 @@ class Filter:
         return Indexed(**dims), Filter(Group("all", tuple(rest)))
 
     def fields(self) -> set[str]:
-        """Names of all fields used, with within, near and consent under those words."""
+        """Names of all fields used, with within, near, consent and audience under those words."""
         return set(field_names(self.root))
+
+    def audiences(self, *, required: bool = False) -> list[int]:
+        """The audiences that are named; with `required` those that a customer must be in to pass."""
+        parts = conjuncts(self.root) if required else leaves_of(self.root)
+        return sorted({part.audience_id for part in parts if isinstance(part, Entered)})
 
     def sentence(self, names: Names | None = None) -> str:
         """The filter in plain words; ``names`` gives names for ids such as ter_12."""

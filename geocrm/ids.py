@@ -30,6 +30,10 @@ PREFIXES = {
     "evt": "event",
     "whk": "webhook",
     "dlv": "delivery",
+    "aut": "automation",
+    "run": "run of an automation",
+    "aud": "audience",
+    "tsk": "task",
 }
 _SHAPE = re.compile(r"^([a-z]{3})_([1-9][0-9]{0,18})$")
 _LARGEST = 2**63 - 1

@@ -363,13 +363,12 @@ def seal_audit(session: Session, args: Mapping[str, Any]) -> Any:
 
 @long_handler("positions.expire", cron="*/10 * * * *")
 def expire_positions(database: Database, args: Mapping[str, Any]) -> Any:
-    """Delete positions and events that are too old to be kept."""
-    from geocrm.campaigns import positions
+    """Delete positions, events and the logs of automations that are too old to be kept."""
+    from geocrm.campaigns import acting, positions
 
-    settings = database.settings
-    return positions.expire(
-        database, now=datetime.now(UTC), keep_days=settings.position_days, event_days=settings.event_days
-    )
+    settings, now = database.settings, datetime.now(UTC)
+    gone = positions.expire(database, now=now, keep_days=settings.position_days, event_days=settings.event_days)
+    return gone | {"runs": acting.expire(database, now=now, keep_days=settings.event_days)}
 
 
 @long_handler("clean", cron="17 * * * *")
@@ -610,6 +609,21 @@ def delivering_webhooks(database: Database) -> Iterator[None]:
         thread.join(timeout=20)
 
 
+@contextlib.contextmanager
+def acting_on_automations(database: Database) -> Iterator[None]:
+    """Within the block a thread does what automations are there for; it ends its lot before the block ends."""
+    from geocrm.campaigns import acting
+
+    stop = threading.Event()
+    thread = threading.Thread(target=acting.run, args=(database, stop), name="automations", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=20)
+
+
 def main() -> None:
     """Work through the queue until SIGTERM or SIGINT."""
     logs.configure()
@@ -617,7 +631,7 @@ def main() -> None:
         with command_database() as database, psycopg.connect(database.conninfo("worker"), autocommit=True) as guard:
             again = recover(database, guard)
             log.info("worker_started", again=again, threads=threading.active_count())
-            with delivering_webhooks(database):
+            with delivering_webhooks(database), acting_on_automations(database):
                 asyncio.run(_work(database))
     except psycopg.OperationalError as error:
         log.error("worker_lost_database", error=type(error).__name__)

@@ -114,7 +114,8 @@ def test_a_key_is_limited_by_its_scopes_and_its_role(session: Session) -> None:
     assert (actor.exact, actor.contacts, actor.sees_all) == (False, "masked", True)
     allowed = {name for name in access.PERMISSIONS if actor.may(name)}
     assert allowed == {
-        *("customers:read", "geofences:read", "layers:read", "offers:read", "segmentations:read", "imports:reference"),
+        *("automations:read", "customers:read", "geofences:read", "layers:read", "offers:read", "segmentations:read"),
+        "imports:reference",
     }
     with pytest.raises(Forbidden):
         access.require(actor, "users:manage")

@@ -72,6 +72,7 @@ PURE = [
     "campaigns/fence_index.py",
     "campaigns/holdouts.py",
     "campaigns/hours.py",
+    "campaigns/schedules.py",
     "reports/charts.py",
     "reports/segments_content.py",
     "reports/segments_page.py",

@@ -102,6 +102,7 @@ PAGES = {
     "territories": ("Downtown Denver", "of campaign is in force", '"status":"done"'),
     "people-and-keys": ("key.create",),
     "geofences": ("ask_again_m", "geofence.entered"),
+    "automation": ("the offer is not live", '"status":"done"', "A warm welcome", '"data":[]'),
     "first-app": (
         '{"data":[]',
         "told: geofence.entered\n",

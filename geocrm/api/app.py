@@ -13,6 +13,8 @@ from starlette.routing import Route as PlainRoute
 from geocrm import logs
 from geocrm.api import (
     analyses,
+    audiences,
+    automations,
     customer_edits,
     customers,
     drafts,
@@ -38,6 +40,7 @@ from geocrm.api import (
     sessions,
     steering,
     system,
+    tasks,
     territories,
     walks,
     webhooks,
@@ -70,6 +73,9 @@ SUBJECTS: tuple[APIRouter, ...] = (
     walks.routes,
     positions.routes,
     webhooks.routes,
+    audiences.routes,
+    automations.routes,
+    tasks.routes,
     offer_results.routes,
     people.routes,
     imports.routes,

@@ -8,6 +8,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Query, Request, Response
@@ -51,6 +52,21 @@ def read(cursor: str | None, *types: type) -> tuple[Any, ...] | None:
         fault = "not a cursor of this list; use next_cursor of the page before"
         raise Invalid(f"cursor: {fault}", errors=[{"pointer": "/cursor", "detail": fault}]) from None
     return tuple(key)
+
+
+def read_moment(cursor: str | None) -> tuple[datetime, int] | None:
+    """The time and id in a cursor; None for the first page; raises Invalid as `read`."""
+    key = read(cursor, str, int)
+    if key is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(key[0])
+        if moment.tzinfo is None:
+            raise ValueError
+    except ValueError:
+        fault = "not a cursor of this list; use next_cursor of the page before"
+        raise Invalid(f"cursor: {fault}", errors=[{"pointer": "/cursor", "detail": fault}]) from None
+    return moment, key[1]
 
 
 def page(

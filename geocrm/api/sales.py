@@ -35,7 +35,6 @@ from geocrm.api.shapes import (
     When,
 )
 from geocrm.crm import changes, customers, interactions, sales
-from geocrm.errors import Invalid
 from geocrm.segmentation import analyses, next_offers
 
 routes = router("Sales")
@@ -171,20 +170,6 @@ class NextOffers(Shown):
     note: str | None = Field(description="Why there is nothing to offer.", examples=[None])
 
 
-def _newest_first(cursor: str | None) -> tuple[datetime, int] | None:
-    key = pages.read(cursor, str, int)
-    if key is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(key[0])
-        if moment.tzinfo is None:
-            raise ValueError
-    except ValueError:
-        fault = "not a cursor of this list; use next_cursor of the page before"
-        raise Invalid(f"cursor: {fault}", errors=[{"pointer": "/cursor", "detail": fault}]) from None
-    return moment, key[1]
-
-
 def _key(row: dict[str, Any]) -> list[Any]:
     return [row["occurred_at"].isoformat(), int(row["id"].partition("_")[2])]
 
@@ -205,7 +190,7 @@ def list_customer_sales(
     cursor: pages.Cursor = None,
 ) -> object:
     """Newest first."""
-    rows = sales.find(session, customer_id, after=_newest_first(cursor), limit=limit + 1)
+    rows = sales.find(session, customer_id, after=pages.read_moment(cursor), limit=limit + 1)
     return pages.page(request, response, rows, limit, _key)
 
 
@@ -357,7 +342,7 @@ def list_customer_interactions(
     cursor: pages.Cursor = None,
 ) -> object:
     """Newest first."""
-    rows = interactions.find(session, customer_id, after=_newest_first(cursor), limit=limit + 1)
+    rows = interactions.find(session, customer_id, after=pages.read_moment(cursor), limit=limit + 1)
     return pages.page(request, response, rows, limit, _key)
 
 

@@ -113,6 +113,9 @@ RedemptionId = _reader("red")
 CampaignId = _reader("cam")
 WebhookId = _reader("whk")
 DeliveryId = _reader("dlv")
+AutomationId = _reader("aut")
+AudienceId = _reader("aud")
+TaskId = _reader("tsk")
 
 
 def _storable_text(value: str) -> str:

@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import select, text
+from sqlalchemy import func, or_, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from geocrm import filters
+from geocrm import filters, ids
 from geocrm.db.engine import Database
-from geocrm.db.models import Audience
+from geocrm.db.models import Audience, AudienceMember, Automation
 from geocrm.db.queries import named
 from geocrm.filters import Filter
 
@@ -33,9 +33,11 @@ _ALL = filters.Reader(contacts=True, exact=True)
 
 
 def find_or_make(session: Session, wanted: Filter) -> Audience:
-    """The audience of a filter; offers with the same filter share it."""
+    """The audience of a filter; offers with the same filter share it. Raises Invalid where the filter names an audience
+    that there is not."""
+    check_named(session, wanted, pointer="/audience")
     said = wanted.to_json()
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).digest()
+    digest = digest_of(wanted)
     session.execute(
         text(
             "INSERT INTO audiences (digest, filter) VALUES (CAST(:digest AS bytea), CAST(:said AS jsonb))"
@@ -46,10 +48,40 @@ def find_or_make(session: Session, wanted: Filter) -> Audience:
     return session.scalars(select(Audience).where(Audience.digest == digest)).one()
 
 
+def digest_of(wanted: Filter) -> bytes:
+    """What tells a filter from others."""
+    return hashlib.sha256(json.dumps(wanted.to_json(), sort_keys=True, default=str).encode()).digest()
+
+
+def check_named(session: Session, wanted: Filter, *, pointer: str) -> None:
+    """Raise Invalid where a filter names an audience that there is not."""
+    asked = wanted.audiences()
+    known = set(session.scalars(select(Audience.id).where(Audience.id.in_(asked), Audience.name.is_not(None))))
+    unknown = [number for number in asked if number not in known]
+    if unknown:
+        raise filters.invalid(pointer, f"there is no audience {ids.show('aud', unknown[0])}")
+
+
+def is_awaited(session: Session, audience: Audience, offer_id: int) -> bool:
+    """Whether an automation puts customers into what this audience asks for, or makes this offer: so it need not be
+    full before."""
+    asked = filters.parse(audience.filter, reader=_ALL).audiences(required=True)
+    feeding = select(Automation.id).where(or_(Automation.audience_id.in_(asked), Automation.offer_id == offer_id))
+    return bool(asked) and session.scalars(feeding.limit(1)).first() is not None
+
+
 def refresh(session: Session, audience_id: int) -> int:
-    """Work an audience out anew; how many are in it. One is worked out at a time."""
-    _alone(session)
+    """Work an audience out anew; how many are in it. One is worked out at a time. One with a name is not worked out:
+    its members are entered."""
     audience = session.get_one(Audience, audience_id, populate_existing=True)
+    if audience.name is not None:
+        current = or_(AudienceMember.expires_at.is_(None), AudienceMember.expires_at > func.now())
+        count = (
+            select(func.count()).select_from(AudienceMember).where(AudienceMember.audience_id == audience_id, current)
+        )
+        return session.scalar(count) or 0
+    _alone(session)
+    session.refresh(audience)
     began = time.perf_counter()
     condition, values = _condition(audience)
     statement = named("audiences", "refresh").replace("{condition}", condition)
@@ -82,7 +114,8 @@ def follow(session: Session) -> int:
     ).all()
     ids = sorted(set(changed))
     if ids:
-        for audience in session.scalars(select(Audience).where(Audience.refreshed_at.is_not(None))).all():
+        worked_out = select(Audience).where(Audience.refreshed_at.is_not(None), Audience.name.is_(None))
+        for audience in session.scalars(worked_out).all():
             follow_customers(session, audience, ids)
     return len(ids)
 

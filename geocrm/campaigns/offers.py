@@ -12,7 +12,18 @@ from geocrm import filters, ids
 from geocrm.access import Actor, require
 from geocrm.campaigns import audiences, geofences, holdouts, hours
 from geocrm.db import audit
-from geocrm.db.models import Area, Layer, Offer, OfferArea, OfferCounter, OfferOpening, OfferVersion, Place, Product
+from geocrm.db.models import (
+    Area,
+    Audience,
+    Layer,
+    Offer,
+    OfferArea,
+    OfferCounter,
+    OfferOpening,
+    OfferVersion,
+    Place,
+    Product,
+)
 from geocrm.db.models.places import PLACE_KINDS
 from geocrm.db.queries import named
 from geocrm.errors import Conflict, Fault, Invalid, NotFound
@@ -435,7 +446,9 @@ def _faults(session: Session, whole: Whole, now: datetime) -> tuple[list[Fault],
         )
     ]
     if version.audience_id is not None and not faults and audiences.count_fresh(session, version.audience_id) == 0:
-        fault("/audience", "nobody is in the audience")
+        audience = session.get_one(Audience, version.audience_id)
+        if not audiences.is_awaited(session, audience, version.offer_id):
+            fault("/audience", "nobody is in the audience")
     return faults, openings
 
 

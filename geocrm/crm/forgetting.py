@@ -12,8 +12,9 @@ LOCATION: Final = "location"
 
 
 def forget(session: Session, customer_id: int, purpose: str) -> None:
-    """Delete the customer's events of this purpose, with what webhooks were to be told; where it is the location, every
-    position and where the customer stands to fences too."""
+    """Delete the customer's events of this purpose, with what webhooks were to be told and automations made of them;
+    where it is the location, every position and where the customer stands to fences too. What an automation made under
+    this consent goes in any case."""
     values = {"customer": customer_id, "purpose": purpose}
     if purpose == LOCATION:
         # the subject first: who follows a batch of this customer's positions holds it
@@ -21,3 +22,5 @@ def forget(session: Session, customer_id: int, purpose: str) -> None:
             session.execute(text(named("positions", query)), values)
     for query in ("forget_deliveries", "forget_events"):
         session.execute(text(named("positions", query)), values)
+    for query in ("forget_runs", "forget_entries", "forget_tasks"):
+        session.execute(text(named("automations", query)), values)

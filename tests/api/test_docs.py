@@ -72,6 +72,7 @@ ID_OF = {
     "by": "usr", "from_user": "usr", "to_user": "usr", "team": "tea", "teams": "tea", "key": "key", "job": "job",
     "import": "imp", "segment": "seg", "from_segment": "seg", "to_segment": "seg", "segmentation": "sgm",
     "offer": "off", "campaign": "cam",
+    "automation": "aut", "audience": "aud", "task": "tsk", "assignee": "usr", "done_by": "usr",
     "event": "evt", "geofence": "fen", "webhook": "whk", "delivery": "dlv", "request": "req",
 }  # fmt: skip
 OVER = {"done", "failed", "undone", "cancelled", "delivered"}

@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from geocrm import access, ids, jobs
 from geocrm.api.app import create_app
-from geocrm.campaigns import offers, redemptions
+from geocrm.campaigns import automations, entries, offers, redemptions
 from geocrm.db import models
 from geocrm.segmentation import analyses, runs, segmentations
 from tests.api.conftest import ROLES, World, open_session
@@ -56,10 +56,19 @@ MAY: dict[str, set[str | None]] = {
         "get_customer_tile", "get_area_tilejson", "get_area_tile", "list_segmentations", "get_segmentation",
         "list_segmentation_runs", "get_segmentation_run", "compare_segmentation_runs", "get_segment",
         "list_segment_members", "list_geofences", "get_geofence", "find_nearest_geofences", "replay_walk",
+        "list_automations", "get_automation", "list_automation_runs", "list_audiences", "get_audience", "list_tasks",
+        "get_task",
     ], READ),
     **dict.fromkeys(["put_geofence", "delete_geofence"], FENCES),
     "send_positions": EDIT | {K},
     "list_events": READ - {"key:reader"},  # whose points are not exact
+    "list_audience_members": READ - {"key:reader"},
+    **dict.fromkeys(["finish_task", "reopen_task"], EDIT),
+    **dict.fromkeys([
+        "create_automation", "edit_automation", "delete_automation", "check_automation", "preview_automation",
+        "create_audience", "edit_audience",
+    ], OFFER),
+    **dict.fromkeys(["enable_automation", "disable_automation", "delete_audience"], SHOW_SEGMENTS),
     **dict.fromkeys([
         "create_customer", "edit_customer", "add_site", "edit_site", "delete_site", "add_contact", "edit_contact",
         "delete_contact", "grant_consent", "withdraw_consent", "create_sale", "edit_interaction", "create_interaction",
@@ -254,6 +263,31 @@ class Maker:
             made = redemptions.redeem(session, which, customer, actor=access.SYSTEM, key="k").redemption
             return f"/v1/offers/off_{which}/redemptions/red_{made.id}"
 
+    def audience(self) -> int:
+        """An audience that customers are entered into."""
+        with self.world.database.writing() as session:
+            return entries.create(session, access.SYSTEM, f"Audience {next(_NUMBER)}")
+
+    def automation(self, *, enabled: bool = False) -> str:
+        """An automation of a schedule, so that no event of another test sets it off."""
+        trigger = {"kind": "schedule", "at": "09:00", "time_zone": "UTC"}
+        action = {"kind": "audience", "audience_id": self.audience()}
+        with self.world.database.writing() as session:
+            made = automations.create(session, access.SYSTEM, {"name": "New", "trigger": trigger, "action": action})
+            if enabled:
+                automations.enable(session, access.SYSTEM, made)
+            return f"/v1/automations/aut_{made.id}"
+
+    def task(self) -> str:
+        """A task for a customer of the rep."""
+        customer = int(self.customer()["id"][4:])
+        with self.world.database.writing() as session:
+            made = models.Task(customer_id=customer, title="Call", assignee_id=self.world.users[R])
+            made.due_at = datetime.now(UTC)
+            session.add(made)
+            session.flush()
+            return f"/v1/tasks/tsk_{made.id}"
+
     def job(self, who: str | None) -> int:
         """A job of that user."""
         number = 10_000_000 + next(_NUMBER)
@@ -351,6 +385,19 @@ def _calls() -> dict[str, Callable[[Maker, str | None], Call]]:
     def redeem(make: Maker, who: str | None) -> Call:
         body, headers = {"customer_id": make.customer()["id"]}, {"Idempotency-Key": f"k{next(_NUMBER)}"}
         return "POST", f"/v1/offers/off_{make.offer(live=True)}/redemptions", {"json": body, "headers": headers}
+
+    def of_automation(
+        method: str, suffix: str = "", enabled: bool = False, **more: Any
+    ) -> Callable[[Maker, str | None], Call]:
+        return lambda make, who: (method, make.automation(enabled=enabled) + suffix, more)
+
+    def of_audience(method: str, suffix: str = "", **more: Any) -> Callable[[Maker, str | None], Call]:
+        return lambda make, who: (method, f"/v1/audiences/aud_{make.audience()}{suffix}", more)
+
+    def automation(make: Maker, who: str | None) -> Call:
+        task = {"kind": "task", "title": "Call", "due_days": 1}
+        trigger = {"kind": "schedule", "at": "09:00", "time_zone": "UTC", "days": ["mon"]}
+        return "POST", "/v1/automations", {"json": {"name": "New", "trigger": trigger, "action": task}}
 
     def of_webhook(method: str, suffix: str, **more: Any) -> Callable[[Maker, str | None], Call]:
         return lambda make, who: (method, make.webhook() + suffix, more)
@@ -504,6 +551,29 @@ def _calls() -> dict[str, Callable[[Maker, str | None], Call]]:
         "delete_geofence": lambda make, who: ("DELETE", make.fence(), {"headers": ANY}),
         "send_positions": lambda make, who: ("POST", "/v1/positions", {"json": make.positions()}),
         "list_events": get("/v1/events?customer=cus_1&type=geofence.entered"),
+        "list_automations": get("/v1/automations"),
+        "create_automation": automation,
+        "get_automation": of_automation("GET"),
+        "edit_automation": of_automation("PATCH", json={"cap_days": 3}, headers=ANY),
+        "delete_automation": of_automation("DELETE", headers=ANY),
+        "check_automation": of_automation("POST", "/check"),
+        "preview_automation": of_automation("POST", "/preview"),
+        "enable_automation": of_automation("POST", "/enable", headers=ANY),
+        "disable_automation": of_automation("POST", "/disable", enabled=True, headers=ANY),
+        "list_automation_runs": of_automation("GET", "/runs?status=done"),
+        "list_audiences": get("/v1/audiences"),
+        "create_audience": lambda make, who: ("POST", "/v1/audiences", {"json": {"name": f"New {next(_NUMBER)}"}}),
+        "get_audience": of_audience("GET"),
+        "edit_audience": lambda make, who: (
+            "PATCH", f"/v1/audiences/aud_{make.audience()}",
+            {"json": {"name": f"Other {next(_NUMBER)}"}, "headers": ANY},
+        ),
+        "delete_audience": of_audience("DELETE", headers=ANY),
+        "list_audience_members": of_audience("GET", "/members"),
+        "list_tasks": get("/v1/tasks?customer=cus_1&status=open"),
+        "get_task": lambda make, who: ("GET", make.task(), {}),
+        "finish_task": lambda make, who: ("POST", f"{make.task()}/done", {}),
+        "reopen_task": lambda make, who: ("POST", f"{make.task()}/reopen", {}),
         "list_webhooks": get("/v1/webhooks"),
         "create_webhook": lambda make, who: ("POST", "/v1/webhooks", {"json": {"url": "http://127.0.0.1:9/hook"}}),
         "get_webhook": of_webhook("GET", ""),

@@ -33,7 +33,7 @@ from sqlalchemy import text
 
 from geocrm import access, jobs
 from geocrm.api.app import create_app
-from geocrm.campaigns import geofences, webhooks
+from geocrm.campaigns import automations, entries, geofences, webhooks
 from geocrm.db import models
 from geocrm.db.engine import Database
 from geocrm.segmentation import runs, segmentations
@@ -51,6 +51,7 @@ THERE = {  # what the company of this test has
     "segmentation_id": "sgm_1", "segment_id": "seg_1", "number": 1, "analysis_id": "ana_1",
     "offer_id": "off_1", "redemption_id": "red_1", "customer": "cus_1",
     "tag": "shops", "external_id": "a", "webhook_id": "whk_1", "delivery_id": "dlv_1",
+    "automation_id": "aut_1", "audience_id": "aud_1", "task_id": "tsk_1",
 }  # fmt: skip
 CHECKS = [
     schemathesis.checks.not_a_server_error,
@@ -100,6 +101,7 @@ def live(new_database: Callable[[], Database]) -> Iterator[Live]:
             session.add(models.Interaction(customer_id=customer.id, kind="note", occurred_at=customer.created_at))
             make_place(session, -105, 39.7)
             session.add(models.Product(name=f"Product {number}"))
+            session.add(models.Task(customer_id=customer.id, title="Call", assignee_id=1, due_at=customer.created_at))
             session.add(
                 models.Consent(
                     customer_id=customer.id, purpose="location", channel="app", granted_at=customer.created_at
@@ -107,6 +109,9 @@ def live(new_database: Callable[[], Database]) -> Iterator[Live]:
             )
         circle = {"center": {"lon": -105.0, "lat": 39.7}, "radius_m": 100.0}
         geofences.put(session, access.SYSTEM, "shops", "a", circle)
+        into = {"kind": "audience", "audience_id": entries.create(session, access.SYSTEM, "At the door")}
+        trigger = {"kind": "event", "type": "geofence.entered", "tag": "shops"}
+        automations.create(session, access.SYSTEM, {"name": "Door", "trigger": trigger, "action": into})
         webhooks.create(session, access.SYSTEM, url="http://127.0.0.1:9/", allow_private=True)
         webhooks.send_test(session, access.SYSTEM, webhooks.open_for_edit(session, 1))
         divided = segmentations.create_segmentation(session, actor=access.SYSTEM, key="rfm", name="RFM", method="rfm")

@@ -25,7 +25,7 @@ from sqlalchemy import text
 from geocrm import access, jobs
 from geocrm.access import SYSTEM
 from geocrm.api.app import create_app
-from geocrm.campaigns import audiences, geofences, offers, positions
+from geocrm.campaigns import acting, audiences, automations, entries, geofences, offers, positions
 from geocrm.campaigns.geofences import Holder
 from geocrm.db import models
 from geocrm.db.engine import Database
@@ -43,7 +43,7 @@ EDGES = [(a, b) for a in (-0.49, 0.49) for b in (-0.49, 0.49)]
 NEARBY = "/v1/customers/nearby"
 MEASURED_FROM = [(LON - 2.1 * WIDE, LAT), (LON + WIDE, LAT + 1.7 * STEP), (LON, LAT - 3 * STEP)]
 SEGMENTATIONS = ("stages", "reach", "east", "nested")
-OFFERS = ("plain", "staged", "near", "far", "east", "postal", "divided", "scored")
+OFFERS = ("plain", "staged", "near", "far", "east", "postal", "divided", "scored", "entered")
 CLOCK = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.]+(Z|[+-]\d\d:?\d\d)?")
 Ask = tuple[str, str, dict[str, Any]]
 Shift = tuple[float, float]
@@ -128,9 +128,11 @@ def make_world(database: Database, shift: Shift) -> World:
             x, y = point((a, b))
             circle = {"center": {"lon": x, "lat": y}, "radius_m": 60}
             geofences.put(session, SYSTEM, "corners", str(number), circle)
+    _automate(made)
     with database.writing() as session:
         batch = positions.Batch.of([(target.id, lon, lat, 5.0, now - timedelta(minutes=n)) for n in (9, 6, 3)])
         positions.take(session, SYSTEM, Holder().current(session), batch, now=now)
+    assert acting.act_due(database, now=now + timedelta(days=1, hours=1)) >= len(everybody)
     return made
 
 
@@ -222,6 +224,32 @@ def _offer(made: World) -> None:
             audiences.refresh(session, number)
 
 
+def _automate(made: World) -> None:
+    """Automations of a fence in one corner of the cell, and of who is near the shop: an offer, an audience, tasks."""
+    ids = made.ids
+    door = {"kind": "event", "type": "geofence.entered", "tag": "corners", "external_id": "0"}
+    daily = {"kind": "schedule", "at": "00:00", "time_zone": "UTC"}
+    with made.database.writing() as session:
+        ids["aud"] = entries.create(session, SYSTEM, "At the door")
+        offer = offers.create_offer(
+            session, actor=SYSTEM, name="entered", title="entered", consent_purpose=None,
+            audience={"audience": f"aud_{ids['aud']}"}, ends_at=datetime.now(UTC) + timedelta(days=7),
+        )  # fmt: skip
+        ids["off entered"] = offer.id
+        near = {"near": {"place": f"pla_{ids['shop']}", "radius_m": 1_000}}
+        task = {"kind": "task", "title": "Call"}
+        for trigger, condition, action in (
+            (door, None, {"kind": "offer", "offer_id": offer.id}), (door, None, task), (daily, near, task),
+        ):  # fmt: skip
+            made_now = automations.create(
+                session, SYSTEM,
+                {"name": "New", "trigger": trigger, "condition": condition, "action": action, "consent_purpose": None},
+            )  # fmt: skip
+            if action is not task:
+                offers.go_live(session, offer.id, actor=SYSTEM)
+            automations.enable(session, SYSTEM, made_now, now=datetime.now(UTC))
+
+
 # ---------------------------------------------------------------- what is asked
 
 
@@ -246,6 +274,7 @@ def filters_about(ids: dict[str, int], every: bool) -> Iterator[dict[str, Any]]:
     for key, most in itertools.product(("churn", "value", "groups") if every else ("churn",), reaches):
         yield {"field": f"scores.{key}.metres", "op": "<", "value": most}
     yield {"field": "postal_code", "op": "=", "value": "80202"}
+    yield {"audience": f"aud_{ids['aud']}"}
 
 
 @functools.cache
@@ -273,6 +302,7 @@ def parameters(ids: dict[str, int], every: bool) -> dict[str, list[Any]]:
         "offer_id": [f"off_{ids[f'off {name}']}" for name in (OFFERS if every else ("plain", "near"))],
         "redemption_id": ["red_1"], "analysis_id": ["ana_1"], "webhook_id": ["whk_1"], "delivery_id": ["dlv_1"],
         "user_id": ["usr_1"], "key_id": ["key_1"],
+        "automation_id": ["aut_1", "aut_2", "aut_3"], "audience_id": [f"aud_{ids['aud']}"], "task_id": ["tsk_1"],
         "job_id": ["job_1"], "import_id": ["imp_1"], "tag": ["corners"], "external_id": ["0"],
         "start": ["2025-01-01T00:00:00Z"], "end": ["2027-01-01T00:00:00Z"],
         "lon": [LON, LON + 3 * WIDE] if every else [LON], "lat": [LAT],
@@ -413,7 +443,8 @@ def check(new_database: Callable[[], Database], keys: Sequence[str], shifts: Seq
         "/v1/customers {}", "/v1/customers/count", "/v1/customers/nearby", "/v1/customers/cus_", "/territories",
         "/contradictions", "/v1/segments/seg_", "/v1/segmentations ", "/v1/events", "/tiles/customers/16",
         "/tiles/customers/11", "/v1/offers/eligible", "/redemptions", "segments.reach", "segments.nested",
-        "scores.churn", "postal_code",
+        "scores.churn", "postal_code", "aud_", "/v1/automations/aut_1/runs", "/v1/automations/aut_3/runs", "/v1/tasks",
+        "/members",
     ):  # fmt: skip
         assert any(way in asked for asked in ways), f"an exact key is told the same too, by {way}"
 

@@ -1,6 +1,7 @@
 """All tables, by subject."""
 
 from geocrm.db.models.audit import AuditEntry, AuditPayload, AuditSeal
+from geocrm.db.models.automations import Automation, AutomationRun, Task
 from geocrm.db.models.base import Base
 from geocrm.db.models.customers import (
     Consent,
@@ -70,6 +71,8 @@ __all__ = [
     "AuditEntry",
     "AuditPayload",
     "AuditSeal",
+    "Automation",
+    "AutomationRun",
     "Base",
     "Consent",
     "Contact",
@@ -126,6 +129,7 @@ __all__ = [
     "SiteCellDelta",
     "SiteLookup",
     "SiteSource",
+    "Task",
     "Team",
     "User",
     "UserSession",

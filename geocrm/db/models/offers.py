@@ -46,16 +46,20 @@ class Offer(Base):
 
 
 class Audience(Base):
-    """Who passes a filter, worked out; offers with the same filter share it."""
+    """Who passes a filter, worked out; offers with the same filter share it. One with a name is a list that customers
+    are entered into; its filter is to be in it."""
 
     __tablename__ = "audiences"
 
     id: Mapped[Id]
+    name: Mapped[str | None] = mapped_column(unique=True)
     digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)  # of the filter in its canonical form
     filter: Mapped[dict[str, Any]] = mapped_column(JSONB)
     members: Mapped[int | None]
     refreshed_at: Mapped[datetime | None]
     took_s: Mapped[float | None] = mapped_column(Double)
+    version: Mapped[int] = mapped_column(server_default="1")
+    created_by: Mapped[int | None]
     created_at: Mapped[Created]
 
 
@@ -170,13 +174,20 @@ class OfferCounter(Base):
 
 
 class AudienceMember(Base):
-    """That a customer is in an audience, as it was last worked out."""
+    """That a customer is in an audience, as it was last worked out, or was entered into one with a name."""
 
     __tablename__ = "audience_members"
-    __table_args__ = (Index("ix_audience_members_audience_id", "audience_id"),)
+    __table_args__ = (
+        Index("ix_audience_members_audience_id", "audience_id"),
+        Index("ix_audience_members_expires_at", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
+    )
 
     customer_id: Mapped[CustomerKey]
     audience_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    entered_at: Mapped[datetime | None]  # of an entry
+    expires_at: Mapped[datetime | None]  # NULL: without an end
+    purposes: Mapped[list[str] | None]  # of the consents that it was made under
+    automation_id: Mapped[int | None]
 
 
 class AudienceChange(Base):

@@ -38,7 +38,7 @@ SELECT EXISTS (
 -- Audiences of drafts and live offers that were not looked at for `after_s` seconds, or for fifty times as long as that
 -- takes where it takes long; the longest waiting first.
 SELECT a.id FROM audiences a
-WHERE EXISTS (SELECT FROM offer_versions v WHERE v.audience_id = a.id AND v.live_until IS NULL)
+WHERE a.name IS NULL AND EXISTS (SELECT FROM offer_versions v WHERE v.audience_id = a.id AND v.live_until IS NULL)
   AND (a.refreshed_at IS NULL OR a.refreshed_at < now() - make_interval(
     secs => greatest(CAST(:after_s AS double precision), 50 * coalesce(a.took_s, 0))))
 ORDER BY a.refreshed_at NULLS FIRST, a.id
@@ -47,7 +47,7 @@ ORDER BY a.refreshed_at NULLS FIRST, a.id
 -- Drop members of audiences that no draft and no live offer names.
 WITH unused AS (
   SELECT a.id FROM audiences a
-  WHERE a.refreshed_at IS NOT NULL
+  WHERE a.refreshed_at IS NOT NULL AND a.name IS NULL
     AND NOT EXISTS (SELECT FROM offer_versions v WHERE v.audience_id = a.id AND v.live_until IS NULL)),
 gone AS (DELETE FROM audience_members m USING unused u WHERE m.audience_id = u.id)
 UPDATE audiences a SET refreshed_at = NULL, members = NULL FROM unused u WHERE a.id = u.id

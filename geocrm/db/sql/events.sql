@@ -1,5 +1,6 @@
 -- name: record
--- Writes events in the order given, with a delivery of each to every webhook that wants it; their ids in that order.
+-- Writes events in the order given, with a delivery of each to every webhook that wants it, and a run of every automation
+-- that it sets off; their ids in that order.
 WITH hooks AS (
   SELECT w.id, w.types FROM webhooks w WHERE w.enabled FOR KEY SHARE),
 made AS (
@@ -9,7 +10,15 @@ made AS (
     CAST(:moments AS timestamptz[]), CAST(:data AS text[])) WITH ORDINALITY
     AS e(customer, type, purpose, fence, moment, data, n)
   ORDER BY e.n
-  RETURNING customer_id, id, type),
+  RETURNING customer_id, id, type, purpose, geofence_id, occurred_at),
+set_off AS (
+  INSERT INTO automation_runs (automation_id, automation_version, customer_id, event_id, purpose, moment)
+  SELECT a.id, a.version, m.customer_id, m.id, m.purpose, m.occurred_at
+  FROM automations a JOIN made m ON m.type = a.event_type AND (
+    a.geofence_id = m.geofence_id
+    OR (a.geofence_id IS NULL AND a.geofence_tag = (SELECT g.tag FROM geofences g WHERE g.id = m.geofence_id)))
+  WHERE a.enabled
+  ORDER BY m.id, a.id),
 queued AS (
   INSERT INTO webhook_deliveries (webhook_id, customer_id, event_id, type)
   SELECT h.id, m.customer_id, m.id, m.type

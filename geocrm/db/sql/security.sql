@@ -180,6 +180,21 @@ WHERE geocrm_exact() OR NOT geocrm_offer_asks_where(r.offer_id);
 CREATE VIEW visible.events WITH (security_barrier = true) AS
 SELECT e.* FROM public.events e JOIN public.customers c ON c.id = e.customer_id WHERE geocrm_exact();
 
+-- Automations, audiences that customers are entered into, tasks. What tells where customers are or were is for readers of
+-- exact points. How many a schedule left aside, for who sees all.
+CREATE VIEW visible.automation_runs WITH (security_barrier = true) AS
+SELECT r.* FROM public.automation_runs r LEFT JOIN public.customers c ON c.id = r.customer_id
+WHERE (c.id IS NOT NULL OR (r.customer_id IS NULL AND geocrm_sees_all()))
+  AND (geocrm_exact() OR NOT geocrm_automation_tells_where(r.automation_id));
+
+CREATE VIEW visible.audience_entries WITH (security_barrier = true) AS
+SELECT m.* FROM public.audience_members m JOIN public.customers c ON c.id = m.customer_id
+WHERE m.entered_at IS NOT NULL AND (m.expires_at IS NULL OR m.expires_at > now()) AND geocrm_exact();
+
+CREATE VIEW visible.tasks WITH (security_barrier = true) AS
+SELECT t.* FROM public.tasks t JOIN public.customers c ON c.id = t.customer_id
+WHERE geocrm_exact() OR t.automation_id IS NULL OR NOT geocrm_automation_tells_where(t.automation_id);
+
 DO $$
 DECLARE v record;
 BEGIN
@@ -195,8 +210,8 @@ GRANT SELECT ON customers, sites, contacts, consents, sales, sale_lines, interac
   segment_members, scores, segmentation_runs, jobs, import_batches TO geocrm_views;
 GRANT SELECT ON audience_members, exposures, redemptions TO geocrm_views;
 GRANT SELECT (id, role) ON users TO geocrm_views;
-GRANT SELECT ON events TO geocrm_views;
-GRANT SELECT ON geofences, geofence_revision TO geocrm_api;
+GRANT SELECT ON events, automation_runs, tasks TO geocrm_views;
+GRANT SELECT ON geofences, geofence_revision, automations TO geocrm_api;
 GRANT SELECT ON ALL TABLES IN SCHEMA visible TO geocrm_api, geocrm_worker;
 GRANT SELECT ON customers, site_lookup, site_cells, site_cell_deltas, lookup_changes, lookup_counts TO geocrm_api;
 GRANT SELECT ON roles, teams, products, places, layers, layer_versions, areas, area_versions, layer_areas, area_owners,

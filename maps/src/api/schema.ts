@@ -1861,6 +1861,313 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/audiences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List audiences
+         * @description By id.
+         */
+        get: operations["list_audiences"];
+        put?: never;
+        /**
+         * Create an audience
+         * @description Nobody is in it before an automation puts them there.
+         */
+        post: operations["create_audience"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audiences/{audience_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One audience
+         * @description With how many are in it.
+         */
+        get: operations["get_audience"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete an audience
+         * @description With who is in it, where no automation and no offer that has not ended names it; else 409.
+         */
+        delete: operations["delete_audience"];
+        options?: never;
+        head?: never;
+        /**
+         * Rename an audience
+         * @description Who is in it stays.
+         */
+        patch: operations["edit_audience"];
+        trace?: never;
+    };
+    "/v1/audiences/{audience_id}/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who is in an audience
+         * @description By customer, of those that you see. An API key needs `locations:exact` too: geofences may have put them there.
+         */
+        get: operations["list_audience_members"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/automations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List automations
+         * @description By id.
+         */
+        get: operations["list_automations"];
+        put?: never;
+        /**
+         * Create an automation
+         * @description It does nothing before it is enabled.
+         */
+        post: operations["create_automation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/automations/{automation_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One automation
+         * @description What sets it off, for whom, and what it does.
+         */
+        get: operations["get_automation"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete an automation
+         * @description With its log, while it is not enabled; else 409. What it made stays.
+         */
+        delete: operations["delete_automation"];
+        options?: never;
+        head?: never;
+        /**
+         * Edit an automation
+         * @description While it is not enabled; else 409. Fields left out stay.
+         */
+        patch: operations["edit_automation"];
+        trace?: never;
+    };
+    "/v1/automations/{automation_id}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What stands in the way of enabling it
+         * @description All of it at once: a fence that is gone, an offer that is not live, nobody who could do a task, a condition that
+         *     nobody will ever pass.
+         */
+        post: operations["check_automation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/automations/{automation_id}/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What it would do now
+         * @description How many customers it would touch now, and why not the others; nothing is done. Of an event: of those to whom it
+         *     happened in the last seven days.
+         */
+        post: operations["preview_automation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/automations/{automation_id}/enable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Enable an automation
+         * @description From now on it acts, on events that happen from now on.
+         */
+        post: operations["enable_automation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/automations/{automation_id}/disable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Disable an automation
+         * @description It acts no longer; what waits is left aside, which the log says.
+         */
+        post: operations["disable_automation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/automations/{automation_id}/runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What an automation did
+         * @description Newest first, of customers that you see. What geofences set off, an API key sees with `locations:exact` alone.
+         */
+        get: operations["list_automation_runs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List tasks
+         * @description For customers that you see, what is due first coming first. What geofences gave rise to, an API key sees with
+         *     `locations:exact` alone.
+         */
+        get: operations["list_tasks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{task_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One task
+         * @description For a customer that you see.
+         */
+        get: operations["get_task"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{task_id}/done": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A task is done
+         * @description Done twice is done once.
+         */
+        post: operations["finish_task"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{task_id}/reopen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A task is not done
+         * @description It is open again.
+         */
+        post: operations["reopen_task"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/offers/{offer_id}/results": {
         parameters: {
             query?: never;
@@ -2514,6 +2821,54 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * Action
+         * @description An offer that waits for automations, an audience, or a task for the rep of the customer's territory.
+         */
+        Action: {
+            /**
+             * Kind
+             * @example offer
+             * @enum {string}
+             */
+            kind: "offer" | "audience" | "task";
+            /**
+             * Offer Id
+             * @description Of an offer.
+             * @example off_3
+             */
+            offer_id?: string | null;
+            /**
+             * Audience Id
+             * @description Of an audience.
+             * @example null
+             */
+            audience_id?: string | null;
+            /**
+             * Hours
+             * @description Of an offer or audience: so long from the event on; null: to the offer's end, for good.
+             * @example 2
+             */
+            hours?: number | null;
+            /**
+             * Title
+             * @description Of a task.
+             * @example null
+             */
+            title?: string | null;
+            /**
+             * Details
+             * @description Of a task.
+             * @example null
+             */
+            details?: string | null;
+            /**
+             * Due Days
+             * @description Of a task: due after so many days.
+             * @example null
+             */
+            due_days?: number | null;
+        };
+        /**
          * AreaChanges
          * @description What to change; fields left out stay. `null` takes polygon, rule or owner away.
          */
@@ -2550,6 +2905,23 @@ export interface components {
              * @default false
              */
             repair: boolean;
+        };
+        /**
+         * AudienceEntry
+         * @description A customer in an audience.
+         */
+        AudienceEntry: {
+            customer: components["schemas"]["Named"];
+            /**
+             * Entered At
+             * Format: date-time
+             */
+            entered_at: string;
+            /**
+             * Expires At
+             * @description Null: without an end.
+             */
+            expires_at: string | null;
         };
         /**
          * AuditRow
@@ -2592,6 +2964,85 @@ export interface components {
              * @description Whether the entry is in the hash chain yet.
              */
             sealed: boolean;
+        };
+        /**
+         * AutomationEdit
+         * @description What is to be different; fields left out stay, trigger and action are given whole.
+         */
+        AutomationEdit: {
+            /** Name */
+            name?: string | null;
+            trigger?: components["schemas"]["Trigger"] | null;
+            action?: components["schemas"]["Action"] | null;
+            /**
+             * Condition
+             * @example {
+             *       "field": "stage",
+             *       "op": "=",
+             *       "value": "active"
+             *     }
+             */
+            condition?: {
+                [key: string]: unknown;
+            } | null;
+            /** Consent Purpose */
+            consent_purpose?: string | null;
+            /**
+             * Cap Days
+             * @example 7
+             */
+            cap_days?: number | null;
+            /**
+             * Hold Out Share
+             * @example 0
+             */
+            hold_out_share?: number | null;
+            /**
+             * Campaign Id
+             * @example null
+             */
+            campaign_id?: string | null;
+        };
+        /**
+         * AutomationPreview
+         * @description What it would do now, in customers.
+         */
+        AutomationPreview: {
+            /**
+             * Customers
+             * @description Looked at: everybody, or those to whom it happened.
+             * @example 412
+             */
+            customers: number;
+            /**
+             * Touched
+             * @description For whom it would act.
+             * @example 305
+             */
+            touched: number;
+            /**
+             * Skipped
+             * @description The others, by the first reason.
+             * @example {
+             *       "capped": 12,
+             *       "no_consent": 95
+             *     }
+             */
+            skipped: {
+                [key: string]: number;
+            };
+            /**
+             * Events
+             * @description Of an event: how often it happened in the last 7 days.
+             * @example 660
+             */
+            events: number | null;
+            /**
+             * Next At
+             * @description Of a schedule: when it would come round.
+             * @example null
+             */
+            next_at: string | null;
         };
         /** Body_create_import */
         Body_create_import: {
@@ -3805,6 +4256,66 @@ export interface components {
             repair: boolean;
         };
         /**
+         * NewAudience
+         * @description An audience by name; a filter names it by its id, `{"audience": "aud_3"}`.
+         */
+        NewAudience: {
+            /**
+             * Name
+             * @example At the door
+             */
+            name: string;
+        };
+        /**
+         * NewAutomation
+         * @description What sets it off, for whom, and what it does. It acts once it is enabled.
+         */
+        NewAutomation: {
+            /**
+             * Name
+             * @example Coffee at the door
+             */
+            name: string;
+            trigger: components["schemas"]["Trigger"];
+            action: components["schemas"]["Action"];
+            /**
+             * Condition
+             * @description A filter; null: everybody.
+             * @example {
+             *       "field": "stage",
+             *       "op": "=",
+             *       "value": "active"
+             *     }
+             */
+            condition?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Consent Purpose
+             * @description The consent that the customer must have given; null: none. Left out: marketing for offers and audiences, none for tasks.
+             */
+            consent_purpose?: string | null;
+            /**
+             * Cap Days
+             * @description Once for a customer within so many days.
+             * @example 7
+             */
+            cap_days?: number | null;
+            /**
+             * Hold Out Share
+             * @description Held out, to measure what it brings; an offer holds out its own.
+             * @default 0
+             * @example 0
+             */
+            hold_out_share: number;
+            /**
+             * Campaign Id
+             * @description What is of one campaign holds out the same customers.
+             * @example null
+             */
+            campaign_id?: string | null;
+        };
+        /**
          * NewConsent
          * @description What the customer allows.
          */
@@ -4925,6 +5436,38 @@ export interface components {
             name: string;
         };
         /**
+         * OneAudience
+         * @description An audience, and how many are in it.
+         */
+        OneAudience: {
+            /**
+             * Id
+             * @example aud_3
+             */
+            id: string;
+            /**
+             * Name
+             * @example At the door
+             */
+            name: string;
+            /**
+             * Version
+             * @description Its ETag.
+             */
+            version: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Members
+             * @description Now, of the customers that you see; null to an API key without `locations:exact`.
+             * @example 31
+             */
+            members: number | null;
+        };
+        /**
          * OneDelivery
          * @description An event for a webhook, with its tries, newest first.
          */
@@ -5019,6 +5562,15 @@ export interface components {
             /** Team Id */
             team_id: string | null;
         };
+        /** Page[AudienceEntry] */
+        Page_AudienceEntry_: {
+            /** Data */
+            data: components["schemas"]["AudienceEntry"][];
+            /** Has More */
+            has_more: boolean;
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /** Page[AuditRow] */
         Page_AuditRow_: {
             /** Data */
@@ -5095,6 +5647,33 @@ export interface components {
         Page_ShownArea_: {
             /** Data */
             data: components["schemas"]["ShownArea"][];
+            /** Has More */
+            has_more: boolean;
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** Page[ShownAudience] */
+        Page_ShownAudience_: {
+            /** Data */
+            data: components["schemas"]["ShownAudience"][];
+            /** Has More */
+            has_more: boolean;
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** Page[ShownAutomationRun] */
+        Page_ShownAutomationRun_: {
+            /** Data */
+            data: components["schemas"]["ShownAutomationRun"][];
+            /** Has More */
+            has_more: boolean;
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** Page[ShownAutomation] */
+        Page_ShownAutomation_: {
+            /** Data */
+            data: components["schemas"]["ShownAutomation"][];
             /** Has More */
             has_more: boolean;
             /** Next Cursor */
@@ -5221,6 +5800,15 @@ export interface components {
         Page_ShownSale_: {
             /** Data */
             data: components["schemas"]["ShownSale"][];
+            /** Has More */
+            has_more: boolean;
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** Page[ShownTask] */
+        Page_ShownTask_: {
+            /** Data */
+            data: components["schemas"]["ShownTask"][];
             /** Has More */
             has_more: boolean;
             /** Next Cursor */
@@ -5796,6 +6384,48 @@ export interface components {
             positions: components["schemas"]["Position"][];
         };
         /**
+         * ShownAction
+         * @description What it does.
+         */
+        ShownAction: {
+            /**
+             * Kind
+             * @example offer
+             * @enum {string}
+             */
+            kind: "offer" | "audience" | "task";
+            /**
+             * Offer Id
+             * @example off_3
+             */
+            offer_id: string | null;
+            /**
+             * Audience Id
+             * @example null
+             */
+            audience_id: string | null;
+            /**
+             * Hours
+             * @example 2
+             */
+            hours: number | null;
+            /**
+             * Title
+             * @example null
+             */
+            title: string | null;
+            /**
+             * Details
+             * @example null
+             */
+            details: string | null;
+            /**
+             * Due Days
+             * @example null
+             */
+            due_days: number | null;
+        };
+        /**
          * ShownAnalysis
          * @description An analysis: how it was made and how far it is.
          */
@@ -6054,6 +6684,188 @@ export interface components {
             geometry: {
                 [key: string]: unknown;
             } | null;
+        };
+        /**
+         * ShownAudience
+         * @description An audience.
+         */
+        ShownAudience: {
+            /**
+             * Id
+             * @example aud_3
+             */
+            id: string;
+            /**
+             * Name
+             * @example At the door
+             */
+            name: string;
+            /**
+             * Version
+             * @description Its ETag.
+             */
+            version: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
+         * ShownAutomation
+         * @description An automation.
+         */
+        ShownAutomation: {
+            /**
+             * Id
+             * @example aut_2
+             */
+            id: string;
+            /**
+             * Name
+             * @example Coffee at the door
+             */
+            name: string;
+            /**
+             * Enabled
+             * @example true
+             */
+            enabled: boolean;
+            trigger: components["schemas"]["ShownTrigger"];
+            action: components["schemas"]["ShownAction"];
+            /**
+             * Condition
+             * @example {
+             *       "all": [
+             *         {
+             *           "field": "stage",
+             *           "op": "=",
+             *           "value": "active"
+             *         }
+             *       ]
+             *     }
+             */
+            condition: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Condition Sentence
+             * @example active
+             */
+            condition_sentence: string;
+            /**
+             * Consent Purpose
+             * @example marketing
+             */
+            consent_purpose: string | null;
+            /**
+             * Cap Days
+             * @example 7
+             */
+            cap_days: number | null;
+            /**
+             * Hold Out Share
+             * @example 0
+             */
+            hold_out_share: number;
+            /**
+             * Campaign Id
+             * @example null
+             */
+            campaign_id: string | null;
+            /**
+             * Next At
+             * @description Of a schedule, while it is enabled.
+             * @example null
+             */
+            next_at: string | null;
+            /**
+             * Version
+             * @description Its ETag.
+             */
+            version: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+        };
+        /**
+         * ShownAutomationRun
+         * @description That an automation was set off for a customer, and what came of it; or how many customers a schedule left
+         *     aside.
+         */
+        ShownAutomationRun: {
+            /**
+             * Id
+             * @example run_81
+             */
+            id: string;
+            /**
+             * Automation Version
+             * @example 2
+             */
+            automation_version: number;
+            customer: components["schemas"]["Named"] | null;
+            /**
+             * Customers
+             * @example 1
+             */
+            customers: number;
+            /**
+             * Event Id
+             * @example evt_12
+             */
+            event_id: string | null;
+            /**
+             * Moment
+             * Format: date-time
+             * @description When the event happened, or of the schedule.
+             */
+            moment: string;
+            /**
+             * Status
+             * @example done
+             * @enum {string}
+             */
+            status: "waiting" | "done" | "skipped" | "failed";
+            /**
+             * Reason
+             * @description Why nothing was done.
+             * @example null
+             */
+            reason: string | null;
+            /**
+             * Detail
+             * @description The same in words.
+             * @example null
+             */
+            detail: string | null;
+            /**
+             * Task Id
+             * @example null
+             */
+            task_id: string | null;
+            /**
+             * Expires At
+             * @description Until when the offer or entry holds.
+             */
+            expires_at: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Finished At
+             * @example 2026-03-02T09:00:01Z
+             */
+            finished_at: string | null;
         };
         /**
          * ShownConsent
@@ -8076,6 +8888,54 @@ export interface components {
             external_id: string;
         };
         /**
+         * ShownTask
+         * @description Something to be done for a customer.
+         */
+        ShownTask: {
+            /**
+             * Id
+             * @example tsk_9
+             */
+            id: string;
+            customer: components["schemas"]["Named"];
+            /**
+             * Title
+             * @example Call about the visit
+             */
+            title: string;
+            /**
+             * Details
+             * @example null
+             */
+            details: string | null;
+            assignee: components["schemas"]["Named"];
+            /**
+             * Due At
+             * Format: date-time
+             */
+            due_at: string;
+            /**
+             * Automation Id
+             * @description The automation that made it.
+             * @example aut_2
+             */
+            automation_id: string | null;
+            /**
+             * Done At
+             * @example null
+             */
+            done_at: string | null;
+            /** @example null */
+            done_by: components["schemas"]["Named"] | null;
+            /** Version */
+            version: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
          * ShownTeam
          * @description A team; teams nest.
          */
@@ -8118,6 +8978,48 @@ export interface components {
             sales: number;
             /** Customers */
             customers: number;
+        };
+        /**
+         * ShownTrigger
+         * @description What sets it off.
+         */
+        ShownTrigger: {
+            /**
+             * Kind
+             * @example event
+             * @enum {string}
+             */
+            kind: "event" | "schedule";
+            /**
+             * Type
+             * @example geofence.entered
+             */
+            type: string | null;
+            /**
+             * Tag
+             * @example shops
+             */
+            tag: string | null;
+            /**
+             * External Id
+             * @example denver-1
+             */
+            external_id: string | null;
+            /**
+             * Days
+             * @example null
+             */
+            days: string[] | null;
+            /**
+             * At
+             * @example null
+             */
+            at: string | null;
+            /**
+             * Time Zone
+             * @example null
+             */
+            time_zone: string | null;
         };
         /**
          * ShownUser
@@ -8573,6 +9475,54 @@ export interface components {
              * @example 3
              */
             layer_version: number | null;
+        };
+        /**
+         * Trigger
+         * @description An event of fences with a tag, or of one of them; or a time on days of the week.
+         */
+        Trigger: {
+            /**
+             * Kind
+             * @example event
+             * @enum {string}
+             */
+            kind: "event" | "schedule";
+            /**
+             * Type
+             * @description Of an event.
+             * @example geofence.entered
+             */
+            type?: ("geofence.entered" | "geofence.exited" | "geofence.dwelled") | null;
+            /**
+             * Tag
+             * @description Of an event.
+             * @example shops
+             */
+            tag?: string | null;
+            /**
+             * External Id
+             * @description Of an event: this fence alone.
+             * @example denver-1
+             */
+            external_id?: string | null;
+            /**
+             * Days
+             * @description Of a schedule; null: every day.
+             * @example null
+             */
+            days?: ("mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun")[] | null;
+            /**
+             * At
+             * @description Of a schedule: on the clock of the time zone.
+             * @example null
+             */
+            at?: string | null;
+            /**
+             * Time Zone
+             * @description Of a schedule.
+             * @example null
+             */
+            time_zone?: string | null;
         };
         /**
          * Try
@@ -30782,6 +31732,3661 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["OneDelivery"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_audiences: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description Where to go on: `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "aud_3",
+                     *           "name": "At the door",
+                     *           "version": 3,
+                     *           "created_at": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Page_ShownAudience_"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_audience: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A value of your own, such as a UUID: the request sent again with it has one effect. */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "At the door"
+                 *     }
+                 */
+                "application/json": components["schemas"]["NewAudience"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "aud_3",
+                     *       "name": "At the door",
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownAudience"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_audience: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                audience_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "aud_3",
+                     *       "name": "At the door",
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "members": 31
+                     *     }
+                     */
+                    "application/json": components["schemas"]["OneAudience"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_audience: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag that you read, so that nobody's change is lost. */
+                "if-match"?: string | null;
+            };
+            path: {
+                audience_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Changed since you read it */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description If-Match is missing */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    edit_audience: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag that you read, so that nobody's change is lost. */
+                "if-match"?: string | null;
+            };
+            path: {
+                audience_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "At the door"
+                 *     }
+                 */
+                "application/json": components["schemas"]["NewAudience"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "aud_3",
+                     *       "name": "At the door",
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownAudience"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Changed since you read it */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description If-Match is missing */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_audience_members: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description Where to go on: `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                audience_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "customer": {
+                     *             "id": "cus_1042",
+                     *             "name": "Alpine Outfitters"
+                     *           },
+                     *           "entered_at": "2026-01-31T09:00:00Z",
+                     *           "expires_at": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Page_AudienceEntry_"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_automations: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description Where to go on: `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "aut_2",
+                     *           "name": "Coffee at the door",
+                     *           "enabled": true,
+                     *           "trigger": {
+                     *             "kind": "event",
+                     *             "type": "geofence.entered",
+                     *             "tag": "shops",
+                     *             "external_id": "denver-1",
+                     *             "days": null,
+                     *             "at": null,
+                     *             "time_zone": null
+                     *           },
+                     *           "action": {
+                     *             "kind": "offer",
+                     *             "offer_id": "off_3",
+                     *             "audience_id": null,
+                     *             "hours": 2,
+                     *             "title": null,
+                     *             "details": null,
+                     *             "due_days": null
+                     *           },
+                     *           "condition": {
+                     *             "all": [
+                     *               {
+                     *                 "field": "stage",
+                     *                 "op": "=",
+                     *                 "value": "active"
+                     *               }
+                     *             ]
+                     *           },
+                     *           "condition_sentence": "active",
+                     *           "consent_purpose": "marketing",
+                     *           "cap_days": 7,
+                     *           "hold_out_share": 0,
+                     *           "campaign_id": null,
+                     *           "next_at": null,
+                     *           "version": 3,
+                     *           "created_at": "2026-01-31T09:00:00Z",
+                     *           "updated_at": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Page_ShownAutomation_"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_automation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A value of your own, such as a UUID: the request sent again with it has one effect. */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "Coffee at the door",
+                 *       "trigger": {
+                 *         "kind": "event",
+                 *         "type": "geofence.entered",
+                 *         "tag": "shops",
+                 *         "external_id": "denver-1",
+                 *         "days": null,
+                 *         "at": null,
+                 *         "time_zone": null
+                 *       },
+                 *       "action": {
+                 *         "kind": "offer",
+                 *         "offer_id": "off_3",
+                 *         "audience_id": null,
+                 *         "hours": 2,
+                 *         "title": null,
+                 *         "details": null,
+                 *         "due_days": null
+                 *       },
+                 *       "condition": {
+                 *         "field": "stage",
+                 *         "op": "=",
+                 *         "value": "active"
+                 *       },
+                 *       "consent_purpose": "marketing",
+                 *       "cap_days": 7,
+                 *       "hold_out_share": 0,
+                 *       "campaign_id": null
+                 *     }
+                 */
+                "application/json": components["schemas"]["NewAutomation"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "aut_2",
+                     *       "name": "Coffee at the door",
+                     *       "enabled": true,
+                     *       "trigger": {
+                     *         "kind": "event",
+                     *         "type": "geofence.entered",
+                     *         "tag": "shops",
+                     *         "external_id": "denver-1",
+                     *         "days": null,
+                     *         "at": null,
+                     *         "time_zone": null
+                     *       },
+                     *       "action": {
+                     *         "kind": "offer",
+                     *         "offer_id": "off_3",
+                     *         "audience_id": null,
+                     *         "hours": 2,
+                     *         "title": null,
+                     *         "details": null,
+                     *         "due_days": null
+                     *       },
+                     *       "condition": {
+                     *         "all": [
+                     *           {
+                     *             "field": "stage",
+                     *             "op": "=",
+                     *             "value": "active"
+                     *           }
+                     *         ]
+                     *       },
+                     *       "condition_sentence": "active",
+                     *       "consent_purpose": "marketing",
+                     *       "cap_days": 7,
+                     *       "hold_out_share": 0,
+                     *       "campaign_id": null,
+                     *       "next_at": null,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownAutomation"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_automation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                automation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "aut_2",
+                     *       "name": "Coffee at the door",
+                     *       "enabled": true,
+                     *       "trigger": {
+                     *         "kind": "event",
+                     *         "type": "geofence.entered",
+                     *         "tag": "shops",
+                     *         "external_id": "denver-1",
+                     *         "days": null,
+                     *         "at": null,
+                     *         "time_zone": null
+                     *       },
+                     *       "action": {
+                     *         "kind": "offer",
+                     *         "offer_id": "off_3",
+                     *         "audience_id": null,
+                     *         "hours": 2,
+                     *         "title": null,
+                     *         "details": null,
+                     *         "due_days": null
+                     *       },
+                     *       "condition": {
+                     *         "all": [
+                     *           {
+                     *             "field": "stage",
+                     *             "op": "=",
+                     *             "value": "active"
+                     *           }
+                     *         ]
+                     *       },
+                     *       "condition_sentence": "active",
+                     *       "consent_purpose": "marketing",
+                     *       "cap_days": 7,
+                     *       "hold_out_share": 0,
+                     *       "campaign_id": null,
+                     *       "next_at": null,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownAutomation"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_automation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag that you read, so that nobody's change is lost. */
+                "if-match"?: string | null;
+            };
+            path: {
+                automation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Changed since you read it */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description If-Match is missing */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    edit_automation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag that you read, so that nobody's change is lost. */
+                "if-match"?: string | null;
+            };
+            path: {
+                automation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "Coffee at the door",
+                 *       "trigger": {
+                 *         "kind": "event",
+                 *         "type": "geofence.entered",
+                 *         "tag": "shops",
+                 *         "external_id": "denver-1",
+                 *         "days": null,
+                 *         "at": null,
+                 *         "time_zone": null
+                 *       },
+                 *       "action": {
+                 *         "kind": "offer",
+                 *         "offer_id": "off_3",
+                 *         "audience_id": null,
+                 *         "hours": 2,
+                 *         "title": null,
+                 *         "details": null,
+                 *         "due_days": null
+                 *       },
+                 *       "condition": {
+                 *         "field": "stage",
+                 *         "op": "=",
+                 *         "value": "active"
+                 *       },
+                 *       "consent_purpose": "marketing",
+                 *       "cap_days": 7,
+                 *       "hold_out_share": 0,
+                 *       "campaign_id": null
+                 *     }
+                 */
+                "application/json": components["schemas"]["AutomationEdit"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "aut_2",
+                     *       "name": "Coffee at the door",
+                     *       "enabled": true,
+                     *       "trigger": {
+                     *         "kind": "event",
+                     *         "type": "geofence.entered",
+                     *         "tag": "shops",
+                     *         "external_id": "denver-1",
+                     *         "days": null,
+                     *         "at": null,
+                     *         "time_zone": null
+                     *       },
+                     *       "action": {
+                     *         "kind": "offer",
+                     *         "offer_id": "off_3",
+                     *         "audience_id": null,
+                     *         "hours": 2,
+                     *         "title": null,
+                     *         "details": null,
+                     *         "due_days": null
+                     *       },
+                     *       "condition": {
+                     *         "all": [
+                     *           {
+                     *             "field": "stage",
+                     *             "op": "=",
+                     *             "value": "active"
+                     *           }
+                     *         ]
+                     *       },
+                     *       "condition_sentence": "active",
+                     *       "consent_purpose": "marketing",
+                     *       "cap_days": 7,
+                     *       "hold_out_share": 0,
+                     *       "campaign_id": null,
+                     *       "next_at": null,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownAutomation"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Changed since you read it */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description If-Match is missing */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_automation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                automation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "pointer": "/ends_at",
+                     *           "detail": "an offer needs an end"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Obstacles"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    preview_automation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                automation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "customers": 412,
+                     *       "touched": 305,
+                     *       "skipped": {
+                     *         "capped": 12,
+                     *         "no_consent": 95
+                     *       },
+                     *       "events": 660,
+                     *       "next_at": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AutomationPreview"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    enable_automation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag that you read, so that nobody's change is lost. */
+                "if-match"?: string | null;
+            };
+            path: {
+                automation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "aut_2",
+                     *       "name": "Coffee at the door",
+                     *       "enabled": true,
+                     *       "trigger": {
+                     *         "kind": "event",
+                     *         "type": "geofence.entered",
+                     *         "tag": "shops",
+                     *         "external_id": "denver-1",
+                     *         "days": null,
+                     *         "at": null,
+                     *         "time_zone": null
+                     *       },
+                     *       "action": {
+                     *         "kind": "offer",
+                     *         "offer_id": "off_3",
+                     *         "audience_id": null,
+                     *         "hours": 2,
+                     *         "title": null,
+                     *         "details": null,
+                     *         "due_days": null
+                     *       },
+                     *       "condition": {
+                     *         "all": [
+                     *           {
+                     *             "field": "stage",
+                     *             "op": "=",
+                     *             "value": "active"
+                     *           }
+                     *         ]
+                     *       },
+                     *       "condition_sentence": "active",
+                     *       "consent_purpose": "marketing",
+                     *       "cap_days": 7,
+                     *       "hold_out_share": 0,
+                     *       "campaign_id": null,
+                     *       "next_at": null,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownAutomation"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Changed since you read it */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description If-Match is missing */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    disable_automation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag that you read, so that nobody's change is lost. */
+                "if-match"?: string | null;
+            };
+            path: {
+                automation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "aut_2",
+                     *       "name": "Coffee at the door",
+                     *       "enabled": true,
+                     *       "trigger": {
+                     *         "kind": "event",
+                     *         "type": "geofence.entered",
+                     *         "tag": "shops",
+                     *         "external_id": "denver-1",
+                     *         "days": null,
+                     *         "at": null,
+                     *         "time_zone": null
+                     *       },
+                     *       "action": {
+                     *         "kind": "offer",
+                     *         "offer_id": "off_3",
+                     *         "audience_id": null,
+                     *         "hours": 2,
+                     *         "title": null,
+                     *         "details": null,
+                     *         "due_days": null
+                     *       },
+                     *       "condition": {
+                     *         "all": [
+                     *           {
+                     *             "field": "stage",
+                     *             "op": "=",
+                     *             "value": "active"
+                     *           }
+                     *         ]
+                     *       },
+                     *       "condition_sentence": "active",
+                     *       "consent_purpose": "marketing",
+                     *       "cap_days": 7,
+                     *       "hold_out_share": 0,
+                     *       "campaign_id": null,
+                     *       "next_at": null,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z",
+                     *       "updated_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownAutomation"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Changed since you read it */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-failed",
+                     *       "title": "Somebody changed it since you read it.",
+                     *       "status": 412,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description If-Match is missing */
+            428: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/precondition-required",
+                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "status": 428,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_automation_runs: {
+        parameters: {
+            query?: {
+                /** @description Only these. */
+                status?: ("waiting" | "done" | "skipped" | "failed") | null;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description Where to go on: `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                automation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "run_81",
+                     *           "automation_version": 2,
+                     *           "customer": {
+                     *             "id": "cus_1042",
+                     *             "name": "Alpine Outfitters"
+                     *           },
+                     *           "customers": 1,
+                     *           "event_id": "evt_12",
+                     *           "moment": "2026-01-31T09:00:00Z",
+                     *           "status": "done",
+                     *           "reason": null,
+                     *           "detail": null,
+                     *           "task_id": null,
+                     *           "expires_at": "2026-01-31T09:00:00Z",
+                     *           "created_at": "2026-01-31T09:00:00Z",
+                     *           "finished_at": "2026-03-02T09:00:01Z"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Page_ShownAutomationRun_"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_tasks: {
+        parameters: {
+            query?: {
+                /** @description Only for this customer. */
+                customer?: string | null;
+                /** @description Only of this user. */
+                assignee?: string | null;
+                /** @description Open ones, or done ones. */
+                status?: "open" | "done";
+                /** @description How many at most. */
+                limit?: number;
+                /** @description Where to go on: `next_cursor` of the page before. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "data": [
+                     *         {
+                     *           "id": "tsk_9",
+                     *           "customer": {
+                     *             "id": "cus_1042",
+                     *             "name": "Alpine Outfitters"
+                     *           },
+                     *           "title": "Call about the visit",
+                     *           "details": null,
+                     *           "assignee": {
+                     *             "id": "usr_7",
+                     *             "name": "Ada Young"
+                     *           },
+                     *           "due_at": "2026-01-31T09:00:00Z",
+                     *           "automation_id": "aut_2",
+                     *           "done_at": null,
+                     *           "done_by": null,
+                     *           "version": 3,
+                     *           "created_at": "2026-01-31T09:00:00Z"
+                     *         }
+                     *       ],
+                     *       "has_more": true,
+                     *       "next_cursor": "WzEwNDJd"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Page_ShownTask_"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_task: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "tsk_9",
+                     *       "customer": {
+                     *         "id": "cus_1042",
+                     *         "name": "Alpine Outfitters"
+                     *       },
+                     *       "title": "Call about the visit",
+                     *       "details": null,
+                     *       "assignee": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "due_at": "2026-01-31T09:00:00Z",
+                     *       "automation_id": "aut_2",
+                     *       "done_at": null,
+                     *       "done_by": null,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownTask"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    finish_task: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "tsk_9",
+                     *       "customer": {
+                     *         "id": "cus_1042",
+                     *         "name": "Alpine Outfitters"
+                     *       },
+                     *       "title": "Call about the visit",
+                     *       "details": null,
+                     *       "assignee": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "due_at": "2026-01-31T09:00:00Z",
+                     *       "automation_id": "aut_2",
+                     *       "done_at": null,
+                     *       "done_by": null,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownTask"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reopen_task: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "tsk_9",
+                     *       "customer": {
+                     *         "id": "cus_1042",
+                     *         "name": "Alpine Outfitters"
+                     *       },
+                     *       "title": "Call about the visit",
+                     *       "details": null,
+                     *       "assignee": {
+                     *         "id": "usr_7",
+                     *         "name": "Ada Young"
+                     *       },
+                     *       "due_at": "2026-01-31T09:00:00Z",
+                     *       "automation_id": "aut_2",
+                     *       "done_at": null,
+                     *       "done_by": null,
+                     *       "version": 3,
+                     *       "created_at": "2026-01-31T09:00:00Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ShownTask"];
                 };
             };
             400: components["responses"]["Unreadable"];

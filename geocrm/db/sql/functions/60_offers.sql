@@ -137,7 +137,8 @@ DECLARE
   near_places bigint[];
   near_m double precision[];
 BEGIN
-  SELECT array_agg(m.audience_id) INTO audiences FROM visible.audience_members m WHERE m.customer_id = p_customer;
+  SELECT array_agg(m.audience_id) INTO audiences FROM visible.audience_members m
+  WHERE m.customer_id = p_customer AND (m.expires_at IS NULL OR m.expires_at > p_moment);
   SELECT array_agg(k.purpose) INTO purposes FROM visible.consents k
   WHERE k.customer_id = p_customer AND k.withdrawn_at IS NULL AND k.granted_at <= p_moment;
   SELECT array_agg(r.offer_id) INTO taken FROM visible.redemptions r

@@ -46,7 +46,7 @@ END
 $$;
 
 -- Whether a filter, or anything that holds filters, asks where customers are: of the point, of a border, of a postal code,
--- of a segment or score that tells it.
+-- of a segment or score that tells it, of an audience that an automation may put them into because of where they were.
 CREATE OR REPLACE FUNCTION geocrm_asks_where(p_filter jsonb, p_depth integer DEFAULT 0) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -54,7 +54,8 @@ DECLARE
   asked bigint;
 BEGIN
   IF jsonb_path_exists(p_filter, '$.** ? (exists (@.near) || exists (@.within) || @.field == "territory"
-                                          || @.field == "postal_code")') THEN
+                                          || @.field == "postal_code" || exists (@.audience ? (@ starts with "aud_")))')
+  THEN
     RETURN true;
   END IF;
   named := ARRAY(SELECT f.field #>> '{}' FROM jsonb_path_query(p_filter, '$.**.field') AS f(field)
@@ -91,6 +92,14 @@ CREATE OR REPLACE FUNCTION geocrm_offer_asks_where(p_offer bigint) RETURNS boole
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
   SELECT EXISTS (SELECT FROM offer_versions v JOIN audiences a ON a.id = v.audience_id
                  WHERE v.offer_id = p_offer AND geocrm_asks_where(a.filter))
+$$;
+
+-- Whether what an automation did tells where customers are, or were: at a geofence, or by its condition. Of one that is no
+-- more it is not known.
+CREATE OR REPLACE FUNCTION geocrm_automation_tells_where(p_automation bigint) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+  SELECT coalesce((SELECT a.trigger = 'event' OR (a.condition IS NOT NULL AND geocrm_asks_where(a.condition))
+                   FROM automations a WHERE a.id = p_automation), true)
 $$;
 
 -- Whether the reader sees the segments that stand on lookups: those of the active segmentation.
