@@ -1,10 +1,10 @@
 """The textbook of eligible offers: FastAPI + SQLAlchemy (async, asyncpg) + GeoAlchemy2, as their documentation has it.
 
-Offers that hold at the point come from one joined query over the indexed geometries of their areas, with their versions
-as ORM objects. Then, for the candidates: the consents and redemptions of the customer and the redemptions of each offer
-in one grouped query each, opening hours with zoneinfo, hold-outs with hashlib, and each offer's audience as a SQL
-condition on the customer. Nothing is precomputed; there is no row security, and nobody has to sign in. The pool has the
-size of ours.
+Offers that hold at the point come from one joined query over the indexed geometries of their fences and areas, with
+their versions as ORM objects. Then, for the candidates: the consents and redemptions of the customer and the redemptions
+of each offer in one grouped query each, opening hours with zoneinfo, hold-outs with hashlib, and each offer's audience as
+a SQL condition on the customer. Nothing is precomputed; there is no row security, and nobody has to sign in. The pool has
+the size of ours.
 """
 
 import datetime as dt
@@ -24,6 +24,7 @@ from geocrm.db.models import (
     AreaVersion,
     Consent,
     Customer,
+    Geofence,
     Offer,
     OfferArea,
     OfferVersion,
@@ -91,7 +92,15 @@ async def eligible(
         .join(Place, Place.kind == OfferArea.place_kind)
         .where(func.ST_DWithin(func.geography(Place.location), func.geography(here), OfferArea.radius_m))
     )
-    there = in_area.union_all(at_place).subquery()
+    offers_at = select(OfferArea.offer_id, OfferArea.version, OfferArea.n)
+    holds = (
+        Geofence.deleted_at.is_(None), func.ST_Intersects(Geofence.geometry, here),
+        or_(Geofence.kind == "polygon",
+            func.ST_DWithin(func.geography(Geofence.center), func.geography(here), Geofence.radius_m)),
+    )  # fmt: skip
+    in_fence = offers_at.join(Geofence, Geofence.id == OfferArea.fence_id).where(*holds)
+    in_tag = offers_at.join(Geofence, Geofence.tag == OfferArea.fence_tag).where(*holds)
+    there = in_area.union_all(in_fence, in_tag, at_place).subquery()
     rows = await session.execute(
         select(OfferVersion, Offer, func.min(there.c.n), func.min(OfferArea.kind))
         .join(Offer, Offer.id == OfferVersion.offer_id)

@@ -25,12 +25,12 @@ class Geofence(Base):
         Index(
             "ix_geofences_geometry", "geometry", postgresql_using="gist", postgresql_where=text("deleted_at IS NULL")
         ),
-        Index(  # the nearest of a tag
+        Index(  # the nearest of a tag; who asks for no tag must not take it: all of it would be searched
             "ix_geofences_tag_geometry",
             "tag",
             "geometry",
             postgresql_using="gist",
-            postgresql_where=text("deleted_at IS NULL"),
+            postgresql_where=text("deleted_at IS NULL AND tag IS NOT NULL"),
         ),
         Index("ix_geofences_revision", "revision"),
     )

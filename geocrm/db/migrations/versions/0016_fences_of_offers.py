@@ -36,7 +36,7 @@ def upgrade() -> None:
         "geofences",
         ["tag", "geometry"],
         postgresql_using="gist",
-        postgresql_where=sa.text("deleted_at IS NULL"),
+        postgresql_where=sa.text("deleted_at IS NULL AND tag IS NOT NULL"),  # so that nothing without a tag takes it
     )
 
 

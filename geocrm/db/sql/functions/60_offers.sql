@@ -56,7 +56,7 @@ LANGUAGE sql STABLE ROWS 30 AS $$
 $$;
 
 -- How far a point is from where a version of an offer holds, metres; NULL where that is nowhere on earth. The nearest
--- place of each kind is handed over. Of shapes, the one whose box is nearest by degrees, also across ±180°, bounds the
+-- place of each kind is handed over. Of polygons, the one whose box is nearest by degrees, also across ±180°, bounds the
 -- answer; those within the bound are measured.
 CREATE OR REPLACE FUNCTION geocrm_offer_distance(
   p_offer bigint, p_version integer, p_here geometry, p_moment timestamptz, p_kinds text[], p_away_m double precision[])
@@ -65,6 +65,7 @@ LANGUAGE plpgsql STABLE AS $$
 DECLARE
   east geometry := ST_Translate(p_here, 360, 0);
   west geometry := ST_Translate(p_here, -360, 0);
+  shapes geometry[];
   nearest double precision;
   bound double precision;
   boxes geometry[];
@@ -79,18 +80,19 @@ BEGIN
       FROM geofences f WHERE f.id = a.fence_id AND f.deleted_at IS NULL AND f.kind = 'circle')
     WHEN 'geofences' THEN geocrm_tag_distance(a.fence_tag, p_here) END)
   INTO nearest FROM offer_areas a WHERE a.offer_id = p_offer AND a.version = p_version;
-  SELECT ST_Distance(geography(s.geometry), geography(p_here)) INTO bound
-  FROM geocrm_offer_shapes(p_offer, p_version, p_moment) AS s
-  ORDER BY least(s.geometry <#> p_here, s.geometry <#> east, s.geometry <#> west) LIMIT 1;
   IF nearest < 0 THEN
     nearest := 0;
   END IF;
-  IF bound IS NULL THEN
+  SELECT array_agg(s.geometry ORDER BY least(s.geometry <#> p_here, s.geometry <#> east, s.geometry <#> west))
+  INTO shapes FROM geocrm_offer_shapes(p_offer, p_version, p_moment) AS s;
+  IF shapes IS NULL THEN
     RETURN nearest;
   END IF;
+  SELECT min(ST_Distance(geography(ST_ClosestPoint(shapes[1], t.here)), geography(p_here))) INTO bound
+  FROM unnest(ARRAY[p_here, east, west]) AS t(here);
   boxes := geocrm_boxes(ST_X(p_here), ST_Y(p_here), least(bound, nearest) * 1.01 + 100);
-  SELECT least(nearest, bound, min(ST_Distance(geography(s.geometry), geography(p_here)))) INTO nearest
-  FROM geocrm_offer_shapes(p_offer, p_version, p_moment) AS s WHERE s.geometry && ANY (boxes);
+  SELECT least(nearest, min(ST_Distance(geography(s.shape), geography(p_here)))) INTO nearest
+  FROM unnest(shapes) AS s(shape) WHERE s.shape && ANY (boxes);
   RETURN nearest;
 END
 $$;
@@ -341,7 +343,8 @@ BEGIN
     FROM judged j WHERE j.reasons <@ ARRAY['held_out'] AND j.before < p_limit AND NOT j.exposed)
   SELECT json_build_object('data', coalesce(t.data, '[]'::json),
            'others', CASE WHEN p_explain THEN coalesce(g.others, '[]'::json) END,
-           'others_in_all', CASE WHEN p_explain THEN (SELECT count(*) FROM judged j WHERE j.reasons <> '{}') END, 'at', geocrm_moment(p_moment)),
+           'others_in_all', CASE WHEN p_explain THEN (SELECT count(*) FROM judged j WHERE j.reasons <> '{}') END,
+           'at', geocrm_moment(p_moment)),
     s.offers, s.versions, s.held, s.keys, s.units
   INTO answer, offers, versions, held, keys, units
   FROM told t, against g, seen s;
