@@ -7,7 +7,13 @@ from tests.browser.conftest import Opening, Scheme, Size
 
 
 @pytest.mark.parametrize(
-    ("size", "scheme"), [("desktop", "light"), ("desktop", "dark"), ("phone", "light"), ("phone", "dark")]
+    ("size", "scheme"),
+    [
+        ("desktop", "light"),
+        ("phone", "dark"),
+        pytest.param("desktop", "dark", marks=pytest.mark.soak),
+        pytest.param("phone", "light", marks=pytest.mark.soak),
+    ],
 )
 def test_no_state_hinders(open_screen: Opening, size: Size, scheme: Scheme) -> None:
     screen = open_screen(size, scheme)

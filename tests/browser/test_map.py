@@ -89,7 +89,7 @@ def test_customers_and_territories_are_seen(open_screen: Opening, size: Size) ->
         assert too_small == 0
 
 
-@pytest.mark.parametrize("size", BOTH)
+@pytest.mark.parametrize("size", ["desktop", pytest.param("phone", marks=pytest.mark.soak)])
 def test_filtering_by_the_colour_key(open_screen: Opening, size: Size) -> None:
     screen = open_screen(size)
     page = screen.page

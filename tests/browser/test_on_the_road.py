@@ -80,7 +80,7 @@ def test_tiles_that_fail_are_no_empty_map(open_screen: Opening) -> None:
     assert screen.tally() > 0
 
 
-@pytest.mark.parametrize("person", ["admin", "rep"])
+@pytest.mark.parametrize("person", [pytest.param("admin", marks=pytest.mark.soak), "rep"])
 def test_keys_are_those_of_the_own_customers_with_exact_counts(open_screen: Opening, person: str) -> None:
     screen = open_screen()
     page = screen.page

@@ -29,7 +29,7 @@ def reaches(screen: Screen, selector: str, x: float, y: float) -> bool:
     )
 
 
-@pytest.mark.parametrize("size", BOTH)
+@pytest.mark.parametrize("size", [pytest.param("desktop", marks=pytest.mark.soak), "phone"])
 def test_a_pressed_row_stays_and_the_others_say_what_they_would_show(open_screen: Opening, size: Size) -> None:
     screen = open_screen(size)
     page = screen.page
