@@ -118,8 +118,8 @@ def _told_alone(k: int, alone: tuple[int, ...]) -> str:
     if set(alone) == {k}:
         return f" Each of {len(alone)} samples would have chosen this number alone, too."
     return (
-        f" Taken alone, {len(alone)} samples would have chosen {', '.join(map(str, alone[:-1]))} and {alone[-1]}: the "
-        "number is a matter of what one looks for more than of the customers."
+        f" Taken alone, {len(alone)} samples would have chosen {', '.join(map(str, alone[:-1]))} and {alone[-1]}: "
+        "these customers do not settle how many groups there are."
     )
 
 
