@@ -31,6 +31,15 @@ def far(server: Server) -> Iterator[str]:
         ):
             made = offers.create_offer(session, actor=SYSTEM, ends_at=ends, consent_purpose=None, **values)
             offers.go_live(session, made.id, actor=SYSTEM)
+            if "areas" not in values:  # it was shown to four of five, two months before the last sale
+                session.execute(
+                    text(
+                        "INSERT INTO exposures (customer_id, offer_id, version, first_at, held_out, hold_out_key, unit)"
+                        " SELECT id, :offer, 1, (SELECT max(occurred_at) FROM sales) - interval '60 days', id % 5 = 0,"
+                        " :key, 'cus_' || id FROM customers"
+                    ),
+                    {"offer": made.id, "key": f"off_{made.id}"},
+                )
     yield name
     with server.database.writing() as session:
         for offer in offers.find_offers(session, limit=500):
@@ -129,6 +138,14 @@ def test_an_analyst_on_a_phone_drafts_and_does_not_publish(open_screen: Opening,
     expect(page.get_by_role("button", name="New offer")).to_be_visible()
     page.locator(".segmentation", has_text="Spring coffee").click()
     expect(page.get_by_role("heading", name="Spring coffee")).to_be_visible()
+    page.get_by_role("button", name="Compare with those held out").click()
+    offer = page.evaluate("new URLSearchParams(location.search).get('offer')")
+    told = screen.ask(f"/v1/offers/{offer}/results")
+    assert told["held_out"] > 100
+    assert told["sales"]["effect"]
+    expect(page.get_by_text(told["sales"]["sentence"])).to_be_visible()
+    expect(page.get_by_role("img", name="What it brought in all")).to_be_visible()
+    screen.axe("results on a phone")
     expect(page.get_by_role("button", name="End it")).to_have_count(0)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.get_by_role("button", name="New version").click()

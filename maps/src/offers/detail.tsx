@@ -9,6 +9,7 @@ import { useRemote } from '../state/remote';
 import { map } from '../state/screen';
 import { Actions } from './actions';
 import { Editor } from './editor';
+import { Brought } from './results';
 import { boundsOf, fences, holdSketch, loadFences, stamp, useSketch } from './state';
 import { holdOutWords, hoursWords, leftWords, onePlace, redeemedWords, said, standing, validity } from './words';
 
@@ -57,6 +58,7 @@ function Shown({ offer, edit }: { offer: Offer; edit: () => void }) {
         <p>{redeemedWords(offer)}</p>
         <Actions offer={offer} edit={edit} />
       </section>
+      {offer.live && <Brought id={offer.id} />}
       {offer.live && <Says version={offer.live} title={`Version ${offer.live.version}`} />}
       {offer.draft && (
         <Says version={offer.draft} title={offer.live ? `The draft of version ${offer.draft.version}` : 'The draft'} />
