@@ -1,10 +1,10 @@
 """The textbook of eligible offers: FastAPI + SQLAlchemy (async, asyncpg) + GeoAlchemy2, as their documentation has it.
 
 Offers that hold at the point come from one joined query over the indexed geometries of their fences and areas, with
-their versions as ORM objects. Then, for the candidates: the consents and redemptions of the customer and the redemptions
-of each offer in one grouped query each, opening hours with zoneinfo, hold-outs with hashlib, and each offer's audience as
-a SQL condition on the customer. Nothing is precomputed; there is no row security, and nobody has to sign in. The pool has
-the size of ours.
+their versions as ORM objects. Then, for the candidates: the consents and redemptions of the customer and the
+redemptions of each offer in one grouped query each, opening hours with zoneinfo, hold-outs with hashlib, and each
+offer's audience as a SQL condition on the customer. Nothing is precomputed; there is no row security, and nobody has
+to sign in. The pool has the size of ours.
 """
 
 import datetime as dt

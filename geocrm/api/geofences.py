@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query, Request, Response
 from pydantic import Field, WithJsonSchema
+from sqlalchemy.orm import Session
 
+from geocrm import ids
 from geocrm.api import geojson, pages
 from geocrm.api.dependencies import (
     CanEditFences,
@@ -101,6 +103,15 @@ class ShownFence(Shown):
     updated_at: datetime
 
 
+class ShownOneFence(ShownFence):
+    """A geofence, and which others it overlaps: who stands in several is in each of them."""
+
+    overlaps: list[str] = Field(
+        description=f"Tag and external id, those of its tag first; at most {geofences.MOST_OVERLAPPING}.",
+        examples=[["shops/denver-2"]],
+    )
+
+
 class Watched(Shown):
     """The circle that a phone watches for a fence."""
 
@@ -137,8 +148,8 @@ class NearFences(Shown):
 @routes.put(
     "/geofences/{tag}/{external_id}",
     operation_id="put_geofence",
-    response_model=ShownFence,
-    responses={201: {"model": ShownFence, "description": "It is new"}},
+    response_model=ShownOneFence,
+    responses={201: {"model": ShownOneFence, "description": "It is new"}},
     summary="Put a geofence",
 )
 def put_geofence(
@@ -155,7 +166,7 @@ def put_geofence(
     put = geofences.put(
         session, actor, tag, external_id, fence.model_dump(), check=None if expected is None else expected.check
     )
-    found = geofences.get(session, tag, external_id)
+    found = _one(session, tag, external_id)
     response.status_code = 201 if put.created else 200
     if put.created:
         response.headers["Location"] = f"/v1/geofences/{tag}/{external_id}"
@@ -208,16 +219,21 @@ def find_nearest_geofences(
 @routes.get(
     "/geofences/{tag}/{external_id}",
     operation_id="get_geofence",
-    response_model=ShownFence,
+    response_model=ShownOneFence,
     summary="One geofence",
 )
 def get_geofence(
     response: Response, session: Reading, actor: CanReadFences, tag: Tag, external_id: ExternalId
 ) -> object:
     """By tag and external id."""
-    found = geofences.get(session, tag, external_id)
+    found = _one(session, tag, external_id)
     response.headers["ETag"] = etag(found["version"])
     return found
+
+
+def _one(session: Session, tag: str, external_id: str) -> dict[str, Any]:
+    found = geofences.get(session, tag, external_id)
+    return found | {"overlaps": geofences.find_overlapping(session, ids.read("fen", found["id"]))}
 
 
 @routes.delete(

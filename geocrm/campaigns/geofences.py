@@ -39,6 +39,7 @@ SMALLEST_M: Final = 10.0
 LONGEST_DWELL_S: Final = 7 * 86_400.0
 MOST_METADATA: Final = 4_000
 CORNERS_OF_CIRCLE: Final = 96
+MOST_OVERLAPPING: Final = 20
 FARTHEST_M: Final = 50_000.0
 """A phone asks again after so many metres even where no fence is near: fences are made anew."""
 
@@ -159,6 +160,13 @@ def delete(
         session, "geofence.delete", actor_id=actor.user_id, key_id=actor.key_id, object_id=ids.show("fen", row.id),
         before={"tag": tag, "external_id": external_id, "version": row.version},
     )  # fmt: skip
+
+
+def find_overlapping(session: Session, fence_id: int, *, limit: int = MOST_OVERLAPPING) -> list[str]:
+    """``tag/external_id`` of other fences that overlap a fence, its tag first. Who stands where they overlap is
+    in both: both make events, and offers of both hold."""
+    found = session.scalars(text(named("geofences", "overlapping")), {"id": fence_id, "limit": limit})
+    return list(found)
 
 
 def find_ids(session: Session, names: Sequence[str]) -> dict[str, int]:

@@ -19,7 +19,7 @@ from geocrm.campaigns import offers
 from geocrm.campaigns.experiments import Effect, effect, lacking
 from geocrm.db.models import Area, Exposure, Redemption, Segment, SegmentationRun
 from geocrm.db.queries import named
-from geocrm.errors import Invalid, NotFound, TooLittleData
+from geocrm.errors import Invalid, TooLittleData
 from geocrm.segmentation.segmentations import get_segmentation
 
 SQL: Final = "offers"
@@ -78,7 +78,9 @@ def find_results(
     moment = (until or datetime.now(UTC)).astimezone(UTC)
     values = {"offer": offer_id, "until": moment, "days_before": DAYS_BEFORE}
     run = None if by in (None, "territory") else _run_before(session, offer_id, str(by))
-    part = {None: "NULL", "territory": named(SQL, "outcome_part_territory")}.get(by, named(SQL, "outcome_part_segment"))
+    part = "NULL" if run is None else named(SQL, "outcome_part_segment")
+    if by == "territory":
+        part = named(SQL, "outcome_part_territory")
     query = named(SQL, "outcomes").replace("{part}", part)
     rows = session.execute(text(query), values | ({} if run is None else {"run": run.id}))
     frame = pd.DataFrame(rows.mappings().all(), columns=list(rows.keys()))
@@ -116,12 +118,12 @@ def find_results(
     )
 
 
-def _run_before(session: Session, offer_id: int, key: str) -> SegmentationRun:
-    """The newest kept run of a segmentation that saw nothing of the offer."""
+def _run_before(session: Session, offer_id: int, key: str) -> SegmentationRun | None:
+    """The newest kept run of a segmentation that saw nothing of the offer; None where nobody has been shown it yet."""
     held = get_segmentation(session, key)
     first = session.scalar(select(func.min(Exposure.first_at)).where(Exposure.offer_id == offer_id))
     if first is None:
-        raise NotFound("Nobody has been shown this offer yet.")
+        return None
     found = session.scalars(
         select(SegmentationRun)
         .where(

@@ -56,11 +56,11 @@ BAD = [
     (CIRCLE | {"radius_m": 1e6}, "expected 10 to 100000 m"),
     (CIRCLE | {"radius_m": 3.0}, "expected 10 to 100000 m"),
     ({"center": {"lon": 8.5, "lat": 88.9}, "radius_m": 50_000.0}, "reaches a pole"),
-    (square(179.995, 47.3), "crosses ±180°: make two fences"),
+    pytest.param(square(179.995, 47.3), "crosses ±180°: make two fences", id="a fence over 180 degrees"),
     (square(8.5, 47.3, 3.0), "more than 200 km across"),
-    (
+    pytest.param(
         {"geometry": {"type": "Polygon", "coordinates": [[[8, 47], [8.1, 47.1], [8.1, 47], [8, 47.1], [8, 47]]]}},
-        "crosses itself",
+        "crosses itself", id="a fence over itself",
     ),
     ({"geometry": {"type": "Point", "coordinates": [8, 47]}}, "Polygon or a MultiPolygon"),
     (
@@ -83,6 +83,28 @@ def test_what_is_no_fence_is_refused_in_words(session: Session, values: dict[str
         put(session, "bad", **values)
     assert caught.value.errors[0]["pointer"].startswith("/")
     assert session.scalar(text("SELECT count(*) FROM geofences")) == before
+
+
+def test_fences_that_overlap_are_named(session: Session) -> None:
+    """Circles by their radii, polygons by their insides: who only touches does not overlap."""
+    at = {name: put(session, name, **shape).fence_id for name, shape in {
+        "circle": {"center": {"lon": 8.5, "lat": 47.0}, "radius_m": 1000.0},
+        "near": {"center": {"lon": 8.526, "lat": 47.0}, "radius_m": 1000.0},  # 1,977 m
+        "far": {"center": {"lon": 8.4735, "lat": 47.0}, "radius_m": 1000.0},  # 2,015 m
+        "square": square(8.51, 47.0),
+        "beside": square(8.52, 47.0),
+    }.items()}  # fmt: skip
+    geofences.put(session, SYSTEM, "zones", "all", square(8.0, 46.5, 1.0))
+    overlaps = {name: geofences.find_overlapping(session, number) for name, number in at.items()}
+    assert overlaps == {
+        "circle": ["shops/near", "shops/square", "zones/all"],
+        "near": ["shops/circle", "shops/square", "shops/beside", "zones/all"],
+        "far": ["zones/all"],
+        "square": ["shops/circle", "shops/near", "zones/all"],
+        "beside": ["shops/near", "zones/all"],
+    }
+    geofences.delete(session, SYSTEM, "zones", "all")
+    assert geofences.find_overlapping(session, at["far"]) == []
 
 
 def test_fences_in_memory_are_those_in_the_database(session: Session) -> None:

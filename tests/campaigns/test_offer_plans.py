@@ -38,7 +38,8 @@ def furnish(database: Database) -> dict[str, bytes]:
             digests[user.role] = digest
         for statement in (
             "INSERT INTO customers (id, kind, name, stage, owner_id) OVERRIDING SYSTEM VALUE"
-            " SELECT i, 'person', 'C' || i, 'active', CASE WHEN i % 100 = 7 THEN :rep END FROM generate_series(1, :customers) i",
+            " SELECT i, 'person', 'C' || i, 'active', CASE WHEN i % 100 = 7 THEN :rep END"
+            " FROM generate_series(1, :customers) i",
             "INSERT INTO consents (customer_id, purpose, channel, granted_at)"
             " SELECT i, 'marketing', 'app', '2026-01-01' FROM generate_series(1, :customers) i",
             "INSERT INTO geofences (tag, external_id, kind, geometry, center, radius_m, metadata, digest, revision)"

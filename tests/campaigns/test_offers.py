@@ -87,7 +87,7 @@ def test_from_draft_to_live_to_a_new_version_to_the_end(session: Session) -> Non
 @pytest.mark.parametrize(
     ("values", "pointer"),
     [
-        ({"ends_at": None}, "/ends_at"),
+        pytest.param({"ends_at": None}, "/ends_at", id="an offer without end"),
         ({"ends_at": NOW - timedelta(days=1)}, "/ends_at"),
         ({"ends_at": NOW + timedelta(days=4000)}, "/ends_at"),
         ({"title": None}, "/title"),
@@ -98,7 +98,9 @@ def test_from_draft_to_live_to_a_new_version_to_the_end(session: Session) -> Non
         ({"closed_on": [date(2026, 6, 3)], "time_zone": "UTC", "ends_at": NOW + timedelta(hours=3)}, "/hours"),
         ({"cap_total": 2, "cap_per_customer": 3}, "/cap_per_customer"),
         ({"hold_out_share": 0.1, "hold_out_unit": "area"}, "/hold_out_unit"),
-        ({"audience": {"field": "name", "op": "=", "value": "nobody"}}, "/audience"),
+        pytest.param(
+            {"audience": {"field": "name", "op": "=", "value": "nobody"}}, "/audience", id="an empty audience"
+        ),
         ({"areas": [{"place_kind": "depot", "radius_m": 100}]}, "/areas/0"),
     ],
 )  # fmt: skip

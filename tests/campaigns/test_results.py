@@ -94,6 +94,7 @@ def test_areas_held_out_as_a_whole_are_one_observation_each(session: Session) ->
 def test_by_segment_of_before_and_by_territory(world: World, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotFound):
         world.find(by="nothing")
+    unseen = offers.create_offer(session, actor=SYSTEM, name="Tea")
     segmentation = makers._add(session, models.Segmentation(key="worth", name="Worth", method="rfm", parameters={}))
     segments = [
         makers._add(session, models.Segment(segmentation_id=segmentation.id, identity=i, name=name))
@@ -109,6 +110,8 @@ def test_by_segment_of_before_and_by_territory(world: World, session: Session, m
         )
 
     run(1, FIRST + timedelta(days=1))
+    early = results.find_results(session, unseen.id, by="worth")  # nobody has been shown it: said, as without `by`
+    assert (early.by, early.parts, early.sales.reason) == ("worth", (), "Nobody has been shown this offer yet.")
     with pytest.raises(Invalid, match="2026-06-03T10:00:00Z, when this offer was first shown"):
         world.find(by="worth")
     before = run(2, FIRST - timedelta(days=1))

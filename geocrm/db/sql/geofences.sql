@@ -27,6 +27,18 @@ SELECT f.id, f.tag, f.external_id
 FROM unnest(CAST(:tags AS text[]), CAST(:external_ids AS text[])) AS u(tag, external_id)
 JOIN geofences f ON f.tag = u.tag AND f.external_id = u.external_id AND f.deleted_at IS NULL
 
+-- name: overlapping
+-- Other fences that share more than a border with a fence, those of its tag first.
+SELECT o.tag || '/' || o.external_id
+FROM geofences f JOIN geofences o ON o.geometry && f.geometry AND o.id <> f.id AND o.deleted_at IS NULL
+WHERE f.id = CAST(:id AS bigint) AND CASE
+  WHEN f.kind = 'circle' AND o.kind = 'circle'
+    THEN ST_Distance(geography(f.center), geography(o.center)) < f.radius_m + o.radius_m
+  WHEN f.kind = 'circle' THEN ST_Distance(geography(o.geometry), geography(f.center)) < f.radius_m
+  WHEN o.kind = 'circle' THEN ST_Distance(geography(f.geometry), geography(o.center)) < o.radius_m
+  ELSE ST_Relate(f.geometry, o.geometry, 'T********') END
+ORDER BY o.tag <> f.tag, o.id LIMIT CAST(:limit AS bigint)
+
 -- name: find
 -- Fences by id, of a tag and in a box where these are given.
 SELECT f.id, f.tag, f.external_id, f.name, f.kind, CAST(ST_AsGeoJSON(f.geometry, 9) AS jsonb) AS geometry,

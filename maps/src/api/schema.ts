@@ -7838,6 +7838,111 @@ export interface components {
             live_until: string | null;
         };
         /**
+         * ShownOneFence
+         * @description A geofence, and which others it overlaps: who stands in several is in each of them.
+         */
+        ShownOneFence: {
+            /**
+             * Id
+             * @example fen_4
+             */
+            id: string;
+            /**
+             * Tag
+             * @example shops
+             */
+            tag: string;
+            /**
+             * External Id
+             * @example denver-1
+             */
+            external_id: string;
+            /**
+             * Name
+             * @example Denver Union Station
+             */
+            name: string | null;
+            /**
+             * Kind
+             * @example circle
+             */
+            kind: string;
+            /**
+             * Geometry
+             * @example {
+             *       "coordinates": [],
+             *       "type": "MultiPolygon"
+             *     }
+             */
+            geometry: {
+                [key: string]: unknown;
+            };
+            center: components["schemas"]["ShownPoint"] | null;
+            /**
+             * Radius M
+             * @example 150
+             */
+            radius_m: number | null;
+            /**
+             * Dwell S
+             * @example 300
+             */
+            dwell_s: number | null;
+            /**
+             * Hours
+             * @example [
+             *       {
+             *         "days": [
+             *           "mon",
+             *           "tue",
+             *           "wed",
+             *           "thu",
+             *           "fri"
+             *         ],
+             *         "from": "09:00",
+             *         "to": "18:00"
+             *       }
+             *     ]
+             */
+            hours: {
+                [key: string]: unknown;
+            }[] | null;
+            /**
+             * Time Zone
+             * @example America/Denver
+             */
+            time_zone: string | null;
+            /**
+             * Metadata
+             * @example {
+             *       "shop": "42"
+             *     }
+             */
+            metadata: {
+                [key: string]: unknown;
+            };
+            /** Version */
+            version: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /**
+             * Overlaps
+             * @description Tag and external id, those of its tag first; at most 20.
+             * @example [
+             *       "shops/denver-2"
+             *     ]
+             */
+            overlaps: string[];
+        };
+        /**
          * ShownOutcome
          * @description An effect, or why none is told; and either in words.
          */
@@ -28563,10 +28668,13 @@ export interface operations {
                      *       },
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
-                     *       "updated_at": "2026-01-31T09:00:00Z"
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "overlaps": [
+                     *         "shops/denver-2"
+                     *       ]
                      *     }
                      */
-                    "application/json": components["schemas"]["ShownFence"];
+                    "application/json": components["schemas"]["ShownOneFence"];
                 };
             };
             400: components["responses"]["Unreadable"];
@@ -28773,10 +28881,13 @@ export interface operations {
                      *       },
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
-                     *       "updated_at": "2026-01-31T09:00:00Z"
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "overlaps": [
+                     *         "shops/denver-2"
+                     *       ]
                      *     }
                      */
-                    "application/json": components["schemas"]["ShownFence"];
+                    "application/json": components["schemas"]["ShownOneFence"];
                 };
             };
             /** @description It is new */
@@ -28821,10 +28932,13 @@ export interface operations {
                      *       },
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
-                     *       "updated_at": "2026-01-31T09:00:00Z"
+                     *       "updated_at": "2026-01-31T09:00:00Z",
+                     *       "overlaps": [
+                     *         "shops/denver-2"
+                     *       ]
                      *     }
                      */
-                    "application/json": components["schemas"]["ShownFence"];
+                    "application/json": components["schemas"]["ShownOneFence"];
                 };
             };
             400: components["responses"]["Unreadable"];
