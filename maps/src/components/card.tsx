@@ -12,6 +12,7 @@ import { nameOf } from '../state/legend';
 import { useRemote } from '../state/remote';
 import { bring, map, spots } from '../state/screen';
 import { company } from '../state/session';
+import { show } from '../state/store';
 import { inNone, primaryOf, worthTelling } from '../state/territories';
 import { BASIS, period } from './here_panel';
 import { Failed, Loading } from './states';
@@ -131,7 +132,7 @@ function Contacts({ contacts }: { contacts: readonly Contact[] }) {
   );
 }
 
-function Sites({ sites }: { sites: readonly Site[] }) {
+function Sites({ customer, sites }: { customer: string; sites: readonly Site[] }) {
   return (
     <ul class="card-list">
       {sites.map((site) => (
@@ -155,6 +156,15 @@ function Sites({ sites }: { sites: readonly Site[] }) {
                 onClick={() => site.location && map.value?.near(site.location, site.precision_m ?? null)}
               >
                 Show on map
+              </button>{' '}
+              <button
+                type="button"
+                class="link small"
+                onClick={() =>
+                  show({ panel: 'offers', offer: 'test', who: customer, spot: site.location, customer: null })
+                }
+              >
+                What offers hold here?
               </button>
             </>
           ) : (
@@ -392,7 +402,7 @@ export function Card({ id, close }: { id: string; close: () => void }) {
           </section>
           <section class="block" aria-labelledby="card-where">
             <h2 id="card-where">Where</h2>
-            <Sites sites={customer.sites} />
+            <Sites customer={id} sites={customer.sites} />
           </section>
           <section class="block" aria-labelledby="card-territory">
             <h2 id="card-territory">Territory, and why</h2>

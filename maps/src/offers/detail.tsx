@@ -8,7 +8,7 @@ import { counted, date } from '../format';
 import { useRemote } from '../state/remote';
 import { map } from '../state/screen';
 import { Actions } from './actions';
-import { Editor } from './editor';
+import { Editor, isKept } from './editor';
 import { Brought } from './results';
 import { boundsOf, fences, holdSketch, loadFences, stamp, useSketch } from './state';
 import { holdOutWords, hoursWords, leftWords, onePlace, redeemedWords, said, standing, validity } from './words';
@@ -21,7 +21,8 @@ export function DetailPanel({ id }: { id: string }) {
 }
 
 function Detail({ offer }: { offer: Offer }) {
-  const [editing, setEditing] = useState(false);
+  // Changes that were not saved are there again.
+  const [editing, setEditing] = useState(isKept(offer.id));
   if (editing) return <Editor offer={offer} done={() => setEditing(false)} />;
   return <Shown offer={offer} edit={() => setEditing(true)} />;
 }

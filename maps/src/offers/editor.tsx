@@ -1,6 +1,6 @@
 /** An offer as a form: a new one, a draft, or the next version of one that is live. */
 
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Problem } from '../api/client';
 import * as routes from '../api/routes';
 import type { Offer, Product } from '../api/shapes';
@@ -26,12 +26,24 @@ interface Props {
   done: () => void;
 }
 
+interface Kept {
+  readonly held: Offer | null;
+  readonly stored: Form;
+  readonly form: Form;
+}
+/** Forms that were left with changes, by the offer: whoever comes back finds them. */
+const kept = new Map<string, Kept>();
+const NEW = 'new';
+export const isKept = (offer: string): boolean => kept.has(offer);
+
 export function Editor({ offer, done }: Props) {
-  const [held, setHeld] = useState(offer);
-  const [stored, setStored] = useState(() => startOf(offer));
-  const [form, setForm] = useState(stored);
+  const key = offer?.id ?? NEW;
+  const former = useRef(kept.get(key)).current;
+  const [held, setHeld] = useState(former?.held ?? offer);
+  const [stored, setStored] = useState(() => former?.stored ?? startOf(offer));
+  const [form, setForm] = useState(former?.form ?? stored);
   const [faults, setFaults] = useState<readonly Fault[]>([]);
-  const [said, setSaid] = useState('');
+  const [said, setSaid] = useState(former ? 'Not saved yet: your changes from before.' : '');
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<Problem | null>(null);
   const [conflict, setConflict] = useState<Offer | null>(null);
@@ -40,6 +52,16 @@ export function Editor({ offer, done }: Props) {
     setSaid('');
   };
   const changed = JSON.stringify(form) !== JSON.stringify(stored);
+  useEffect(() => {
+    if (!changed) {
+      kept.delete(key);
+      return;
+    }
+    kept.set(key, { held, stored, form });
+    const warn = (event: BeforeUnloadEvent) => event.preventDefault();
+    window.addEventListener('beforeunload', warn);
+    return () => window.removeEventListener('beforeunload', warn);
+  }, [changed, form, held, stored]);
 
   /** Says what is wrong at its fields, and brings the first of them into view. */
   const mark = (found: readonly Fault[]) => {
@@ -105,6 +127,7 @@ export function Editor({ offer, done }: Props) {
     setConflict(null);
   };
   const leave = () => {
+    kept.delete(key);
     written();
     if (offer === null && held) show({ offer: held.id });
     else if (held === null) open(null);
@@ -197,6 +220,7 @@ const PLACED = [
   '/name',
   '/title',
   '/terms',
+  '/attributes',
   '/product_ids',
   '/audience',
   '/consent_purpose',
@@ -268,6 +292,23 @@ function What({ form, faults, change }: PartProps) {
             maxLength={20_000}
             value={form.terms}
             onInput={(event) => change({ terms: event.currentTarget.value })}
+          />
+        )}
+      </Field>
+      <Field
+        id="offer-code"
+        label="Code, for the app or the till"
+        faults={faults}
+        of="/attributes"
+        hint="The app is given it with the offer."
+      >
+        {(tied) => (
+          <input
+            {...tied}
+            class="input"
+            maxLength={300}
+            value={form.code}
+            onInput={(event) => change({ code: event.currentTarget.value })}
           />
         )}
       </Field>

@@ -57,7 +57,16 @@ interface ConfirmProps {
 /** Asks before something that cannot be taken back. */
 export function Confirm({ question, children, yes, busy, act, cancel }: ConfirmProps) {
   return (
-    <section class="notice" role="alertdialog" aria-label={question}>
+    <section
+      class="notice"
+      role="alertdialog"
+      aria-label={question}
+      onKeyDown={(event) => {
+        if (event.key !== 'Escape') return;
+        event.preventDefault();
+        cancel();
+      }}
+    >
       <strong>{question}</strong>
       {children}
       <div class="row-actions">

@@ -12,6 +12,7 @@ const VERSION = {
   title: 'A roll',
   terms: null,
   product_ids: ['prd_4'],
+  attributes: { code: 'ROLL', colour: 'red' },
   audience: { all: [{ field: 'stage', op: '=', value: 'active' }] },
   consent_purpose: null,
   areas: [
@@ -47,6 +48,7 @@ describe('the form of an offer', () => {
       title: 'A roll',
       terms: null,
       product_ids: ['prd_4'],
+      attributes: { code: 'ROLL', colour: 'red' },
       audience: { field: 'stage', op: '=', value: 'active' },
       consent_purpose: null,
       areas: [{ area_id: 'ter_3' }, { place_kind: 'own', radius_m: 300 }],
@@ -86,6 +88,13 @@ describe('the form of an offer', () => {
     const form = { ...formOf('x', null, 'UTC', FIELDS), ...part };
     expect(bodyOf(form, FIELDS).faults.map((fault) => fault.pointer)).toEqual([pointer]);
   });
+});
+
+it('changes the code and leaves what else the app is given', () => {
+  const form = formOf('x', VERSION, 'UTC', FIELDS);
+  expect(bodyOf({ ...form, code: 'BUN' }, FIELDS).body.attributes).toEqual({ code: 'BUN', colour: 'red' });
+  expect(bodyOf({ ...form, code: '' }, FIELDS).body.attributes).toEqual({ colour: 'red' });
+  expect(bodyOf({ ...form, attributes: { code: 7 }, code: '' }, FIELDS).body.attributes).toEqual({ code: 7 });
 });
 
 it('takes an area once, and leaves it again', () => {

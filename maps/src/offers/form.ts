@@ -18,6 +18,9 @@ export interface Form {
   readonly name: string;
   readonly title: string;
   readonly terms: string;
+  /** What the app is given as `attributes`; of it the form shows the code. */
+  readonly attributes: Readonly<Record<string, unknown>>;
+  readonly code: string;
   readonly products: readonly string[];
   readonly everybody: boolean;
   readonly audience: Draft;
@@ -55,6 +58,8 @@ export function formOf(
     name,
     title: version?.title ?? '',
     terms: version?.terms ?? '',
+    attributes: version?.attributes ?? {},
+    code: typeof version?.attributes?.code === 'string' ? version.attributes.code : '',
     products: version?.product_ids ?? [],
     everybody: audience === null,
     audience: audience === null ? emptyDraft('') : draftOf('', audience, fields),
@@ -120,6 +125,7 @@ export function bodyOf(
       name: form.name.trim(),
       title: said(form.title),
       terms: said(form.terms),
+      attributes: withCode(form),
       product_ids: [...form.products],
       audience: audience as Record<string, unknown> | null,
       consent_purpose: said(form.consent),
@@ -137,6 +143,13 @@ export function bodyOf(
     },
     faults,
   };
+}
+
+/** The attributes with the code of the form; one that is no text stays while the field is empty. */
+function withCode({ attributes, code }: Form): Record<string, unknown> {
+  const { code: former, ...rest } = attributes;
+  if (code.trim() !== '') return { ...rest, code: code.trim() };
+  return former === undefined || typeof former === 'string' ? rest : { ...rest, code: former };
 }
 
 const MIDNIGHT = '00:00';

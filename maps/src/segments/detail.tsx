@@ -152,7 +152,10 @@ function RunState({ run, segmentation, runs, anew }: RunStateProps) {
       <div class="failed" role="alert">
         <strong>{title ?? 'This run failed'}</strong>
         {detail && <p>{detail}</p>}
-        <p class="small">What is published stays as it is.</p>
+        <p class="small">
+          It went by what was known on {date(run.cutoff)}.{' '}
+          {segmentation.current_run === null ? 'Nothing is published yet.' : 'What is published stays as it is.'}
+        </p>
       </div>
     );
   }
