@@ -99,6 +99,10 @@ def test_from_a_draft_to_its_end(open_screen: Opening) -> None:
     expect(page.get_by_text("To go live it still lacks: Until.")).to_be_visible()
     expect(page.locator("#offer-ends-faults")).to_have_text("an offer needs an end")
     screen.axe("the editor")
+    page.get_by_label("Code, for the app").fill("BOOTS")
+    screen.menu("Map")  # a look at something else loses nothing
+    page.go_back()
+    expect(page.get_by_label("Code, for the app")).to_have_value("BOOTS")
 
     # somebody else saves meanwhile: nothing is lost unasked
     offer = next(one for one in screen.ask("/v1/offers?limit=500")["data"] if one["name"] == "Boots here")
@@ -110,6 +114,7 @@ def test_from_a_draft_to_its_end(open_screen: Opening) -> None:
     expect(page.get_by_text("Somebody else has changed this offer meanwhile")).to_be_visible()
     page.get_by_role("button", name="Save mine over it").click()
     expect(page.get_by_text("Nothing stands in the way")).to_be_visible()
+    assert screen.ask(f"/v1/offers/{offer['id']}")["draft"]["attributes"] == {"code": "BOOTS"}
     page.get_by_role("button", name="Done").click()
 
     page.get_by_role("button", name="Set live").click()
@@ -177,6 +182,7 @@ def test_a_fence_is_drawn_and_a_walk_replayed(open_screen: Opening) -> None:
     screen.axe("a fence")
     page.get_by_role("button", name="Save fence").click()
     expect(page.get_by_role("list", name="Fences")).to_contain_text("150 m around a point · tells who stays 2 min")
+    expect(page.get_by_text("“Corner shop” is saved.")).to_be_visible()
     (fence,) = screen.ask("/v1/geofences?tag=shops")["data"]
     assert (fence["external_id"], fence["radius_m"], fence["dwell_s"]) == ("corner-shop", 150, 120)
 

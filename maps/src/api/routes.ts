@@ -2,7 +2,7 @@
 
 import type { FilterField, Filters, Point } from '../state/model';
 import { type Answer, get, patch, post, put, queryText, remove, start, useCsrfToken } from './client';
-import type { Area, Colleague, Fence, GroupsPreview, Me, Offer, Place, Product, RulePreview } from './shapes';
+import type { Area, Colleague, Fence, GroupsPreview, Me, Offer, OneFence, Place, Product, RulePreview } from './shapes';
 
 function known(me: Me): Me {
   useCsrfToken(me.csrf_token);
@@ -227,7 +227,7 @@ export type FenceBody = Omit<PutFence, 'geometry' | 'hours'> & {
   readonly geometry?: object | null;
   readonly hours?: readonly object[] | null;
 };
-export const putFence = (tag: string, external_id: string, fence: FenceBody, version?: number): Promise<Fence> =>
+export const putFence = (tag: string, external_id: string, fence: FenceBody, version?: number): Promise<OneFence> =>
   put('/v1/geofences/{tag}/{external_id}', { tag, external_id }, fence as PutFence, version);
 
 export const deleteFence = (tag: string, external_id: string, version: number): Promise<void> =>

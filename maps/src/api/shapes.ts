@@ -30,6 +30,7 @@ export type OfferResults = Schemas['ShownResults'];
 export type Outcome = Schemas['ShownOutcome'];
 export type Product = Schemas['ShownProduct'];
 export type Fence = Schemas['ShownFence'];
+export type OneFence = Schemas['ShownOneFence'];
 export type WalkEvent = Schemas['WalkEvent'];
 export type Eligible = Answer<'/v1/offers/eligible'>;
 export type EligibleOffer = Row<Eligible>;

@@ -3,7 +3,7 @@
 import { useCallback, useEffect, useMemo, useState } from 'preact/hooks';
 import type { Problem } from '../api/client';
 import * as routes from '../api/routes';
-import type { Fence } from '../api/shapes';
+import type { Fence, OneFence } from '../api/shapes';
 import { Empty, Failed, Loading } from '../components/states';
 import { Icon } from '../design/icons';
 import { coordinates, count, counted, distance } from '../format';
@@ -21,21 +21,48 @@ import { hoursWords } from './words';
 
 type Edited = { readonly fence: Fence | null };
 
+/** What is said of a fence that was saved or deleted. */
+function overlapWords({ name, external_id, overlaps }: OneFence): string {
+  const saved = `“${name ?? external_id}” is saved.`;
+  if (overlaps.length === 0) return saved;
+  return `${saved} It overlaps ${overlaps.slice(0, 3).join(', ')}${overlaps.length > 3 ? ' and others' : ''}: who stands in both is in each of them.`;
+}
+
 export function FencesPanel() {
   const [edited, setEdited] = useState<Edited | null>(null);
+  const [said, setSaid] = useState('');
   useEffect(() => void loadFences(), [stamp.value]);
+  const back = (news: string) => {
+    setSaid(news);
+    setEdited(null);
+  };
   const { status, rows, problem } = fences.value;
   if (status === 'failed' && problem) return <Failed problem={problem} again={() => void loadFences(true)} />;
   if (status === 'loading') return <Loading what="fences" lines={5} />;
-  if (edited) return <FenceForm key={edited.fence?.id ?? 'new'} fence={edited.fence} done={() => setEdited(null)} />;
-  return <List rows={rows} edit={(fence) => setEdited({ fence })} />;
+  if (edited) return <FenceForm key={edited.fence?.id ?? 'new'} fence={edited.fence} done={back} />;
+  return (
+    <List
+      rows={rows}
+      said={said}
+      edit={(fence) => {
+        setSaid('');
+        setEdited({ fence });
+      }}
+    />
+  );
 }
 
 const NOTHING_ON: ReadonlySet<unknown> = new Set();
 /** So many rows are listed before a name has to be typed. */
 const LISTED = 50;
 
-function List({ rows, edit }: { rows: readonly Fence[]; edit: (fence: Fence | null) => void }) {
+interface ListProps {
+  rows: readonly Fence[];
+  said: string;
+  edit: (fence: Fence | null) => void;
+}
+
+function List({ rows, said, edit }: ListProps) {
   const [text, setText] = useState('');
   const parts = useMemo(() => drawnFences(rows, NOTHING_ON), [rows]);
   useSketch({ parts, moving: [], layers: [], alone: true });
@@ -67,6 +94,9 @@ function List({ rows, edit }: { rows: readonly Fence[]; edit: (fence: Fence | nu
           Try a walk
         </button>
       </div>
+      <p role="status" class={said === '' ? 'hidden-visually' : 'small'}>
+        {said}
+      </p>
       {rows.length === 0 && (
         <Empty title="No fences yet">
           <p>
@@ -129,7 +159,7 @@ function cornersOf(geometry: unknown): readonly Point[] | null {
   return ring0.slice(0, -1).map(([lon = 0, lat = 0]) => ({ lon, lat }));
 }
 
-function FenceForm({ fence, done }: { fence: Fence | null; done: () => void }) {
+function FenceForm({ fence, done }: { fence: Fence | null; done: (news: string) => void }) {
   const stored = fence && fence.radius_m === null ? cornersOf(fence.geometry) : [];
   const [form, setForm] = useState<Drawn>(() => ({
     tag: fence?.tag ?? 'shops',
@@ -171,14 +201,14 @@ function FenceForm({ fence, done }: { fence: Fence | null; done: () => void }) {
   }, [map.value]);
   useEffect(() => document.getElementById('offers-title')?.focus({ preventScroll: true }), []);
 
-  const work = async (ask: () => Promise<unknown>) => {
+  const work = async <T,>(ask: () => Promise<T>, news: (answer: T) => string) => {
     setBusy(true);
     setProblem(null);
     try {
-      await ask();
+      const answer = await ask();
       written();
       await loadFences(true);
-      done();
+      done(news(answer));
     } catch (error) {
       const wrong = asProblem(error);
       const at = wrong.errors.map(({ pointer = '', detail = '' }) => ({ pointer, detail }));
@@ -208,21 +238,23 @@ function FenceForm({ fence, done }: { fence: Fence | null; done: () => void }) {
       form.shape === 'circle'
         ? { center: form.centre, radius_m: radius }
         : { geometry: kept && fence ? fence.geometry : { type: 'Polygon', coordinates: [closed] } };
-    void work(() =>
-      routes.putFence(
-        form.tag,
-        id,
-        {
-          ...shape,
-          name: form.name.trim(),
-          dwell_s: dwell,
-          // What this form does not show stays.
-          hours: fence?.hours ?? null,
-          time_zone: fence?.time_zone ?? null,
-          metadata: fence?.metadata ?? {},
-        },
-        fence?.version,
-      ),
+    void work(
+      () =>
+        routes.putFence(
+          form.tag,
+          id,
+          {
+            ...shape,
+            name: form.name.trim(),
+            dwell_s: dwell,
+            // What this form does not show stays.
+            hours: fence?.hours ?? null,
+            time_zone: fence?.time_zone ?? null,
+            metadata: fence?.metadata ?? {},
+          },
+          fence?.version,
+        ),
+      overlapWords,
     );
   };
   return (
@@ -325,7 +357,7 @@ function FenceForm({ fence, done }: { fence: Fence | null; done: () => void }) {
             class="button"
             onClick={() => {
               void loadFences(true);
-              done();
+              done('');
             }}
           >
             Back to the list, as it is now
@@ -339,7 +371,12 @@ function FenceForm({ fence, done }: { fence: Fence | null; done: () => void }) {
           question="Delete this fence?"
           yes="Delete it"
           busy={busy}
-          act={() => void work(() => routes.deleteFence(fence.tag, fence.external_id, fence.version))}
+          act={() =>
+            void work(
+              () => routes.deleteFence(fence.tag, fence.external_id, fence.version),
+              () => `“${fence.name ?? fence.external_id}” is deleted.`,
+            )
+          }
           cancel={() => setAsked(false)}
         >
           <p>It is watched no longer. No event is made of that.</p>
@@ -352,7 +389,7 @@ function FenceForm({ fence, done }: { fence: Fence | null; done: () => void }) {
               {busy ? 'Saving…' : 'Save fence'}
             </button>
           )}
-          <button type="button" class="button" disabled={busy} onClick={done}>
+          <button type="button" class="button" disabled={busy} onClick={() => done('')}>
             {writes ? 'Cancel' : 'Back'}
           </button>
           {writes && fence && (
