@@ -15,14 +15,15 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
 
 from geocrm.errors import Invalid
 
 LONGEST_URL: Final = 2_000
+OPEN_S: Final = 60.0
 _MOST_ANSWER: Final = 65_536
+_LATE: Final = "no answer in time"
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -130,7 +131,7 @@ class _Pinned(http.client.HTTPConnection):
 
 
 class Lane:
-    """Sends messages to one receiver, one after the other, over one connection while it lasts.
+    """Sends messages to one receiver, one after the other, over one connection while it lasts, a minute at most.
 
     A message takes at most `timeout_s` in all, however slowly the receiver answers."""
 
@@ -138,20 +139,22 @@ class Lane:
         self._url, self._timeout_s, self._allow_private = url, timeout_s, allow_private
         self._connection: _Pinned | None = None
         self._path = "/"
+        self._opened_at = self._used_at = time.monotonic()
 
-    def __enter__(self) -> Lane:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._close()
+    def idle_s(self) -> float:
+        """Seconds since the last message."""
+        return time.monotonic() - self._used_at
 
     def send(self, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send one message."""
         began = time.monotonic()
+        if began - self._opened_at > OPEN_S:
+            self.close()  # what the name says is asked again
         reused = self._connection is not None
         status, error = self._try(headers, body)
-        if error is not None and status is None and reused:  # the receiver closed what we kept open
+        if error not in (None, _LATE) and status is None and reused:  # the receiver closed what we kept open
             status, error = self._try(headers, body)
+        self._used_at = time.monotonic()
         return Answer(status, error, int((time.monotonic() - began) * 1000))
 
     def _try(self, headers: Mapping[str, str], body: bytes) -> tuple[int | None, str | None]:
@@ -166,12 +169,12 @@ class Lane:
             answer = connection.getresponse()
             rest = answer.read(_MOST_ANSWER)
             if len(rest) == _MOST_ANSWER or answer.will_close:
-                self._close()
+                self.close()
         except Invalid as error:
             return None, error.detail
         except (OSError, http.client.HTTPException) as error:
-            self._close()
-            return None, "no answer in time" if late.is_set() else _words(error)
+            self.close()
+            return None, _LATE if late.is_set() else _words(error)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -186,10 +189,12 @@ class Lane:
             target = read_url(self._url, allow_private=self._allow_private)
             addresses = resolve(target, allow_private=self._allow_private)
             self._connection, self._path = _Pinned(target, addresses[0], self._timeout_s), target.path
+            self._opened_at = time.monotonic()
             self._connection.connect()
         return self._connection
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the connection; the next message opens another."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -207,7 +212,7 @@ class Lane:
 
 def _words(error: Exception) -> str:
     if isinstance(error, TimeoutError):
-        return "no answer in time"
+        return _LATE
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there"
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -1,6 +1,7 @@
 """Webhooks: signed as the standard has it, at least once, in order for each customer; nothing is lost, nothing private
 is reached."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -32,10 +33,21 @@ class Receiver:
         self.times: list[float] = []
         self.answer: Callable[[dict[str, Any]], int] = lambda message: 204
         self.delay_s = 0.0
+        self.connections = 0
+        self._open: set[socket.socket] = set()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                outer.connections += 1
+                outer._open.add(self.connection)
+
+            def finish(self) -> None:
+                outer._open.discard(self.connection)
+                super().finish()
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
@@ -63,8 +75,12 @@ class Receiver:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
+        """Nobody listens any more, and nobody answers on the connections that are open."""
         self._server.shutdown()
         self._server.server_close()
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     @property
     def url(self) -> str:
@@ -182,7 +198,7 @@ def test_a_name_is_resolved_again_at_sending_and_the_connection_goes_where_it_wa
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     url = f"https://rebinding.example:{receiver.port}/"
     assert receivers.resolve(receivers.read_url(url, allow_private=False), allow_private=False) == ["93.184.215.14"]
-    with receivers.Lane(url, timeout_s=1.0, allow_private=False) as lane:
+    with contextlib.closing(receivers.Lane(url, timeout_s=1.0, allow_private=False)) as lane:
         answer = lane.send({}, b"{}")
     assert not answer.good
     assert "private network" in str(answer.error)
@@ -270,6 +286,31 @@ def test_one_message_that_is_never_taken_stands_in_the_way_of_its_customer_alone
         assert session.scalars(text("SELECT event_id FROM webhook_deliveries WHERE status = 'failed'")).all() == [
             poison
         ]
+
+
+def test_a_connection_is_kept_from_round_to_round_and_made_anew_where_it_was_cut(
+    database: Database, receiver: Receiver
+) -> None:
+    register(database, receiver.url)
+    stop = threading.Event()
+    deliverer = Deliverer(database, first_pause_s=0.02, longest_pause_s=0.1)
+    thread = threading.Thread(target=deliverer.run, args=(stop,), kwargs={"idle_s": 0.02})
+    thread.start()
+    try:
+        for number in range(1, 6):
+            if number == 4:
+                receiver.stop()
+                receiver.start()
+            happen(database, 1)
+            began = time.monotonic()
+            while len(receiver.messages) < number:
+                assert time.monotonic() - began < 20, f"message {number} never came"
+                time.sleep(0.01)
+            assert receiver.connections == (1 if number < 4 else 2)
+    finally:
+        stop.set()
+        thread.join(20)
+    assert not deliverer._kept
 
 
 def test_what_a_killed_worker_had_taken_is_sent_by_the_next(database: Database, receiver: Receiver) -> None:
