@@ -100,7 +100,8 @@ class Edge:
             if shown is not None:
                 known = actor is not None or bool(state.get("credential_is_known"))
                 self._remember(shown, known=known, status=status)
-                if status and (known or shown in self.known) and "authorization" in headers:
+                # 403 knows the key too, though perhaps in the database only
+                if status and (known or status == 403 or shown in self.known) and "authorization" in headers:
                     at = datetime.now(UTC)
                     self.requests.note(Noted(shown, at, scope["method"], path_of_route, status, ms, request_id))
             log.info(

@@ -77,6 +77,7 @@ def server(new_database: Callable[[], Database]) -> Iterator[Server]:
             text("UPDATE customers SET name = :name WHERE id = (SELECT min(customer_id) FROM site_lookup)"),
             {"name": HOSTILE},
         )
+    database.settings.webhook_allow_private = True  # receivers of tests listen on this machine
     app = create_app(database, database.settings.model_copy(update={"login_attempts_per_15_min": 1000}))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

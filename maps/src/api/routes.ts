@@ -1,8 +1,21 @@
 /** The routes of the API that the application calls, by name. */
 
 import type { FilterField, Filters, Point } from '../state/model';
-import { type Answer, get, patch, post, put, queryText, remove, start, useCsrfToken } from './client';
-import type { Area, Colleague, Fence, GroupsPreview, Me, Offer, OneFence, Place, Product, RulePreview } from './shapes';
+import { type Answer, get, Problem, patch, post, put, queryText, remove, start, useCsrfToken } from './client';
+import type {
+  ApiKey,
+  Area,
+  Colleague,
+  Delivery,
+  Fence,
+  GroupsPreview,
+  Me,
+  Offer,
+  OneFence,
+  Place,
+  Product,
+  RulePreview,
+} from './shapes';
 
 function known(me: Me): Me {
   useCsrfToken(me.csrf_token);
@@ -235,6 +248,58 @@ export const deleteFence = (tag: string, external_id: string, version: number): 
 
 export type WalkBody = Parameters<typeof post<'/v1/geofences/walks'>>[1];
 export const replayWalk = (walk: WalkBody, signal: AbortSignal) => post('/v1/geofences/walks', walk, { signal });
+
+export const keys = (signal: AbortSignal): Promise<readonly ApiKey[]> =>
+  all((cursor) => get('/v1/keys', { query: { limit: 500, cursor }, signal }));
+
+export async function key(key_id: string, signal: AbortSignal): Promise<ApiKey> {
+  const found = (await keys(signal)).find(({ id }) => id === key_id);
+  if (!found) throw new Problem(404, 'There is no such key', '');
+  return found;
+}
+
+export type NewKey = Parameters<typeof post<'/v1/keys'>>[1];
+export const createKey = (made: NewKey) => post('/v1/keys', made);
+
+export const revokeKey = (key_id: string): Promise<void> => remove('/v1/keys/{key_id}', { key_id });
+
+export const requestsOf = (key_id: string, cursor: string | null, signal: AbortSignal) =>
+  get('/v1/keys/{key_id}/requests', { path: { key_id }, query: { limit: 20, cursor }, signal });
+
+export const webhooks = (cursor: string | null, signal: AbortSignal) =>
+  get('/v1/webhooks', { query: { limit: 50, cursor }, signal });
+
+export const webhook = (webhook_id: string, signal: AbortSignal) =>
+  get('/v1/webhooks/{webhook_id}', { path: { webhook_id }, signal });
+
+export type NewWebhook = Parameters<typeof post<'/v1/webhooks'>>[1];
+export const createWebhook = (made: NewWebhook) => post('/v1/webhooks', made);
+
+export const enableWebhook = (webhook_id: string, version: number, enabled: boolean) =>
+  patch('/v1/webhooks/{webhook_id}', { webhook_id }, version, { enabled });
+
+export const deleteWebhook = (webhook_id: string, version: number): Promise<void> =>
+  remove('/v1/webhooks/{webhook_id}', { webhook_id }, version);
+
+export const changeSecret = (webhook_id: string) => start('/v1/webhooks/{webhook_id}/secret', { webhook_id });
+
+export const testWebhook = (webhook_id: string) => start('/v1/webhooks/{webhook_id}/test', { webhook_id });
+
+export type DeliveryStatus = Delivery['status'];
+
+export const deliveries = (
+  webhook_id: string,
+  status: DeliveryStatus | null,
+  cursor: string | null,
+  signal: AbortSignal,
+) =>
+  get('/v1/webhooks/{webhook_id}/deliveries', { path: { webhook_id }, query: { status, limit: 20, cursor }, signal });
+
+export const delivery = (webhook_id: string, delivery_id: string, signal: AbortSignal) =>
+  get('/v1/webhooks/{webhook_id}/deliveries/{delivery_id}', { path: { webhook_id, delivery_id }, signal });
+
+export const resend = (webhook_id: string, delivery_id: string) =>
+  start('/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/resend', { webhook_id, delivery_id });
 
 export const job = (job_id: string, signal: AbortSignal) => get('/v1/jobs/{job_id}', { path: { job_id }, signal });
 

@@ -6,6 +6,7 @@ import { chooseTheme, THEME_CHOICES, themeChoice } from '../design/theme';
 import { words } from '../format';
 import { asProblem } from '../state/remote';
 import { me, signOut } from '../state/session';
+import { show } from '../state/store';
 import { Failed } from './states';
 
 const ROLES: Readonly<Record<string, string>> = {
@@ -49,6 +50,9 @@ export function AccountPanel() {
         </p>
       </section>
       <section class="block" aria-label="More">
+        <button type="button" class="button" onClick={() => show({ panel: 'developers', tool: null })}>
+          Developers: keys, webhooks, requests
+        </button>
         <a class="button" href="/docs/">
           API documentation
         </a>

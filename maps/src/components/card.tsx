@@ -1,6 +1,6 @@
 /** A customer's card: who, where and how exactly, whose and why, what was sold, what happened. */
 
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import * as routes from '../api/routes';
 import type { Assignment, Contact, Customer, Site } from '../api/shapes';
 import { Icon, MarkIcon } from '../design/icons';
@@ -14,6 +14,7 @@ import { bring, map, spots } from '../state/screen';
 import { company } from '../state/session';
 import { show } from '../state/store';
 import { inNone, primaryOf, worthTelling } from '../state/territories';
+import { CopyButton } from './copy';
 import { BASIS, period } from './here_panel';
 import { Failed, Loading } from './states';
 import './card.css';
@@ -36,33 +37,6 @@ function addressOf(site: Site): string {
 function navigation(lon: number, lat: number): string {
   const apple = /iPhone|iPad|Macintosh/.test(navigator.userAgent);
   return apple ? `maps://?daddr=${lat},${lon}` : `geo:${lat},${lon}?q=${lat},${lon}`;
-}
-
-function CopyButton({ text }: { text: string }) {
-  const [copied, setCopied] = useState(false);
-  return (
-    <>
-      <button
-        type="button"
-        class="button"
-        onClick={() =>
-          navigator.clipboard?.writeText(text).then(
-            () => setCopied(true),
-            () => setCopied(false),
-          )
-        }
-      >
-        <Icon name="copy" />
-        <span>
-          {copied ? 'Copied' : 'Copy'}
-          <span class="hidden-visually"> the position</span>
-        </span>
-      </button>
-      <span role="status" class="hidden-visually">
-        {copied ? 'Copied' : ''}
-      </span>
-    </>
-  );
 }
 
 /** Who is responsible: the owner by name, else the owner of the territory that the main site lies in. */
@@ -89,7 +63,7 @@ function Actions({ customer }: { customer: Customer }) {
           Navigate
         </a>
       )}
-      {site?.location && <CopyButton text={coordinates(site.location.lon, site.location.lat)} />}
+      {site?.location && <CopyButton what="the position" text={coordinates(site.location.lon, site.location.lat)} />}
     </div>
   );
 }

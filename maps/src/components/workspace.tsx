@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Icon, type IconName } from '../design/icons';
+import { DevelopersPanel } from '../developers/panel';
 import { OffersPanel } from '../offers/panel';
 import { SegmentsPanel } from '../segments/panel';
 import type { Panel } from '../state/model';
@@ -28,6 +29,7 @@ const MENU: readonly { panel: Panel; icon: IconName; name: string; title: string
 const TITLES: Readonly<Record<Panel, string>> = {
   ...(Object.fromEntries(MENU.map((item) => [item.panel, item.title])) as Record<Panel, string>),
   search: 'Search',
+  developers: 'Developers',
 };
 
 /** Pixels at the top of a phone's map that the search box covers. */
@@ -104,7 +106,9 @@ function Menu({ open }: { open: Panel | null }) {
             <button
               type="button"
               class="menu-item"
-              aria-current={open === item.panel ? 'page' : undefined}
+              aria-current={
+                open === item.panel || (open === 'developers' && item.panel === 'account') ? 'page' : undefined
+              }
               onClick={() => {
                 const again = panel.value === item.panel && customer.value === null;
                 if (isPhone.value && again) sheet.value = sheet.value === 'peek' ? 'half' : 'peek';
@@ -177,6 +181,7 @@ export function Workspace() {
     segments: SegmentsPanel,
     offers: OffersPanel,
     account: AccountPanel,
+    developers: DevelopersPanel,
   };
   const Shown = open ? Body[open] : null;
 

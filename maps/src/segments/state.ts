@@ -19,7 +19,9 @@ export type Permission =
   | 'exports:aggregated'
   | 'offers:write'
   | 'offers:publish'
-  | 'geofences:write';
+  | 'geofences:write'
+  | 'keys:manage'
+  | 'webhooks:manage';
 export const may = (permission: Permission): boolean => me.value?.permissions.includes(permission) ?? false;
 
 /** A group of a preview as the map's legend names it. */

@@ -6,7 +6,7 @@ export type ColourField = (typeof COLOUR_FIELDS)[number];
 export const COLOUR_KEYS = [...COLOUR_FIELDS, 'score'] as const;
 export type ColourKey = (typeof COLOUR_KEYS)[number];
 
-export const PANELS = ['key', 'near', 'here', 'segments', 'offers', 'search', 'account'] as const;
+export const PANELS = ['key', 'near', 'here', 'segments', 'offers', 'search', 'account', 'developers'] as const;
 export type Panel = (typeof PANELS)[number];
 
 export const LAYERS = ['customers', 'territories', 'places'] as const;
@@ -67,6 +67,8 @@ export interface State {
   /** The customer and the point that offers are tried with. */
   readonly who: string | null;
   readonly spot: Point | null;
+  /** What the panel for developers shows: a key, a webhook, a new one, or requests to try; null for the list. */
+  readonly tool: string | null;
 }
 
 /** The point that the search around is drawn from; one's own position is drawn without its list too. */
@@ -105,6 +107,7 @@ export const START: State = {
   offer: null,
   who: null,
   spot: null,
+  tool: null,
 };
 
 /** The values chosen for a field after one of them was switched on or off. */

@@ -27,6 +27,7 @@ const FULL: State = {
   offer: 'off_7',
   who: 'cus_42',
   spot: { lon: -104.99, lat: 39.74 },
+  tool: 'whk_2',
 };
 
 describe('the address of the page', () => {

@@ -60,6 +60,7 @@ const isValue: Record<FilterField, (value: string) => boolean> = {
 /** The longest condition that an address carries. */
 const LONGEST = 4000;
 const OFFER = /^(off_\d{1,18}|new|test|walk|fences)$/;
+const TOOL = /^((key|whk)_\d{1,18}|new_key|new_webhook|requests)$/;
 const SEGMENTATION = /^(sgm_\d{1,18}|new(\.[a-z_]{1,40})?)$/;
 
 /** A condition as JSON in its one form; null where the text is none. */
@@ -89,6 +90,7 @@ export function readUrl(search: string): State {
   const score = query.get('score');
   const offer = query.get('offer');
   const who = query.get('who');
+  const tool = query.get('tool');
   return {
     view: readView(query.get('at')),
     panel: oneOf(PANELS, query.get('panel')),
@@ -107,6 +109,7 @@ export function readUrl(search: string): State {
     offer: offer && OFFER.test(offer) ? offer : null,
     who: who && ID.test(who) ? who : null,
     spot: readPoint(query.get('spot')),
+    tool: tool && TOOL.test(tool) ? tool : null,
   };
 }
 
@@ -136,6 +139,7 @@ export function writeUrl(state: State): string {
   if (state.offer) parts.push(['offer', state.offer]);
   if (state.who) parts.push(['who', state.who]);
   if (state.spot) parts.push(['spot', pointText(state.spot)]);
+  if (state.tool) parts.push(['tool', state.tool]);
   if (parts.length === 0) return '';
   return `?${parts.map(([name, value]) => `${name}=${encodeURIComponent(value).replaceAll('%2C', ',')}`).join('&')}`;
 }

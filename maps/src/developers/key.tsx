@@ -1,0 +1,252 @@
+/** An API key: a new one, or one with what it asked. */
+
+import { useState } from 'preact/hooks';
+import type { Problem } from '../api/client';
+import * as routes from '../api/routes';
+import type { ApiKey, KeyRequest } from '../api/shapes';
+import { Empty, Failed, Loading } from '../components/states';
+import { date } from '../format';
+import { Confirm } from '../offers/faults';
+import { asProblem, usePages, useRemote } from '../state/remote';
+import { company, me } from '../state/session';
+import { Secret } from './secret';
+import { holdSecret, open, secrets, stamp, trying, written } from './state';
+import { moment, SCOPES, standing, took } from './words';
+
+const DAYS: readonly { days: number | null; name: string }[] = [
+  { days: 30, name: '30 days' },
+  { days: 365, name: 'A year' },
+  { days: null, name: 'Never' },
+];
+
+export function NewKeyPage() {
+  const [name, setName] = useState('');
+  const [user, setUser] = useState(me.value?.id ?? '');
+  const [scopes, setScopes] = useState<readonly string[]>(['customers:read']);
+  const [days, setDays] = useState<number | null>(365);
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const people = company.value.owners;
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    setBusy(true);
+    setProblem(null);
+    try {
+      const expires_at = days === null ? null : new Date(Date.now() + days * 86_400_000).toISOString();
+      const made = await routes.createKey({
+        name: name.trim(),
+        user_id: user,
+        scopes: scopes as routes.NewKey['scopes'],
+        expires_at,
+      });
+      holdSecret(made.id, made.secret);
+      written();
+      open(made.id);
+    } catch (error) {
+      setProblem(asProblem(error));
+      setBusy(false);
+    }
+  };
+  return (
+    <form class="block" aria-labelledby="developers-title" onSubmit={submit}>
+      <h2 id="developers-title" class="large" tabIndex={-1}>
+        New key
+      </h2>
+      <div class="field">
+        <label for="key-name">Name of the program</label>
+        <input
+          id="key-name"
+          class="input"
+          required
+          maxLength={300}
+          value={name}
+          onInput={(event) => setName(event.currentTarget.value)}
+        />
+      </div>
+      <div class="field">
+        <label for="key-user">It acts for</label>
+        <select id="key-user" class="input" value={user} onChange={(event) => setUser(event.currentTarget.value)}>
+          {people.map((person) => (
+            <option key={person.id} value={person.id}>
+              {person.name} ({person.role})
+            </option>
+          ))}
+        </select>
+        <p class="small quiet">The key sees at most what this user sees.</p>
+      </div>
+      <fieldset class="scopes">
+        <legend class="field-name">What it may do</legend>
+        {SCOPES.map(({ scope, name: called, means }) => (
+          <label key={scope} class="scope">
+            <input
+              type="checkbox"
+              checked={scopes.includes(scope)}
+              onChange={(event) => {
+                const on = event.currentTarget.checked;
+                setScopes(on ? [...scopes, scope] : scopes.filter((one) => one !== scope));
+              }}
+            />
+            <span>
+              <strong>{called}</strong> <code class="small quiet">{scope}</code>
+              <span class="small quiet">{means}</span>
+            </span>
+          </label>
+        ))}
+      </fieldset>
+      <fieldset class="scopes">
+        <legend class="field-name">It expires after</legend>
+        <div class="choices">
+          {DAYS.map((choice) => (
+            <button
+              key={choice.name}
+              type="button"
+              class="choice"
+              aria-pressed={choice.days === days}
+              onClick={() => setDays(choice.days)}
+            >
+              {choice.name}
+            </button>
+          ))}
+        </div>
+      </fieldset>
+      {problem && <Failed problem={problem} />}
+      <button type="submit" class="button primary" disabled={busy || name.trim() === '' || scopes.length === 0}>
+        {busy ? 'Making it…' : 'Make the key'}
+      </button>
+    </form>
+  );
+}
+
+export function KeyPage({ id }: { id: string }) {
+  const [remote, again] = useRemote(`key ${id} ${stamp.value}`, (signal) => routes.key(id, signal));
+  if (remote.status === 'failed') return <Failed problem={remote.problem} again={again} />;
+  if (remote.status !== 'ready') return <Loading what="the key" lines={7} />;
+  return <Shown row={remote.data} />;
+}
+
+function Shown({ row }: { row: ApiKey }) {
+  const [asked, setAsked] = useState(false);
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const word = standing(row, new Date());
+  const secret = secrets.value[row.id];
+  const tryIt = () => {
+    trying.value = { token: secret ?? '', name: row.name, scopes: row.scopes };
+    open('requests');
+  };
+  const revoke = async () => {
+    setBusy(true);
+    setProblem(null);
+    try {
+      await routes.revokeKey(row.id);
+      setAsked(false);
+      written();
+    } catch (error) {
+      setProblem(asProblem(error));
+    }
+    setBusy(false);
+  };
+  return (
+    <>
+      <section class="block" aria-labelledby="developers-title">
+        <h2 id="developers-title" class="large" tabIndex={-1}>
+          {row.name}
+        </h2>
+        <p>
+          <span class={word === 'Active' ? 'badge strong' : 'badge'}>{word}</span>{' '}
+          <code class="small quiet">{row.prefix}…</code>
+        </p>
+        <dl class="facts">
+          <div>
+            <dt>Acts for</dt>
+            <dd>{row.user.name ?? row.user.id}</dd>
+          </div>
+          <div>
+            <dt>Made</dt>
+            <dd>{date(row.created_at)}</dd>
+          </div>
+          <div>
+            <dt>{row.revoked_at ? 'Revoked' : 'Expires'}</dt>
+            <dd>{row.revoked_at ? date(row.revoked_at) : row.expires_at ? date(row.expires_at) : 'never'}</dd>
+          </div>
+        </dl>
+        <ul class="notes" aria-label="What it may do">
+          {SCOPES.filter(({ scope }) => row.scopes.includes(scope)).map(({ scope, name, means }) => (
+            <li key={scope}>
+              {name}: <span class="quiet">{means}</span>
+            </li>
+          ))}
+        </ul>
+        {secret && <Secret secret={secret} what="key" />}
+        <div class="row-actions">
+          {word === 'Active' && (
+            <button type="button" class="button" onClick={tryIt}>
+              Try requests
+            </button>
+          )}
+          {word === 'Active' && !asked && (
+            <button type="button" class="button plain" onClick={() => setAsked(true)}>
+              Revoke it
+            </button>
+          )}
+        </div>
+        {problem && <Failed problem={problem} />}
+        {asked && (
+          <Confirm
+            question={`Revoke “${row.name}”?`}
+            yes="Revoke it for good"
+            busy={busy}
+            act={() => void revoke()}
+            cancel={() => setAsked(false)}
+          >
+            <p>The program that uses it is refused from its next request on. It cannot be taken back.</p>
+          </Confirm>
+        )}
+      </section>
+      <Requests id={row.id} />
+    </>
+  );
+}
+
+function Requests({ id }: { id: string }) {
+  const pages = usePages<KeyRequest>(`requests ${id}`, (cursor, signal) => routes.requestsOf(id, cursor, signal));
+  const { remote, more, loadingMore, moreProblem } = pages;
+  return (
+    <section class="block" aria-labelledby="log-title">
+      <div class="block-head">
+        <h3 id="log-title">What it asked</h3>
+        <button type="button" class="button plain" onClick={pages.again}>
+          Look again
+        </button>
+      </div>
+      {remote.status === 'loading' && <Loading what="requests" />}
+      {remote.status === 'failed' && <Failed problem={remote.problem} again={pages.again} />}
+      {remote.status === 'ready' && remote.data.length === 0 && (
+        <Empty title="Nothing in the last week">
+          <p>Requests are listed here as they come, without addresses and bodies: those hold positions.</p>
+        </Empty>
+      )}
+      {remote.status === 'ready' && remote.data.length > 0 && (
+        <ol class="log">
+          {remote.data.map((request) => (
+            <li key={request.id}>
+              <span class={request.status < 400 ? 'status' : 'status wrong'}>{request.status}</span>
+              <code class="route">
+                {request.method} {request.route}
+              </code>
+              <span class="small quiet">
+                {moment(request.at)} · {took(request.took_ms)} · {request.request_id}
+              </span>
+            </li>
+          ))}
+        </ol>
+      )}
+      {moreProblem && <Failed problem={moreProblem} again={more ?? undefined} />}
+      {more && !moreProblem && (
+        <button type="button" class="button" disabled={loadingMore} onClick={more}>
+          {loadingMore ? 'Loading…' : 'Older ones'}
+        </button>
+      )}
+    </section>
+  );
+}
