@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, APIRouter
 from starlette.routing import Route as PlainRoute
@@ -95,10 +94,11 @@ def create_app(database: Database | None = None, settings: Settings | None = Non
         opened = database or open_database(chosen)
         app.state.database = opened
         app.state.gate = Gate(opened)
-        writing = asyncio.create_task(requests.keep_writing(opened))
+        stop = asyncio.Event()
+        writing = asyncio.create_task(requests.keep_writing(opened, stop))
         yield
-        writing.cancel()
-        await anyio.to_thread.run_sync(requests.write, opened)
+        stop.set()
+        await writing
         await hot.close(app)
         if database is None:
             opened.dispose()

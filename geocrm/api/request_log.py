@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections import deque
+from contextlib import suppress
 
 import anyio.to_thread
 import structlog
@@ -49,13 +50,15 @@ class RequestLog:
             return
         try:
             with database.writing() as session:
+                session.connection().detach()  # a connection of its own: no request waits for one that this took
                 key_requests.write(session, requests)
         except SQLAlchemyError as error:
             log.warning("requests_not_noted", count=len(requests), error=type(error).__name__)
 
-    async def keep_writing(self, database: Database) -> None:
-        """Write every few seconds, until cancelled."""
-        while True:
-            await asyncio.sleep(EVERY_S)
+    async def keep_writing(self, database: Database, stop: asyncio.Event) -> None:
+        """Write every few seconds, and once more when it is to stop."""
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), EVERY_S)
             if self._held:
                 await anyio.to_thread.run_sync(self.write, database)
