@@ -106,7 +106,10 @@ def edit(session: Session, actor: Actor, automation: Automation, changes: Mappin
     require(actor, "automations:write")
     if automation.enabled:
         raise Conflict("This automation is enabled: disable it, change it, and enable it again.")
+    was_task = automation.action == "task"
     _set(session, actor, automation, changes)
+    if was_task and automation.action != "task" and "consent_purpose" not in changes:
+        automation.consent_purpose = automation.consent_purpose or CONSENT
     _changed(session, automation)
     _record(session, actor, "automation.update", automation.id, after=dict(changes))
 

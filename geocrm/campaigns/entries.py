@@ -17,6 +17,7 @@ from geocrm.db.queries import named
 from geocrm.errors import Conflict, Invalid, NotFound
 
 MOST: Final = 1000
+_LOCK: Final = 7_305_417_231
 _SEPARATOR: Final = "\x1f"
 
 
@@ -24,7 +25,7 @@ def create(session: Session, actor: Actor, name: str) -> int:
     """A new audience, which nobody is in yet; its id. Raises Forbidden, Conflict for a name that is taken or where
     there are too many."""
     require(actor, "automations:write")
-    session.execute(text("LOCK TABLE audiences IN SHARE ROW EXCLUSIVE MODE"))
+    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     names = session.scalars(select(Audience.name).where(Audience.name.is_not(None))).all()
     if name in names:
         raise Conflict("There is an audience of this name already.")

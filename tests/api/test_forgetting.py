@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from geocrm.campaigns import acting
 from geocrm.campaigns.delivering import Deliverer
 from geocrm.db import local
 from geocrm.db.engine import Database
@@ -75,6 +76,7 @@ def test_a_dump_after_the_withdrawal_holds_nothing_of_it(client: Clients, world:
     }
     assert admin.put("/v1/geofences/shops/canary", json=fence).status_code == 201
     hook = admin.post("/v1/webhooks", json={"url": receiver.url}).json()["id"]
+    _automate(admin)
     offer = set_live(admin, areas=[{"place_id": _place(admin), "radius_m": 500}])
     for one in (mine, other):
         consent = {"purpose": "location", "channel": "app", "granted_at": "2026-01-01T00:00:00Z"}
@@ -89,6 +91,7 @@ def test_a_dump_after_the_withdrawal_holds_nothing_of_it(client: Clients, world:
         taken = send(mine, minutes, key)
         assert taken.status_code == 202, taken.text
         send(other, minutes, admin, lon=-105.3, lat=40.1)
+    assert acting.act_due(world.database) == 2  # an entry into an audience, and a task
     Deliverer(world.database).deliver_due()  # one was told, the rest waits
     assert [message["type"] for message in receiver.messages] == ["geofence.entered"]
     assert "Kiosk Canary" in str(receiver.messages)
@@ -104,7 +107,10 @@ def test_a_dump_after_the_withdrawal_holds_nothing_of_it(client: Clients, world:
 
     places, times = list(needles(LON, LAT)), [f".{MICROS}"]
     before = dump(world.database)
-    for table, count in (("positions", 4), ("events", 3), ("webhook_deliveries", 3), ("webhook_attempts", 2)):
+    for table, count in (
+        ("positions", 4), ("events", 3), ("webhook_deliveries", 3), ("webhook_attempts", 2), ("automation_runs", 2),
+        ("audience_members", 1), ("tasks", 1),
+    ):  # fmt: skip
         mentioned = [row for row in rows_of(before, table) if str(world.ids["Alpine"]) in row or "attempts" in table]
         assert len(mentioned) >= count, (table, mentioned)
     assert held(before, [f"{abs(LON):.5f}"]), "the search does not find what is there"
@@ -115,15 +121,31 @@ def test_a_dump_after_the_withdrawal_holds_nothing_of_it(client: Clients, world:
     refused = send(mine, 6, key)
     assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (403, "consent-required")
     after = dump(world.database)
-    for table in ("positions", "position_subjects", "geofence_states", "events", "webhook_deliveries"):
+    for table in (
+        "positions", "position_subjects", "geofence_states", "events", "webhook_deliveries", "automation_runs",
+        "audience_members", "tasks",
+    ):  # fmt: skip
         rows = rows_of(after, table)
-        assert not [row for row in rows if str(world.ids["Alpine"]) in row[:3]], table
+        assert not [row for row in rows if str(world.ids["Alpine"]) in row[:4]], table
     assert len(rows_of(after, "positions")) == 3, "those of the other customer stay"
     assert not rows_of(after, "webhook_attempts")
     assert not held(after, [*places, *times])
     shown = admin.get("/v1/events", params={"customer": mine}).json()["data"]
     assert shown == []
     assert admin.get(f"/v1/webhooks/{hook}/deliveries").json()["data"] == []
+
+
+def _automate(admin: TestClient) -> None:
+    """Who comes in is entered into an audience, and the rep is given a task."""
+    audience = admin.post("/v1/audiences", json={"name": "At the door"}).json()["id"]
+    into = {"kind": "audience", "audience_id": audience, "hours": 2}
+    for action in (into, {"kind": "task", "title": "Call", "due_days": 1}):
+        trigger = {"kind": "event", "type": "geofence.entered", "tag": "shops"}
+        body = {"name": "Door", "trigger": trigger, "action": action, "consent_purpose": None}
+        made = admin.post("/v1/automations", json=body)
+        assert made.status_code == 201, made.text
+        enabled = admin.post(f"{made.headers['location']}/enable", headers={"If-Match": made.headers["etag"]})
+        assert enabled.status_code == 200, enabled.text
 
 
 def _place(admin: TestClient) -> str:

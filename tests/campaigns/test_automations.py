@@ -452,6 +452,13 @@ def test_it_is_changed_while_it_is_not_enabled(session: Session, fence: int) -> 
         automations.enable(session, analyst, automation)
     automations.edit(session, analyst, automation, {"name": "Other", "cap_days": 5})
     assert (automation.name, automation.cap_days, automation.event_type) == ("Other", 5, "geofence.entered")
+    into = {"action": {"kind": "audience", "audience_id": automation.audience_id}}
+    automations.edit(session, analyst, automation, {"action": {"kind": "task", "title": "Call"}})
+    assert (automation.consent_purpose, automation.audience_id) == (None, None)
+    automations.edit(session, analyst, automation, into)
+    assert automation.consent_purpose == "marketing", "what is no task asks for a consent, unless none is said"
+    automations.edit(session, analyst, automation, into | {"consent_purpose": None})
+    assert automation.consent_purpose is None
     automations.delete(session, analyst, automation)
     assert session.scalar(text("SELECT count(*) FROM automation_runs")) == 0
 

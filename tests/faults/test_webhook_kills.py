@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +20,9 @@ from geocrm.db.engine import Database
 from tests.campaigns.test_webhooks import Receiver
 
 
-def start_worker(database: Database, home: Path) -> subprocess.Popen[bytes]:
+def start_worker(
+    database: Database, home: Path, command: Sequence[str] = ("-m", "geocrm.jobs")
+) -> subprocess.Popen[bytes]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GEOCRM_")}
     addresses = {
         "GEOCRM_DATABASE_URL": database.conninfo("admin"),
@@ -31,7 +33,7 @@ def start_worker(database: Database, home: Path) -> subprocess.Popen[bytes]:
     }
     with (home / "worker.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "geocrm.jobs"],
+            [sys.executable, *command],
             env=clean | addresses,
             stdin=subprocess.DEVNULL,
             stdout=log,

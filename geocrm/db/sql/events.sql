@@ -18,7 +18,7 @@ set_off AS (
     a.geofence_id = m.geofence_id
     OR (a.geofence_id IS NULL AND a.geofence_tag = (SELECT g.tag FROM geofences g WHERE g.id = m.geofence_id)))
   WHERE a.enabled
-  ORDER BY m.id, a.id),
+  ORDER BY m.id, a.id FOR KEY SHARE OF a),
 queued AS (
   INSERT INTO webhook_deliveries (webhook_id, customer_id, event_id, type)
   SELECT h.id, m.customer_id, m.id, m.type
