@@ -44,6 +44,14 @@ NEARBY = "/v1/customers/nearby"
 MEASURED_FROM = [(LON - 2.1 * WIDE, LAT), (LON + WIDE, LAT + 1.7 * STEP), (LON, LAT - 3 * STEP)]
 SEGMENTATIONS = ("stages", "reach", "east", "nested")
 OFFERS = ("plain", "staged", "near", "far", "east", "postal", "divided", "scored", "entered")
+WAYS = (
+    "/v1/customers {}", "/v1/customers/count", "/v1/customers/nearby", "/v1/customers/cus_", "/territories",
+    "/contradictions", "/v1/segments/seg_", "/v1/segmentations ", "/v1/events", "/tiles/customers/16",
+    "/tiles/customers/11", "/v1/offers/eligible", "/redemptions", "segments.reach", "segments.nested",
+    "scores.churn", "postal_code", "aud_", "/v1/automations/aut_1/runs", "/v1/automations/aut_3/runs", "/v1/tasks",
+    "/members",
+)  # fmt: skip
+"""What tells an exact key where the customer is."""
 CLOCK = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.]+(Z|[+-]\d\d:?\d\d)?")
 Ask = tuple[str, str, dict[str, Any]]
 Shift = tuple[float, float]
@@ -375,12 +383,13 @@ def answers(world: World, key: str, every: bool) -> dict[str, str]:
     client = world.new_client()
     client.headers["Authorization"] = f"Bearer {world.keys[key]}"
     for method, path, more in questions(document(), world.ids, every):
+        asked = f"{method} {path} {json.dumps(more.get('params', ''))}"
+        if key == "exact" and not any(way in asked for way in WAYS):
+            continue
         answer = client.request(method, path, **more)
         assert answer.status_code < 500, (method, path, more, answer.text)
         whole = answer.content.decode(errors="backslashreplace")
         whole = re.sub(r"req_\w+", "req", CLOCK.sub("then", whole))
-        asked = f"{method} {path} {json.dumps(more.get('params', ''))}"
-        assert told.get(asked, "") == "" or method != "PUT"
         told[asked if asked not in told else f"{asked} again"] = f"{answer.status_code} {whole}"
     client.close()
     return told
@@ -439,13 +448,7 @@ def check(new_database: Callable[[], Database], keys: Sequence[str], shifts: Seq
                 continue
             shown = "\n".join(f"{asked}\n  {before[asked]}\n  {after[asked]}" for asked in differ)
             assert not differ, f"{key}, {shift}: {len(differ)} answers tell where in the cell it is:\n{shown}"
-    for way in (
-        "/v1/customers {}", "/v1/customers/count", "/v1/customers/nearby", "/v1/customers/cus_", "/territories",
-        "/contradictions", "/v1/segments/seg_", "/v1/segmentations ", "/v1/events", "/tiles/customers/16",
-        "/tiles/customers/11", "/v1/offers/eligible", "/redemptions", "segments.reach", "segments.nested",
-        "scores.churn", "postal_code", "aud_", "/v1/automations/aut_1/runs", "/v1/automations/aut_3/runs", "/v1/tasks",
-        "/members",
-    ):  # fmt: skip
+    for way in WAYS:
         assert any(way in asked for asked in ways), f"an exact key is told the same too, by {way}"
 
 
