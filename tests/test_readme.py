@@ -104,12 +104,14 @@ PAGES = {
     "geofences": ("ask_again_m", "geofence.entered"),
     "automation": ("the offer is not live", '"status":"done"', "A warm welcome", '"data":[]'),
     "first-app": (
-        '{"data":[]',
-        "told: geofence.entered\n",
-        "told: geofence.dwelled\nhere and now: ['A coffee on us']\n"
-        "a second one: 409 The offer cannot be redeemed: all of it is taken.\n",
-        "told: geofence.exited\n",
-    ),
+        '"others" : null', "told: geofence.entered
+", "told: geofence.dwelled
+", "here and now: [", "'A coffee on us'",
+        "a second one: 409 The offer cannot be redeemed: all of it is taken.
+", "told: geofence.exited
+",
+        "404 not-found 404 There is no such object",
+    ),  # fmt: skip
     "offers": ("an offer needs an end", "A coffee on us", "customer_cap_reached", "Rung up twice", '"ended"'),
     "import": ("is undone",),
     "notebooks": ("distance_m",),
