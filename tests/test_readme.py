@@ -104,14 +104,15 @@ PAGES = {
     "geofences": ("ask_again_m", "geofence.entered"),
     "automation": ("the offer is not live", '"status":"done"', "A warm welcome", '"data":[]'),
     "first-app": (
-        '"others" : null', "told: geofence.entered
-", "told: geofence.dwelled
-", "here and now: [", "'A coffee on us'",
-        "a second one: 409 The offer cannot be redeemed: all of it is taken.
-", "told: geofence.exited
-",
+        '"others" : null',
+        "told: geofence.entered\n",
+        "told: geofence.dwelled\n",
+        "here and now: [",
+        "'A coffee on us'",
+        "a second one: 409 The offer cannot be redeemed: all of it is taken.\n",
+        "told: geofence.exited\n",
         "404 not-found 404 There is no such object",
-    ),  # fmt: skip
+    ),
     "offers": ("an offer needs an end", "A coffee on us", "customer_cap_reached", "Rung up twice", '"ended"'),
     "import": ("is undone",),
     "notebooks": ("distance_m",),
