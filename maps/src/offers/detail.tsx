@@ -3,7 +3,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import * as routes from '../api/routes';
 import type { Offer, OfferVersion } from '../api/shapes';
-import { Failed, Loading } from '../components/states';
+import { Empty, Failed, Loading } from '../components/states';
 import { counted, date } from '../format';
 import { useRemote } from '../state/remote';
 import { map } from '../state/screen';
@@ -15,6 +15,13 @@ import { holdOutWords, hoursWords, leftWords, onePlace, redeemedWords, said, sta
 
 export function DetailPanel({ id }: { id: string }) {
   const [remote, again] = useRemote(`offer ${id} ${stamp.value}`, (signal) => routes.offer(id, signal));
+  if (remote.status === 'failed' && remote.problem.status === 404) {
+    return (
+      <Empty title="Offer not found">
+        <p>There is no such offer, or its draft was thrown away.</p>
+      </Empty>
+    );
+  }
   if (remote.status === 'failed') return <Failed problem={remote.problem} again={again} />;
   if (remote.status !== 'ready') return <Loading what="the offer" lines={7} />;
   return <Detail offer={remote.data} />;
