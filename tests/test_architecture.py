@@ -21,7 +21,7 @@ LEVELS = {
     "segmentation": 5,
     "crm": 6,
     **dict.fromkeys(["ingest", "campaigns"], 7),
-    "frames": 8,
+    **dict.fromkeys(["frames", "fence_files"], 8),
     **dict.fromkeys(["reports", "demo"], 9),
     "jobs": 10,
     **dict.fromkeys(["api", "up", "texts"], 11),

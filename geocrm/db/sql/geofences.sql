@@ -39,6 +39,19 @@ WHERE f.id = CAST(:id AS bigint) AND CASE
   ELSE ST_Relate(f.geometry, o.geometry, 'T********') END
 ORDER BY o.tag <> f.tag, o.id LIMIT CAST(:limit AS bigint)
 
+-- name: overlapping_pairs
+-- Some of the fences that overlap another one of their tag.
+SELECT f.tag || '/' || f.external_id AS one, f.tag || '/' || o.external_id AS other
+FROM unnest(CAST(:ids AS bigint[])) AS u(id) JOIN geofences f ON f.id = u.id
+JOIN geofences o ON o.geometry && f.geometry AND o.id <> f.id AND o.deleted_at IS NULL AND o.tag = f.tag
+WHERE CASE
+  WHEN f.kind = 'circle' AND o.kind = 'circle'
+    THEN ST_Distance(geography(f.center), geography(o.center)) < f.radius_m + o.radius_m
+  WHEN f.kind = 'circle' THEN ST_Distance(geography(o.geometry), geography(f.center)) < f.radius_m
+  WHEN o.kind = 'circle' THEN ST_Distance(geography(f.geometry), geography(o.center)) < o.radius_m
+  ELSE ST_Relate(f.geometry, o.geometry, 'T********') END
+LIMIT CAST(:limit AS bigint)
+
 -- name: find
 -- Fences by id, of a tag and in a box where these are given.
 SELECT f.id, f.tag, f.external_id, f.name, f.kind, CAST(ST_AsGeoJSON(f.geometry, 9) AS jsonb) AS geometry,
