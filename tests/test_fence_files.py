@@ -160,7 +160,10 @@ def run(*words: str) -> str:
 def test_on_the_command_line(company: Database, shops: Path) -> None:
     words = ("geofences", "import", str(shops), "--tag", "shops")
     assert "There are no such geofences." in run("geofences", "list")
-    assert run(*words, "--dry-run").strip() == "shops.csv: fences 2 new, 0 changed, 0 unchanged (a try: nothing was written)."
+    assert (
+        run(*words, "--dry-run").strip()
+        == "shops.csv: fences 2 new, 0 changed, 0 unchanged (a try: nothing was written)."
+    )
     assert "There are no such geofences." in run("geofences", "list")
     shops.write_text(SHOPS + "near,,8.541,47.37,90,\n")
     assert run(*words).splitlines() == [

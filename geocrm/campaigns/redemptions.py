@@ -19,7 +19,7 @@ from geocrm.access import Actor, require
 from geocrm.campaigns import audiences, eligibility
 from geocrm.crm import customers
 from geocrm.db import audit
-from geocrm.db.models import Audience, Exposure, OfferCounter, OfferVersion, Place, Redemption
+from geocrm.db.models import Audience, Customer, Exposure, OfferCounter, OfferVersion, Place, Redemption
 from geocrm.errors import Conflict, Invalid, NotFound
 
 WORDS = {
@@ -68,6 +68,8 @@ def redeem(
         _fault("/currency", "an amount has a currency, and a currency an amount")
     with access.as_user(session, actor):
         customers.see(session, customer_id)
+    if session.scalar(select(Customer.erased_at).where(Customer.id == customer_id)) is not None:
+        raise NotFound()
     if place_id is not None:
         place = session.get(Place, place_id)
         if place is None:

@@ -216,7 +216,7 @@ def _restore(run: _Runner) -> None:
         run("restore_rows", table | _columns(f"{part}s") | {"and_customer": ""}, part=part)
     run("forget_sites")
     run("forget_customers")
-    for derived in ("segment_members", "scores"):
+    for derived in ("segment_members", "scores", "audience_members", "exposures"):
         run("forget_segments", {"table": derived})
     session.execute(
         text(

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from geocrm import access
 from geocrm.access import SYSTEM, Actor
-from geocrm.campaigns import audiences, eligibility, holdouts, offers, redemptions
+from geocrm.campaigns import audiences, eligibility, holdouts, offers, redemptions, results
 from geocrm.db import models
 from geocrm.errors import Conflict, Forbidden, Invalid, NotFound
 from geocrm.spatial import areas, layers, territories
@@ -301,6 +301,26 @@ def test_redeemed_where_it_holds_by_who_may(session: Session) -> None:
     offers.end_offer(session, offer.id, actor=SYSTEM)
     with pytest.raises(Conflict, match="not live"):
         redemptions.redeem(session, offer.id, own.id, key="b", place_id=shop.id, **ask)
+
+
+def test_an_erased_customer_redeems_nothing_and_what_it_redeemed_counts_on(session: Session) -> None:
+    gone, other = make_customer(session, 0, 0), make_customer(session, 0, 0)
+    everybody = {"field": "stage", "op": "=", "value": "active"}
+    offer = make_offer(session, cap_total=2, audience=everybody)
+    taken = redemptions.redeem(session, offer.id, gone.id, actor=SYSTEM, key="a", moment=NOW).redemption
+    gone.erased_at = NOW
+    session.flush()
+    with pytest.raises(NotFound):
+        redemptions.redeem(session, offer.id, gone.id, actor=SYSTEM, key="b", moment=NOW)
+    redemptions.redeem(session, offer.id, other.id, actor=SYSTEM, key="a", moment=NOW)
+    assert judged(session, other)[offer.id] == ("cap_reached",)  # the erased one's place is taken
+    found = results.find_results(session, offer.id)
+    assert (found.shown, found.redeemed) == (1, 2)
+    redemptions.reverse(session, offer.id, taken.id, actor=SYSTEM, reason="Given back")
+    assert judged(session, other)[offer.id] == ()
+    audience_id = offers.get_version(session, offer.id, 1).version.audience_id
+    assert audience_id is not None
+    assert audiences.refresh(session, audience_id) == 1  # and is in no audience
 
 
 def test_audiences_follow_customers(session: Session) -> None:

@@ -365,9 +365,16 @@ def test_undo_restores_every_current_row(desk: Desk) -> None:
     assert desk.snapshot() != before
     desk.write("INSERT INTO segment_members SELECT id, 1, 1 FROM customers")
     desk.write("INSERT INTO scores SELECT id, 1, '{0.5}' FROM customers")
+    desk.write("INSERT INTO audience_members SELECT id, 1 FROM customers")
+    desk.write("INSERT INTO exposures SELECT id, 1, 1, now(), false, 'off_1', 'cus_1' FROM customers")
     undone = desk.undo(second)
     assert undone["status"] == "undone"
-    for table in ("segment_members", "scores"):  # of customers that are gone nothing derived stays
+    for table in (
+        "segment_members",
+        "scores",
+        "audience_members",
+        "exposures",
+    ):  # of customers that are gone nothing derived stays
         assert desk.rows(f"SELECT customer_id FROM {table} ORDER BY 1") == desk.rows(
             "SELECT id FROM customers ORDER BY 1"
         )
@@ -386,13 +393,19 @@ def test_undo_is_refused_where_rows_were_edited_since(desk: Desk) -> None:
     desk.write(
         "INSERT INTO sales (customer_id, occurred_at, currency, amount) VALUES (:id, now(), 'EUR', 5)", id=ids[1]
     )
+    desk.write(
+        "INSERT INTO redemptions (customer_id, offer_id, version, idempotency_key, redeemed_at)"
+        " VALUES (:id, 1, 1, 'k', now())", id=ids[2],
+    )  # fmt: skip
     before = desk.snapshot()
     with pytest.raises(Conflict) as refused:
         desk.undo(first)
     assert [(e["pointer"], e["detail"]) for e in refused.value.errors] == [
         (f"/cus_{ids[0]}", "edited since"),
         (f"/cus_{ids[1]}", "has sales"),
+        (f"/cus_{ids[2]}", "has redeemed offers"),
     ]
+    desk.write("DELETE FROM redemptions")
     assert desk.snapshot() == before
     with desk.database.writing() as session, pytest.raises(Conflict):
         undo.check(session, int(first["id"][4:]))

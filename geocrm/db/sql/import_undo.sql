@@ -43,6 +43,7 @@ CROSS JOIN LATERAL (
       SELECT FROM interactions i WHERE i.customer_id = c.id AND i.batch_id IS DISTINCT FROM CAST(:batch_id AS bigint))
       THEN 'has interactions'
     WHEN p.before IS NULL AND EXISTS (SELECT FROM consents k WHERE k.customer_id = c.id) THEN 'has consents'
+    WHEN p.before IS NULL AND EXISTS (SELECT FROM redemptions r WHERE r.customer_id = c.id) THEN 'has redeemed offers'
     WHEN p.before IS NULL AND EXISTS (
       SELECT FROM contacts k WHERE k.customer_id = c.id AND k.batch_id IS DISTINCT FROM CAST(:batch_id AS bigint))
       THEN 'has contacts entered since'
@@ -119,7 +120,7 @@ WHERE p.before IS NULL AND ((p.part = 'site' AND s.customer_id = p.customer_id A
 DELETE FROM customer_sources s USING undo_parts p WHERE p.part = 'customer' AND p.before IS NULL AND s.customer_id = p.object_id
 
 -- name: forget_segments
--- What runs of segmentations said of customers whom the import made.
+-- What runs of segmentations said of customers whom the import made; what offers they were shown, and the audiences.
 DELETE FROM {table} t USING undo_parts p WHERE p.part = 'customer' AND p.before IS NULL AND t.customer_id = p.object_id
 
 -- name: delete_rows
