@@ -151,7 +151,8 @@ def reverse(session: Session, offer_id: int, redemption_id: int, *, actor: Actor
 
     Raises Forbidden, NotFound for one that is not there or whose customer is not seen."""
     require(actor, "offers:redeem")
-    get_redemption(session, offer_id, redemption_id, actor=actor)
+    with access.as_user(session, actor):
+        read_redemption(session, offer_id, redemption_id)
     counter = _hold_counter(session, offer_id)
     found = session.scalars(
         select(Redemption).where(Redemption.id == redemption_id).execution_options(populate_existing=True)
@@ -163,18 +164,6 @@ def reverse(session: Session, offer_id: int, redemption_id: int, *, actor: Actor
     counter.redeemed -= 1
     session.flush()
     _audit(session, actor, "offer.reverse", found)
-    return found
-
-
-def get_redemption(session: Session, offer_id: int, redemption_id: int, *, actor: Actor) -> Redemption:
-    """A redemption in the worker's session; raises NotFound for one whose customer the actor does not see."""
-    found = session.scalars(
-        select(Redemption).where(Redemption.id == redemption_id, Redemption.offer_id == offer_id)
-    ).one_or_none()
-    if found is None:
-        raise NotFound()
-    with access.as_user(session, actor):
-        customers.see(session, found.customer_id)
     return found
 
 

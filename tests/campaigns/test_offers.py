@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -272,6 +273,33 @@ def test_redeemed_once_for_a_key_and_never_more_than_the_caps(session: Session) 
     redemptions.redeem(session, offer.id, two.id, actor=SYSTEM, key="z", moment=NOW)
     with pytest.raises(Conflict):
         redemptions.redeem(session, offer.id, three.id, actor=SYSTEM, key="z", moment=NOW)
+
+
+def test_a_key_without_exact_places_exceeds_no_cap_and_learns_nothing_of_where(session: Session) -> None:
+    snapped = replace(SYSTEM, exact=False)
+    person = make_customer(session, 0, 0)
+    near = {"near": {"lon": 0, "lat": 0, "radius_m": 500}}
+    offer = make_offer(session, cap_per_customer=1, audience=near)
+    taken = redemptions.redeem(session, offer.id, person.id, actor=SYSTEM, key="a", moment=NOW).redemption
+    offers.edit_offer(session, offer.id, actor=SYSTEM, audience=None)
+    offers.go_live(session, offer.id, actor=SYSTEM, moment=NOW)  # for everybody now, but who had it was near
+    with pytest.raises(Conflict) as caught:
+        redemptions.redeem(session, offer.id, person.id, actor=snapped, key="b", moment=NOW)
+    assert caught.value.extra["reasons"] == ["needs_exact_places"]
+
+    other = make_offer(session, cap_per_customer=1)
+    redemptions.redeem(session, other.id, person.id, actor=snapped, key="a", moment=NOW)
+    offers.edit_offer(session, other.id, actor=SYSTEM, audience=near)  # a draft that nobody has
+    with pytest.raises(Conflict) as caught:
+        redemptions.redeem(session, other.id, person.id, actor=snapped, key="b", moment=NOW)
+    assert caught.value.extra["reasons"] == ["customer_cap_reached"]
+
+    session.execute(text("UPDATE offer_versions SET audience_id = NULL"))  # as when an audience with a name is deleted
+    with pytest.raises(NotFound), access.as_user(session, snapped):
+        redemptions.read_redemption(session, offer.id, taken.id)
+    with pytest.raises(NotFound):
+        redemptions.reverse(session, offer.id, taken.id, actor=snapped, reason="whose is it?")
+    assert redemptions.reverse(session, offer.id, taken.id, actor=SYSTEM, reason="Rung up twice").reversed_at
 
 
 def test_redeemed_where_it_holds_by_who_may(session: Session) -> None:

@@ -190,9 +190,12 @@ BEGIN
       CASE WHEN p_moment < j.starts_at THEN 'not_started' WHEN p_moment >= j.ends_at THEN 'over'
            WHEN j.open_until IS NULL THEN 'closed' END,
       CASE WHEN NOT j.inside THEN CASE WHEN here IS NULL THEN 'no_position' ELSE 'outside' END END,
-      CASE WHEN j.audience_id IS NULL THEN NULL
-        WHEN NOT exact AND geocrm_asks_where((SELECT u.filter FROM audiences u WHERE u.id = j.audience_id))
+      -- redemptions of what once asked where customers are are not seen without exact places, so nor is what is left
+      CASE WHEN NOT exact AND (
+          (j.audience_id IS NOT NULL AND geocrm_asks_where((SELECT u.filter FROM audiences u WHERE u.id = j.audience_id)))
+          OR (j.cap_per_customer IS NOT NULL AND geocrm_offer_asks_where(j.offer_id)))
         THEN 'needs_exact_places'
+        WHEN j.audience_id IS NULL THEN NULL
         WHEN (j.audience_id = ANY (audiences)) IS NOT TRUE THEN 'not_in_audience' END,
       CASE WHEN j.consent_purpose IS NOT NULL AND (j.consent_purpose = ANY (purposes)) IS NOT TRUE
         THEN 'no_consent' END,

@@ -87,11 +87,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
   SELECT geocrm_tells_where(g.method, p_parameters) FROM segmentations g WHERE g.id = p_segmentation
 $$;
 
--- Whether any version of an offer has an audience that asks where customers are. (Owner's rights: a view asks.)
+-- Whether a version of an offer that is or was live has an audience that asks where customers are, also one that was
+-- deleted since. (Owner's rights: a view asks.)
 CREATE OR REPLACE FUNCTION geocrm_offer_asks_where(p_offer bigint) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-  SELECT EXISTS (SELECT FROM offer_versions v JOIN audiences a ON a.id = v.audience_id
-                 WHERE v.offer_id = p_offer AND geocrm_asks_where(a.filter))
+  SELECT EXISTS (SELECT FROM offer_versions v
+                 WHERE v.offer_id = p_offer AND v.live_from IS NOT NULL AND geocrm_asks_where(v.audience))
 $$;
 
 -- Whether what an automation did tells where customers are, or were: at a geofence, or by its condition. Of one that is no
