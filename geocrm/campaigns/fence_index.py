@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -33,6 +34,8 @@ LEAST_ACCURACY_M: Final = 5.0
 REACH_SIGMAS: Final = 6.5
 """Beyond so many standard deviations from the border a point is inside or outside for certain (within 1e-10)."""
 EDGES_A_CHUNK: Final = 16
+EDGES_AT_ONCE: Final = 250_000
+"""So many are measured at a time, which takes some 50 MB."""
 
 _GEOD: Final = pyproj.Geod(ellps="WGS84")
 _MAJOR_M: Final = 6378137.0
@@ -188,6 +191,21 @@ class FenceIndex:
         self, of: Ints, pair: Ints, position: Ints, chunk: Ints, lon: Floats, lat: Floats, sigma: Floats
     ) -> tuple[Floats, Floats]:
         """What the edges of chunks take from being inside, and metres to the nearest, for each pair of `of`."""
+        sums = np.zeros(len(of))
+        nearest = np.full(len(of), np.inf)
+        lengths = self._chunk_end[chunk] - self._chunk_start[chunk]
+        before = np.cumsum(lengths) - lengths
+        cuts = np.flatnonzero(np.diff(before // EDGES_AT_ONCE)) + 1
+        for begin, end in pairwise([0, *cuts.tolist(), len(chunk)]):
+            some = slice(begin, end)
+            self._past_some(pair[some], position[some], chunk[some], lon, lat, sigma, sums, nearest)
+        return sums, nearest
+
+    def _past_some(
+        self, pair: Ints, position: Ints, chunk: Ints, lon: Floats, lat: Floats, sigma: Floats, sums: Floats,
+        nearest: Floats,
+    ) -> None:  # fmt: skip
+        """The same for some chunks, into `sums` and `nearest`."""
         lengths = self._chunk_end[chunk] - self._chunk_start[chunk]
         rows = np.repeat(np.arange(len(chunk)), lengths)
         edge = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + self._chunk_start[chunk][rows]
@@ -202,10 +220,8 @@ class FenceIndex:
         taken = np.zeros(len(rows))
         h, t0, t1, s = height[tight], left[tight], right[tight], spread[tight]
         taken[tight] = special.owens_t(h / s, t1 / h) - special.owens_t(h / s, t0 / h)
-        sums = np.bincount(pair[rows], weights=taken, minlength=len(of)) if len(rows) else np.zeros(len(of))
-        nearest = np.full(len(of), np.inf)
+        np.add.at(sums, pair[rows], taken)
         np.minimum.at(nearest, pair[rows], metres)
-        return sums, nearest
 
     # ------------------------------------------------------------ which are nearest
 

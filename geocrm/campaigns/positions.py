@@ -32,6 +32,7 @@ AHEAD_S: Final = 120.0
 """A phone's clock may be so far ahead of ours."""
 MOST: Final = 10_000
 _MOST_FAULTS: Final = 50
+_AT_ONCE: Final = 1_000
 _CHUNK: Final = 20_000
 _SURE: Final = 0.99
 
@@ -103,16 +104,7 @@ def take(
         return Taken(ignored=ignored)
     listed = np.unique(batch.customers[kept]).tolist()
     last_at = _lock(session, listed)
-    outcome = crossings.follow(
-        batch.customers[kept],
-        batch.times[kept],
-        fences.index.standings(batch.lon[kept], batch.lat[kept], batch.accuracy_m[kept]),
-        fences.fence_ids,
-        presences=_presences(session, listed, fences),
-        last_at=last_at,
-        dwell_s=fences.dwell_s,
-        is_open=lambda fence, moment: fence not in fences.keeping_hours or fences.held[fence].is_open(moment),
-    )
+    outcome = _follow(batch, kept, fences, _presences(session, listed, fences), last_at)
     stored = _store(session, batch, kept)
     _move(session, outcome)
     happened = [event_of(crossing, fences) for crossing in outcome.crossings]
@@ -129,6 +121,48 @@ def take(
             for number, event in zip(numbers, happened, strict=True)
         ],
     )
+
+
+def _follow(
+    batch: Batch,
+    kept: NDArray[np.int64],
+    fences: Fences,
+    presences: dict[tuple[int, int], Presence],
+    last_at: dict[int, float],
+) -> crossings.Outcome:
+    """What the positions `kept` make happen, by customer and time, so many at once: memory does not grow with how many
+    fences are near how many of them."""
+    in_order = kept[np.lexsort((batch.times[kept], batch.customers[kept]))]
+    standing: dict[int, dict[int, Presence]] = {}
+    for (customer, fence), presence in presences.items():
+        standing.setdefault(customer, {})[fence] = presence
+    whole = crossings.Outcome([], {}, {}, np.zeros(len(in_order), dtype=bool))
+    for begin in range(0, len(in_order), _AT_ONCE):
+        some = in_order[begin : begin + _AT_ONCE]
+        customers = np.unique(batch.customers[some]).tolist()
+        part = crossings.follow(
+            batch.customers[some],
+            batch.times[some],
+            fences.index.standings(batch.lon[some], batch.lat[some], batch.accuracy_m[some]),
+            fences.fence_ids,
+            presences={
+                (customer, fence): one for customer in customers for fence, one in standing.get(customer, {}).items()
+            },
+            last_at={customer: last_at[customer] for customer in customers},
+            dwell_s=fences.dwell_s,
+            is_open=lambda fence, moment: fence not in fences.keeping_hours or fences.held[fence].is_open(moment),
+        )
+        for (customer, fence), after in part.changed.items():
+            if after is None:
+                standing[customer].pop(fence, None)
+            else:
+                standing.setdefault(customer, {})[fence] = after
+        last_at = last_at | part.last_at
+        whole.crossings.extend(part.crossings)
+        whole.changed.update(part.changed)
+        whole.last_at.update(part.last_at)
+        whole.fresh[begin : begin + _AT_ONCE] = part.fresh
+    return whole
 
 
 def event_of(crossing: Crossing, fences: Fences) -> NewEvent:

@@ -1,10 +1,13 @@
 """Probabilities against numerical integration, distances and nearest fences against dense geodesics."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import shapely
 from scipy.stats import ncx2
 
+from geocrm.campaigns import fence_index
 from geocrm.campaigns.fence_index import SIGMAS_OF_ACCURACY, Fence, FenceIndex, in_circle
 from tests.campaigns import walks
 from tests.campaigns.test_crossings import SEED, fence_of
@@ -63,6 +66,24 @@ def test_circles_are_non_central_chi_square_on_both_sides_of_the_date_line() -> 
     x, y, _ = walks.GEOD.fwd(-30.0, 84.0, 75.0, 50_000.0)
     assert index.standings([x], [y], [30.0]).probability.tolist() == pytest.approx([0.5], abs=1e-3)
     assert abs(SIGMAS_OF_ACCURACY - walks.SIGMAS) < 1e-12
+
+
+def test_many_fences_around_coarse_positions_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(SEED)
+    shapes = [shapely.Point(*random.uniform(-0.01, 0.01, 2)).buffer(0.001, quad_segs=8) for _ in range(200)]
+    index = FenceIndex([Fence(shape) for shape in shapes])
+    lon, lat = random.uniform(-0.01, 0.01, (2, 60))
+    one_by_one = [index.standings([x], [y], [600.0]) for x, y in zip(lon, lat, strict=True)]
+    monkeypatch.setattr(fence_index, "EDGES_AT_ONCE", 5_000)
+    tracemalloc.start()
+    got = index.standings(lon, lat, [600.0] * len(lon))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert got.fence.tolist() == [number for one in one_by_one for number in one.fence]
+    assert got.probability == pytest.approx(np.concatenate([one.probability for one in one_by_one]), abs=1e-12)
+    assert got.border_m == pytest.approx(np.concatenate([one.border_m for one in one_by_one]))
+    assert len(got.fence) > 11_000  # nearly all are near all: 380,000 edges, of some 190 bytes each where all at once
+    assert peak < 20e6
 
 
 def test_no_fences_no_standings() -> None:

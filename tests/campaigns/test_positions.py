@@ -52,7 +52,10 @@ def put_circle(session: Session, **more: Any) -> int:
     return geofences.put(session, SYSTEM, "shops", "a", {"center": center, "radius_m": 120.0} | more).fence_id
 
 
-def test_walks_through_the_database_make_the_events_of_memory(session: Session) -> None:
+def test_walks_through_the_database_make_the_events_of_memory(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(positions, "_AT_ONCE", 2)  # batches are followed in parts
     random = np.random.default_rng(SEED)
     customers = [make_customer(session) for _ in range(3)]
     for customer in customers:
