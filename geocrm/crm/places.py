@@ -102,10 +102,20 @@ def edit(session: Session, actor: Actor, place: Place, changed: Mapping[str, Any
 
 
 def delete(session: Session, actor: Actor, place: Place) -> None:
-    """Take a place away; raises Conflict where sales were made at it."""
+    """Take a place away; raises Conflict where sales were made at it, and where an offer names it: what the offer says,
+    or said, would change, and one that held there alone would hold nowhere."""
     used = session.scalar(text("SELECT true FROM sales WHERE place_id = CAST(:id AS bigint) LIMIT 1"), {"id": place.id})
     if used:
         raise Conflict("Sales were made at this place, so it stays; change its name or kind instead.")
+    offer = session.execute(
+        text(
+            "SELECT o.id, o.name FROM offer_areas a JOIN offers o ON o.id = a.offer_id"
+            " WHERE a.place_id = CAST(:id AS bigint) ORDER BY o.id LIMIT 1"
+        ),
+        {"id": place.id},
+    ).one_or_none()
+    if offer is not None:
+        raise Conflict(f"The offer {ids.show('off', offer.id)} ({offer.name}) names this place, so it stays.")
     session.execute(text("DELETE FROM place_sources WHERE place_id = CAST(:id AS bigint)"), {"id": place.id})
     before = {"name": place.name, "kind": place.kind}
     session.delete(place)

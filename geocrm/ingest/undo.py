@@ -216,8 +216,8 @@ def _restore(run: _Runner) -> None:
         run("restore_rows", table | _columns(f"{part}s") | {"and_customer": ""}, part=part)
     run("forget_sites")
     run("forget_customers")
-    for derived in ("segment_members", "scores", "audience_members", "exposures"):
-        run("forget_segments", {"table": derived})
+    for derived in ("segment_members", "scores", "audience_members", "exposures", "automation_runs"):
+        run("forget_derived", {"table": derived})
     session.execute(
         text(
             "UPDATE customers c SET parent_id = NULL FROM undo_parts p WHERE p.part = 'customer' AND p.before IS "

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from geocrm import access
 from geocrm.access import SYSTEM, Actor
 from geocrm.campaigns import audiences, eligibility, holdouts, offers, redemptions, results
+from geocrm.crm import places
 from geocrm.db import models
 from geocrm.errors import Conflict, Forbidden, Invalid, NotFound
 from geocrm.spatial import areas, layers, territories
@@ -300,6 +301,14 @@ def test_a_key_without_exact_places_exceeds_no_cap_and_learns_nothing_of_where(s
     with pytest.raises(NotFound):
         redemptions.reverse(session, offer.id, taken.id, actor=snapped, reason="whose is it?")
     assert redemptions.reverse(session, offer.id, taken.id, actor=SYSTEM, reason="Rung up twice").reversed_at
+
+
+def test_a_place_that_an_offer_names_stays(session: Session) -> None:
+    shop = make_place(session, 10, 10)
+    offer = make_offer(session, areas=[{"place_id": shop.id, "radius_m": 100}])
+    with pytest.raises(Conflict, match=rf"off_{offer.id} \(Coffee\)"):
+        places.delete(session, SYSTEM, shop)
+    assert len(offers.get_version(session, offer.id, 1).areas) == 1
 
 
 def test_redeemed_where_it_holds_by_who_may(session: Session) -> None:

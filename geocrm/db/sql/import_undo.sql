@@ -87,8 +87,11 @@ WHERE p.part = CAST(:part AS text)
 
 -- name: place_conflicts
 INSERT INTO undo_conflicts (part, object_id, line_no, customer_id, reason)
-SELECT p.part, p.object_id, p.line_no, NULL, 'has sales' FROM undo_parts p
-WHERE p.part = 'place' AND p.before IS NULL AND p.object_id IN (SELECT s.place_id FROM sales s WHERE s.place_id IS NOT NULL)
+SELECT p.part, p.object_id, p.line_no, NULL, w.reason FROM undo_parts p
+CROSS JOIN LATERAL (SELECT CASE
+  WHEN p.object_id IN (SELECT s.place_id FROM sales s WHERE s.place_id IS NOT NULL) THEN 'has sales'
+  WHEN p.object_id IN (SELECT a.place_id FROM offer_areas a WHERE a.place_id IS NOT NULL) THEN 'is named by an offer' END AS reason) AS w
+WHERE p.part = 'place' AND p.before IS NULL AND w.reason IS NOT NULL
   AND NOT EXISTS (SELECT FROM undo_conflicts f WHERE f.part = 'place' AND f.object_id = p.object_id)
 
 -- name: plain_conflicts
@@ -119,8 +122,8 @@ WHERE p.before IS NULL AND ((p.part = 'site' AND s.customer_id = p.customer_id A
 -- name: forget_customers
 DELETE FROM customer_sources s USING undo_parts p WHERE p.part = 'customer' AND p.before IS NULL AND s.customer_id = p.object_id
 
--- name: forget_segments
--- What runs of segmentations said of customers whom the import made; what offers they were shown, and the audiences.
+-- name: forget_derived
+-- What runs of segmentations, audiences, offers and automations made of customers whom the import made.
 DELETE FROM {table} t USING undo_parts p WHERE p.part = 'customer' AND p.before IS NULL AND t.customer_id = p.object_id
 
 -- name: delete_rows
