@@ -6,6 +6,7 @@ that it shows twice is open twice. A span that ends at or before its start goes 
 on which it begins.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -17,6 +18,7 @@ from geocrm.errors import Fault, Invalid
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MOST_SPANS: Final = 100
+_CLOCK: Final = re.compile("[0-9]{2}:[0-9]{2}")
 _STEP: Final = timedelta(hours=6)
 _MINUTE: Final = timedelta(minutes=1)
 _DAY: Final = timedelta(days=1)
@@ -145,7 +147,7 @@ def _merged(spans: list[tuple[datetime, datetime]]) -> list[tuple[datetime, date
 
 
 def _clock(value: Any) -> int | None:
-    if not isinstance(value, str) or len(value) != 5 or value[2] != ":" or not (value[:2] + value[3:]).isdigit():
+    if not isinstance(value, str) or not _CLOCK.fullmatch(value):
         return None
     minutes = int(value[:2]) * 60 + int(value[3:])
     return minutes if int(value[3:]) < 60 and minutes <= 1440 else None

@@ -24,6 +24,7 @@ LONGEST_URL: Final = 2_000
 OPEN_S: Final = 60.0
 _MOST_ANSWER: Final = 65_536
 _LATE: Final = "no answer in time"
+_SITE_LOCAL: Final = ipaddress.IPv6Network("fec0::/10")
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -79,7 +80,7 @@ def is_public(address: str) -> bool:
     """Whether an IP address is one of the whole internet, looking also into IPv6 addresses that hold an IPv4 one."""
     found = ipaddress.ip_address(address)
     return all(
-        one.is_global and not one.is_multicast and not one.is_reserved and not one.is_unspecified
+        one.is_global and not (one.is_multicast or one.is_reserved or one.is_unspecified or one in _SITE_LOCAL)
         for one in _held(found)
     )
 

@@ -42,10 +42,14 @@ def write(session: Session, requests: Sequence[Request]) -> None:
     session.execute(text(named("keys", "trim_requests")), {"digests": list(set(digests)), "most": MOST})
 
 
-def find(session: Session, key_id: int, *, before: int | None = None, limit: int = 50) -> list[dict[str, Any]]:
-    """Requests of a key, newest first; raises NotFound."""
+def check_there(session: Session, key_id: int) -> None:
+    """Raise NotFound where there is no such key."""
     if session.get(ApiKey, key_id) is None:
         raise NotFound()
+
+
+def find(session: Session, key_id: int, *, before: int | None = None, limit: int = 50) -> list[dict[str, Any]]:
+    """Requests of a key, newest first."""
     query = select(KeyRequest).where(KeyRequest.key_id == key_id).order_by(KeyRequest.id.desc()).limit(limit)
     if before is not None:
         query = query.where(KeyRequest.id < before)

@@ -90,6 +90,7 @@ def test_without_hours_it_is_open_throughout_but_for_closed_days() -> None:
         ([{"days": ["monday"], "from": "09:00", "to": "18:00"}], "/hours/0/days"),
         ([{"days": [], "from": "09:00", "to": "18:00"}], "/hours/0/days"),
         ([{"days": ["mon"], "from": "9:00", "to": "18:00"}], "/hours/0/from"),
+        ([{"days": ["mon"], "from": "0²:00", "to": "18:00"}], "/hours/0/from"),
         ([{"days": ["mon"], "from": "24:00", "to": "18:00"}], "/hours/0/from"),
         ([{"days": ["mon"], "from": "09:00", "to": "24:01"}], "/hours/0/to"),
         ([{"days": ["mon"], "from": "09:60", "to": "18:00"}], "/hours/0/from"),

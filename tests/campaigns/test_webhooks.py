@@ -158,7 +158,7 @@ PRIVATE = [
     "https://localhost/", "https://localhost./", "https://0.0.0.0/", "https://0/", "https://10.1.2.3/",
     "https://172.16.0.1/", "https://192.168.1.1/", "https://169.254.169.254/latest/meta-data/", "https://100.64.0.1/",
     "https://[::1]/", "https://[::]/", "https://[::ffff:127.0.0.1]/", "https://[::ffff:a9fe:a9fe]/", "https://[fe80::1]/",
-    "https://[fc00::1]/", "https://[64:ff9b::7f00:1]/", "https://[2002:7f00:1::]/", "https://224.0.0.1/",
+    "https://[fc00::1]/", "https://[fec0::1]/", "https://[64:ff9b::7f00:1]/", "https://[2002:7f00:1::]/", "https://224.0.0.1/",
     "https://255.255.255.255/", "https://198.18.0.1/", "https://192.0.2.1/", "https://[fd00:ec2::254]/",
 ]  # fmt: skip
 
