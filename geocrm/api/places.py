@@ -185,7 +185,7 @@ def edit_place(
 
 @routes.delete("/places/{place_id}", status_code=204, operation_id="delete_place", summary="Delete a place")
 def delete_place(session: Writing, actor: CanEditPlaces, place_id: PlaceId, expected: IfMatch) -> None:
-    """Refused (409) where sales were made at it."""
+    """Refused (409) where sales were made at it, and where an offer names it."""
     place = places.open_for_edit(session, place_id)
     expected.check(place.version)
     places.delete(session, actor, place)

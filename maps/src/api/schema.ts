@@ -529,7 +529,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a place
-         * @description Refused (409) where sales were made at it.
+         * @description Refused (409) where sales were made at it, and where an offer names it.
          */
         delete: operations["delete_place"];
         options?: never;
