@@ -1,6 +1,8 @@
 """Offers that hold in geofences: of one, of every one of a tag; how far away the others are."""
 
 import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +13,7 @@ from sqlalchemy.orm import Session
 from geocrm import access
 from geocrm.access import SYSTEM
 from geocrm.campaigns import eligibility, geofences, holdouts, offers, redemptions
+from geocrm.db.engine import Database
 from geocrm.errors import Conflict, Invalid
 from tests.campaigns.test_offers import NOW, judged, make_area, make_offer
 from tests.makers import make_customer, make_place, square
@@ -69,6 +72,36 @@ def test_a_changed_fence_is_followed_and_one_that_a_live_offer_names_stays(sessi
     put(session, "shops/one", 30, 0)  # put again it is the same fence
     offers.go_live(session, draft.id, actor=SYSTEM, moment=NOW)
     assert judged(session, customer, 30, 0)[draft.id] == ()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_no_fence_is_deleted_while_an_offer_goes_live_there(new_database: Callable[[], Database], order: int) -> None:
+    """Whichever comes second waits for the first, and is refused."""
+    database = new_database()
+    with database.writing() as session:
+        put(session, "shops/one", 10, 0)
+        offer = make_offer(session, areas=[{"geofence": "shops/one"}], live=False).id
+
+    def go_live(session: Session) -> None:
+        offers.go_live(session, offer, actor=SYSTEM, moment=NOW)
+
+    def delete(session: Session) -> None:
+        geofences.delete(session, SYSTEM, "shops", "one")
+
+    first, second = (go_live, delete)[::order]
+
+    def come_second() -> None:
+        with database.writing() as session:
+            second(session)
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.writing() as session:
+            first(session)
+            other = pool.submit(come_second)
+            with pytest.raises(TimeoutError):
+                other.result(0.5)
+        with pytest.raises((Conflict, Invalid), match=r"live offers hold|the fence was deleted"):
+            other.result(30)
 
 
 def test_a_tag_is_followed_as_fences_come_and_go(session: Session) -> None:
