@@ -136,7 +136,7 @@ AROUND = {
         "from geocrm.db.engine import command_database\nmade = command_database()\ndatabase = made.__enter__()",
         "made.__exit__(None, None, None)\nassert asked.id",
     ),
-    "first-app": ("import os", ""),
+    "first-app": ("", ""),
     "notebooks": ("", "print(list(near.columns))\nassert len(near) == 20 and total > 0"),
 }
 

@@ -51,7 +51,7 @@ export function AccountPanel() {
       </section>
       <section class="block" aria-label="More">
         <button type="button" class="button" onClick={() => show({ panel: 'developers', tool: null })}>
-          Developers: keys, webhooks, requests
+          Developers
         </button>
         <a class="button" href="/docs/">
           API documentation
