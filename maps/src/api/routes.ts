@@ -231,8 +231,16 @@ export const offerResults = (offer_id: string, by: string | null, signal: AbortS
 export const products = (): Promise<readonly Product[]> =>
   all((cursor) => get('/v1/products', { query: { limit: 500, cursor } }));
 
+/** So many fences are loaded at a time; others as the map shows where they are. */
+export const MOST_FENCES = 2_000;
+const FENCE_PAGE = 500;
+
 export const fences = (signal: AbortSignal): Promise<readonly Fence[]> =>
-  all((cursor) => get('/v1/geofences', { query: { limit: 500, cursor }, signal }), 4);
+  all((cursor) => get('/v1/geofences', { query: { limit: FENCE_PAGE, cursor }, signal }), MOST_FENCES / FENCE_PAGE);
+
+/** Fences in a box, [west, south, east, north]. */
+export const fencesIn = async (bbox: readonly number[], signal: AbortSignal): Promise<readonly Fence[]> =>
+  (await get('/v1/geofences', { query: { limit: FENCE_PAGE, bbox: bbox.join(',') }, signal })).data;
 
 type PutFence = Parameters<typeof put<'/v1/geofences/{tag}/{external_id}'>>[2];
 /** The description calls GeoJSON and hours objects, of which the generated type holds nothing. */

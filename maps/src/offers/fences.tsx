@@ -15,7 +15,19 @@ import { asProblem } from '../state/remote';
 import { isCoarse, map } from '../state/screen';
 import { Confirm, Faults, Field } from './faults';
 import type { Fault } from './form';
-import { drawnFences, fences, loadFences, open, ring, stamp, useSketch, useTap, written } from './state';
+import {
+  drawnFences,
+  drawnKey,
+  fences,
+  loadFences,
+  open,
+  ring,
+  stamp,
+  useFencesInView,
+  useSketch,
+  useTap,
+  written,
+} from './state';
 import { lasting } from './walks';
 import { hoursWords } from './words';
 
@@ -64,12 +76,13 @@ interface ListProps {
 
 function List({ rows, said, edit }: ListProps) {
   const [text, setText] = useState('');
-  const parts = useMemo(() => drawnFences(rows, NOTHING_ON), [rows]);
+  const parts = useMemo(() => drawnFences(rows, NOTHING_ON), [rows, drawnKey(rows)]);
+  useFencesInView();
   useSketch({ parts, moving: [], layers: [], alone: true });
   useEffect(() => {
     const box = boxOfShapes(rows.slice(0, 200).map(({ geometry }) => geometry as unknown as GeoJSON.Polygon));
     if (box) map.value?.fit(box);
-  }, [rows, map.value]);
+  }, [stamp.value, map.value]);
   const writes = may('geofences:write');
   const sought = text.trim().toLowerCase();
   const called = (fence: Fence) => `${fence.name ?? ''} ${fence.tag}/${fence.external_id}`.toLowerCase();
@@ -106,7 +119,11 @@ function List({ rows, said, edit }: ListProps) {
       )}
       {rows.length > LISTED && (
         <div class="field">
-          <label for="fence-search">{`Find among ${count(rows.length)}`}</label>
+          <label for="fence-search">
+            {rows.length < routes.MOST_FENCES
+              ? `Find among ${count(rows.length)}`
+              : `Find among the first ${count(routes.MOST_FENCES)}, and those that the map has shown`}
+          </label>
           <input
             id="fence-search"
             class="input"

@@ -11,7 +11,7 @@ import type { Point } from '../state/model';
 import { asProblem } from '../state/remote';
 import { map, pick, sheet, sketch, tap } from '../state/screen';
 import { company } from '../state/session';
-import { show } from '../state/store';
+import { show, state } from '../state/store';
 
 /** Raised after an offer or a fence was written. */
 export const stamp = signal(0);
@@ -82,6 +82,42 @@ export const tileLayer = (layer_id: string | null | undefined): string | null =>
 };
 
 type Where = Partial<OfferWhere>;
+
+/** Where there are more fences than are loaded at once, those of the view are asked for as it moves. */
+export function useFencesInView(): void {
+  const { rows } = fences.value;
+  const many = rows.length >= routes.MOST_FENCES;
+  const view = many ? JSON.stringify(state.value.view) : '';
+  useEffect(() => {
+    if (!many || !map.value) return;
+    const aborter = new AbortController();
+    const timer = setTimeout(() => {
+      const [west, south, east, north] = map.value?.bounds() ?? [0, 0, 0, 0];
+      // Over ±180° or around the earth they are too many anyway.
+      if (west < -180 || east > 180 || map.value === null) return;
+      routes.fencesIn([west, Math.max(south, -90), east, Math.min(north, 90)], aborter.signal).then(
+        (found) => {
+          const now = fences.value;
+          const known = new Set(now.rows.map(({ id }) => id));
+          const added = found.filter(({ id }) => !known.has(id));
+          if (added.length > 0) fences.value = { ...now, rows: [...now.rows, ...added] };
+        },
+        // What is loaded stays.
+        () => undefined,
+      );
+    }, PAUSE_MS);
+    return () => {
+      clearTimeout(timer);
+      aborter.abort();
+    };
+  }, [many, view]);
+}
+
+const PAUSE_MS = 300;
+
+/** Changes as the map moves, where not all fences can be drawn: then others are. */
+export const drawnKey = (rows: readonly Fence[]): string =>
+  rows.length > MOST_DRAWN ? JSON.stringify(state.value.view) : '';
 
 /** So many fences are drawn at a time: those that are entered, then those nearest to the middle of the map. */
 const MOST_DRAWN = 150;

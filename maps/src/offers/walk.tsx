@@ -11,7 +11,7 @@ import { NO_SKETCH, type Part, pathParts, pointOf } from '../map/sketch';
 import { may, usePreview } from '../segments/state';
 import type { Point } from '../state/model';
 import { isCoarse, map, sketch } from '../state/screen';
-import { drawnFences, fences, loadFences, open, ring, useTap } from './state';
+import { drawnFences, drawnKey, fences, loadFences, open, ring, useFencesInView, useTap } from './state';
 import { durationOf, type Fix, fixesOf, lasting, lengthOf, placeAt, spacing, type Walk } from './walks';
 
 const START: Walk = { path: [], speed: 5 / 3.6, every_s: 20, rest_s: 0, accuracy_m: 10, seed: 1 };
@@ -38,6 +38,7 @@ export function WalkPanel() {
   }, []);
   useTap(add);
   useEffect(() => void loadFences(), []);
+  useFencesInView();
   const change = (part: Partial<Walk>) => {
     drawn.value = { ...drawn.value, ...part };
   };
@@ -179,6 +180,8 @@ function Choice({ id, label, options, value, put }: ChoiceProps) {
 function FencesSaid() {
   const { status, rows, problem } = fences.value;
   if (status === 'failed' && problem) return <Failed problem={problem} again={() => void loadFences(true)} />;
+  if (rows.length >= routes.MOST_FENCES)
+    return <p class="small quiet">Of the fences those near the middle of the map are drawn; all of them count.</p>;
   if (status === 'loading' || rows.length > 0) return null;
   return (
     <Empty title="There are no fences yet">
@@ -224,7 +227,13 @@ function Replay({ walk, fixes, events }: ReplayProps) {
   const [playing, setPlaying] = useState(false);
   useEffect(() => {
     if (!playing) return;
-    const timer = setInterval(() => setAt((now) => Math.min(whole, now + (whole * FRAME_MS) / REPLAY_MS)), FRAME_MS);
+    let last = performance.now();
+    const timer = setInterval(() => {
+      // By the clock, so that a slow device shows fewer pictures of the same replay.
+      const passed = performance.now() - last;
+      last += passed;
+      setAt((now) => Math.min(whole, now + (whole * passed) / REPLAY_MS));
+    }, FRAME_MS);
     return () => clearInterval(timer);
   }, [playing, whole]);
   useEffect(() => {
@@ -250,7 +259,7 @@ function Replay({ walk, fixes, events }: ReplayProps) {
         return fix ? [{ role: 'event', geometry: pointOf(fix), label: String(place + 1) }] : [];
       }),
     ],
-    [rows, walk, fixes, insideKey, seen, events],
+    [rows, drawnKey(rows), walk, fixes, insideKey, seen, events],
   );
   const here = fixes.length > 0 ? placeAt(walk, at) : null;
   const fix = fixes.findLast(({ at_s }) => at_s <= at) ?? null;
