@@ -150,6 +150,11 @@ def _worker(database: Database) -> Iterator[int]:
             if process.poll() is not None:
                 raise RuntimeError(f"The worker ended: {said.read_text()[-500:]}")
             time.sleep(0.05)
+        used, before = 0.0, -1.0
+        while used - before > 0.05:  # what it does first (seals of the audit log, due segmentations) is not measured
+            before = _processor_s([process.pid])
+            time.sleep(3)
+            used = _processor_s([process.pid])
         yield process.pid
     finally:
         process.terminate()

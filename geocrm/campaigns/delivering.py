@@ -31,7 +31,10 @@ from geocrm.db.queries import named
 log = structlog.get_logger("geocrm.webhooks")
 
 LANES: Final = 32  # a receiver that answers in 50 ms takes 600 messages a second over so many
+FEWEST: Final = 4  # a lane more for so many messages
 KEPT_S: Final = 5.0
+PAUSE_S: Final = 0.2  # what happens meanwhile is taken together,
+BEHIND_S: Final = 1.0  # unless something has waited for so long
 MOST_A_ROUND: Final = 400
 FIRST_PAUSE_S: Final = 2.0
 LONGEST_PAUSE_S: Final = 300.0
@@ -60,6 +63,7 @@ class Deliverer:
         self._keep_trying_s = settings.webhook_days * 86_400
         self._allow_private = settings.webhook_allow_private
         self._random = random.Random()
+        self._behind = False
         self._keeps = False
         self._kept: dict[tuple[str, int], Lane] = {}  # by address and place; each is used by one thread at a time
 
@@ -75,6 +79,8 @@ class Deliverer:
                     released = True
                 if self.deliver_due() == 0:
                     stop.wait(idle_s)
+                elif not self._behind:
+                    stop.wait(PAUSE_S)
             except (DBAPIError, PoolTimeout) as error:  # the database is away: what was sent meanwhile is sent again
                 log.warning("webhooks_wait", error=type(error).__name__)
                 stop.wait(5.0)
@@ -90,6 +96,7 @@ class Deliverer:
         self._close_idle()
         if not rows:
             return 0
+        self._behind = (datetime.now(UTC) - min(row.created_at for row in rows)).total_seconds() > BEHIND_S
         loads = [load for _, group in groupby(rows, lambda row: row.webhook_id) for load in self._shared(list(group))]
         began = time.monotonic()
         with ThreadPoolExecutor(min(self._lanes, len(loads)), thread_name_prefix="webhooks") as pool:
@@ -102,7 +109,8 @@ class Deliverer:
 
     def _shared(self, rows: list[Row[Any]]) -> list[tuple[int, list[Row[Any]]]]:
         """One webhook's rows in as many lots as there are lanes, or less, each with its place."""
-        return [(start, lot) for start in range(self._lanes) if (lot := rows[start :: self._lanes])]
+        places = min(self._lanes, -(-len(rows) // FEWEST))
+        return [(start, rows[start::places]) for start in range(places)]
 
     def _send(self, load: tuple[int, Sequence[Row[Any]]]) -> list[Result]:
         """Send a lot over one connection. After the first failure the rest waits: the receiver is away or busy."""

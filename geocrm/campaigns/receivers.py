@@ -7,6 +7,7 @@ redirects are not followed. The same is done at registration, for a clear word e
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import socket
@@ -131,6 +132,46 @@ class _Pinned(http.client.HTTPConnection):
         self.sock = sock if self._context is None else self._context.wrap_socket(sock, server_hostname=self.host)
 
 
+class _Watch:
+    """Cuts connections whose time is up: one thread for all, which a message does not wake."""
+
+    def __init__(self) -> None:
+        self._due: dict[_Pinned, float] = {}
+        self._changed = threading.Condition()
+        self._wakes_at: float | None = None
+        self._thread: threading.Thread | None = None
+
+    def begin(self, connection: _Pinned, seconds: float) -> None:
+        """Cut it then, unless `end` comes before."""
+        with self._changed:
+            at = self._due[connection] = time.monotonic() + seconds
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="webhooks_watch", daemon=True)
+                self._thread.start()
+            elif self._wakes_at is None or at < self._wakes_at:
+                self._changed.notify()
+
+    def end(self, connection: _Pinned) -> bool:
+        """Whether it was cut."""
+        with self._changed:
+            return self._due.pop(connection, None) is None
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                for connection in [one for one, at in self._due.items() if at <= now]:
+                    del self._due[connection]
+                    if connection.sock is not None:
+                        with contextlib.suppress(OSError):
+                            connection.sock.shutdown(socket.SHUT_RDWR)
+                self._wakes_at = min(self._due.values(), default=None)
+                self._changed.wait(None if self._wakes_at is None else self._wakes_at - now)
+
+
+_WATCH: Final = _Watch()
+
+
 class Lane:
     """Sends messages to one receiver, one after the other, over one connection while it lasts, a minute at most.
 
@@ -159,13 +200,10 @@ class Lane:
         return Answer(status, error, int((time.monotonic() - began) * 1000))
 
     def _try(self, headers: Mapping[str, str], body: bytes) -> tuple[int | None, str | None]:
-        late = threading.Event()
-        timer: threading.Timer | None = None
+        connection: _Pinned | None = None
         try:
             connection = self._connect()
-            timer = threading.Timer(self._timeout_s, self._cut, (connection, late))
-            timer.daemon = True
-            timer.start()
+            _WATCH.begin(connection, self._timeout_s)
             connection.request("POST", self._path, body, dict(headers) | {"Content-Type": "application/json"})
             answer = connection.getresponse()
             rest = answer.read(_MOST_ANSWER)
@@ -174,11 +212,12 @@ class Lane:
         except Invalid as error:
             return None, error.detail
         except (OSError, http.client.HTTPException) as error:
+            late = connection is not None and _WATCH.end(connection)
             self.close()
-            return None, _LATE if late.is_set() else _words(error)
+            return None, _LATE if late else _words(error)
         finally:
-            if timer is not None:
-                timer.cancel()
+            if connection is not None:
+                _WATCH.end(connection)
         if 200 <= answer.status < 300:
             return answer.status, None
         if 300 <= answer.status < 400:
@@ -199,16 +238,6 @@ class Lane:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-    @staticmethod
-    def _cut(connection: _Pinned, late: threading.Event) -> None:
-        late.set()
-        sock = connection.sock
-        if sock is not None:
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return
 
 
 def _words(error: Exception) -> str:
