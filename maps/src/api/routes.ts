@@ -79,6 +79,13 @@ export const nextOffers = (customer_id: string, signal: AbortSignal) =>
 export const interactionsOf = (customer_id: string, signal: AbortSignal) =>
   get('/v1/customers/{customer_id}/interactions', { path: { customer_id }, query: { limit: 5 }, signal });
 
+export const tasksFor = (customer: string, signal: AbortSignal) =>
+  get('/v1/tasks', { query: { customer, limit: 10 }, signal });
+
+export const finishTask = (task_id: string) => start('/v1/tasks/{task_id}/done', { task_id });
+
+export const reopenTask = (task_id: string) => start('/v1/tasks/{task_id}/reopen', { task_id });
+
 interface List<T> {
   readonly data: readonly T[];
   readonly has_more: boolean;

@@ -14,6 +14,7 @@ export type Customer = Schemas['ShownCustomer'];
 export type Site = Schemas['ShownSiteWithReason'];
 export type Contact = Schemas['ShownContact'];
 export type Interaction = Schemas['ShownInteraction'];
+export type Task = Schemas['ShownTask'];
 export type Place = Schemas['ShownPlace'];
 export type Area = Schemas['ShownArea'];
 export type LayerRow = Schemas['ShownLayer'];

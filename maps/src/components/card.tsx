@@ -17,6 +17,7 @@ import { inNone, primaryOf, worthTelling } from '../state/territories';
 import { CopyButton } from './copy';
 import { BASIS, period } from './here_panel';
 import { Failed, Loading } from './states';
+import { Tasks } from './tasks';
 import './card.css';
 
 const PRECISION: Readonly<Record<string, string>> = {
@@ -370,6 +371,7 @@ export function Card({ id, close }: { id: string; close: () => void }) {
             )}
             <Actions customer={customer} />
           </section>
+          <Tasks key={id} id={id} />
           <section class="block" aria-labelledby="card-contacts">
             <h2 id="card-contacts">Contact</h2>
             <Contacts contacts={customer.contacts} />
