@@ -367,6 +367,13 @@ def test_undo_restores_every_current_row(desk: Desk) -> None:
     desk.write("INSERT INTO scores SELECT id, 1, '{0.5}' FROM customers")
     desk.write("INSERT INTO audience_members SELECT id, 1 FROM customers")
     desk.write("INSERT INTO exposures SELECT id, 1, 1, now(), false, 'off_1', 'cus_1' FROM customers")
+    desk.write(
+        "WITH made AS (INSERT INTO automations (name, trigger, event_type, geofence_tag, action, title, due_days)"
+        " VALUES ('Call', 'event', 'geofence.entered', 'shops', 'task', 'Call', 0) RETURNING id)"
+        " INSERT INTO automation_runs (automation_id, automation_version, customer_id, moment)"
+        " SELECT made.id, 1, c.id, now() FROM customers c, made"
+    )
+    desk.write("INSERT INTO tasks (customer_id, title, assignee_id, due_at) SELECT id, 'Call', 1, now() FROM customers")
     undone = desk.undo(second)
     assert undone["status"] == "undone"
     for table in (
@@ -374,6 +381,7 @@ def test_undo_restores_every_current_row(desk: Desk) -> None:
         "scores",
         "audience_members",
         "exposures",
+        "automation_runs",
     ):  # of customers that are gone nothing derived stays
         assert desk.rows(f"SELECT customer_id FROM {table} ORDER BY 1") == desk.rows(
             "SELECT id FROM customers ORDER BY 1"
@@ -406,6 +414,14 @@ def test_undo_is_refused_where_rows_were_edited_since(desk: Desk) -> None:
         (f"/cus_{ids[2]}", "has redeemed offers"),
     ]
     desk.write("DELETE FROM redemptions")
+    desk.write(
+        "INSERT INTO tasks (customer_id, title, assignee_id, due_at, done_at) VALUES (:id, 'Call', 1, now(), now())",
+        id=ids[2],
+    )
+    with pytest.raises(Conflict) as refused:
+        desk.undo(first)
+    assert refused.value.errors[-1]["detail"] == "has tasks that were done"
+    desk.write("DELETE FROM tasks")
     assert desk.snapshot() == before
     with desk.database.writing() as session, pytest.raises(Conflict):
         undo.check(session, int(first["id"][4:]))

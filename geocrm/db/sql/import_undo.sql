@@ -43,6 +43,8 @@ CROSS JOIN LATERAL (
       SELECT FROM interactions i WHERE i.customer_id = c.id AND i.batch_id IS DISTINCT FROM CAST(:batch_id AS bigint))
       THEN 'has interactions'
     WHEN p.before IS NULL AND EXISTS (SELECT FROM consents k WHERE k.customer_id = c.id) THEN 'has consents'
+    WHEN p.before IS NULL AND EXISTS (SELECT FROM tasks t WHERE t.customer_id = c.id AND t.done_at IS NOT NULL)
+      THEN 'has tasks that were done'
     WHEN p.before IS NULL AND EXISTS (SELECT FROM redemptions r WHERE r.customer_id = c.id) THEN 'has redeemed offers'
     WHEN p.before IS NULL AND EXISTS (
       SELECT FROM contacts k WHERE k.customer_id = c.id AND k.batch_id IS DISTINCT FROM CAST(:batch_id AS bigint))
