@@ -98,9 +98,9 @@ async def eligible(
         or_(Geofence.kind == "polygon",
             func.ST_DWithin(func.geography(Geofence.center), func.geography(here), Geofence.radius_m)),
     )  # fmt: skip
-    in_fence = offers_at.join(Geofence, Geofence.id == OfferArea.fence_id).where(*holds)
-    in_tag = offers_at.join(Geofence, Geofence.tag == OfferArea.fence_tag).where(*holds)
-    there = in_area.union_all(in_fence, in_tag, at_place).subquery()
+    named = or_(OfferArea.fence_id == Geofence.id, OfferArea.fence_tag == Geofence.tag)
+    in_fence = offers_at.join(Geofence, named).where(*holds)
+    there = in_area.union_all(in_fence, at_place).subquery()
     rows = await session.execute(
         select(OfferVersion, Offer, func.min(there.c.n), func.min(OfferArea.kind))
         .join(Offer, Offer.id == OfferVersion.offer_id)
