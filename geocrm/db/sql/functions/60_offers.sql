@@ -192,7 +192,7 @@ BEGIN
       CASE WHEN NOT j.inside THEN CASE WHEN here IS NULL THEN 'no_position' ELSE 'outside' END END,
       -- redemptions of what once asked where customers are are not seen without exact places, so nor is what is left
       CASE WHEN NOT exact AND (
-          (j.audience_id IS NOT NULL AND geocrm_asks_where((SELECT u.filter FROM audiences u WHERE u.id = j.audience_id)))
+          EXISTS (SELECT FROM audiences u WHERE u.id = j.audience_id AND geocrm_asks_where(u.filter))
           OR (j.cap_per_customer IS NOT NULL AND geocrm_offer_asks_where(j.offer_id)))
         THEN 'needs_exact_places'
         WHEN j.audience_id IS NULL THEN NULL
