@@ -1,6 +1,7 @@
 """Logs: JSON lines on standard error, without tokens, positions or personal data."""
 
 import sys
+import traceback
 
 import structlog
 
@@ -27,3 +28,9 @@ def configure() -> None:
         logger_factory=structlog.WriteLoggerFactory(file=_StandardError()),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
+
+
+def where(error: BaseException) -> list[str]:
+    """Where an error happened, innermost last, without the values: they may be personal data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{frame.filename.rpartition('/geocrm/')[2]}:{frame.lineno} {frame.name}" for frame in frames][-12:]

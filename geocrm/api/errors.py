@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from geocrm import errors
+from geocrm import errors, logs
 
 log = structlog.get_logger("geocrm.api")
 
@@ -189,19 +189,9 @@ def handle_unexpected(request: Request, error: Exception) -> Response:
         "unexpected",
         request_id=request.scope.get("geocrm.request_id"),
         error=type(error).__name__,
-        trace=_where(error),
+        trace=logs.where(error),
     )
     return problem(request, 500, "internal", "Something went wrong here; it has been logged.")
-
-
-def _where(error: BaseException) -> list[str]:
-    lines = []
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        lines.append(f"{code.co_filename.rpartition('/geocrm/')[2]}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
-    return lines[-12:]
 
 
 def install(app: FastAPI) -> None:

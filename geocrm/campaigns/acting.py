@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
+from geocrm import logs
 from geocrm.campaigns import automations, entries
 from geocrm.campaigns.automations import FAILURES, UNKNOWN_KEY, Target
 from geocrm.db.engine import Database
@@ -50,6 +51,9 @@ def run(database: Database, stop: threading.Event, *, idle_s: float = 0.5) -> No
         except (DBAPIError, PoolTimeout) as error:  # the database is away, or somebody was in the way: later, then
             log.warning("automations_wait", error=type(error).__name__)
             stop.wait(2.0)
+        except Exception as error:  # a fault of ours: it must not be the end of all automations
+            log.error("automations_failed", error=type(error).__name__, trace=logs.where(error))
+            stop.wait(5.0)
 
 
 def act_due(database: Database, *, now: datetime | None = None, lot: int = LOT, round_lot: int = ROUND_LOT) -> int:

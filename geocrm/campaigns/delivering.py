@@ -22,7 +22,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from geocrm import ids
+from geocrm import ids, logs
 from geocrm.campaigns import signing
 from geocrm.campaigns.receivers import Answer, Lane
 from geocrm.db.engine import Database
@@ -35,6 +35,8 @@ FEWEST: Final = 4  # a lane more for so many messages
 KEPT_S: Final = 5.0
 PAUSE_S: Final = 0.2  # what happens meanwhile is taken together,
 BEHIND_S: Final = 1.0  # unless something has waited for so long
+LONGEST_LOT_S: Final = 2.0
+"""After so long a lot ends with the message that is being sent: the other webhooks wait for the round to end."""
 MOST_A_ROUND: Final = 400
 FIRST_PAUSE_S: Final = 2.0
 LONGEST_PAUSE_S: Final = 300.0
@@ -84,6 +86,9 @@ class Deliverer:
             except (DBAPIError, PoolTimeout) as error:  # the database is away: what was sent meanwhile is sent again
                 log.warning("webhooks_wait", error=type(error).__name__)
                 stop.wait(5.0)
+            except Exception as error:  # a fault of ours: it must not be the end of all deliveries
+                log.error("webhooks_failed", error=type(error).__name__, trace=logs.where(error))
+                stop.wait(5.0)
         self._keeps = False
         self._close_idle()
 
@@ -115,6 +120,7 @@ class Deliverer:
     def _send(self, load: tuple[int, Sequence[Row[Any]]]) -> list[Result]:
         """Send a lot over one connection. After the first failure the rest waits: the receiver is away or busy."""
         made: list[Result] = []
+        away = False
         began = time.monotonic()
         place, rows = load
         url = rows[0].url
@@ -123,9 +129,16 @@ class Deliverer:
             lane = Lane(url, timeout_s=self._timeout_s, allow_private=self._allow_private)
         try:
             for row in rows:
-                if made and (not made[-1][1].good or time.monotonic() - began > 20):
+                if away or (made and time.monotonic() - began > LONGEST_LOT_S):
                     break
-                made.append((row, lane.send(*message(row, now=time.time()))))
+                try:
+                    answer = lane.send(*message(row, now=time.time()))
+                    away = not answer.good
+                except Exception as error:  # what was sent beside it must not be sent again and again for its sake
+                    lane.close()
+                    log.error("webhook_failed", delivery=row.id, error=type(error).__name__, trace=logs.where(error))
+                    answer = Answer(None, "it could not be sent; the log of the server says why", 0)
+                made.append((row, answer))
         finally:
             self._kept[url, place] = lane
         return made

@@ -168,7 +168,18 @@ def test_a_withdrawn_consent_deletes_positions_events_and_what_was_to_be_told(se
         take(session, (other.id, fix(minutes, lon=8.6)))
     assert everywhere(session, "8.541234567", "Kiosk Canary") == ["events", "positions"]
     assert session.scalar(text("SELECT count(*) FROM webhook_deliveries WHERE customer_id IS NOT NULL")) == 1
+    for one in (customer, other):
+        for offer, unit in ((1, "fen_7"), (2, f"cus_{one.id}")):
+            session.add(
+                models.Exposure(
+                    customer_id=one.id, offer_id=offer, version=1, first_at=NOW, held_out=False, hold_out_key="off_1",
+                    unit=unit,
+                )
+            )  # fmt: skip
+    session.flush()
     changes.withdraw_consent(session, SYSTEM, customer, "location", "app")
+    shown = session.execute(text("SELECT customer_id, unit FROM exposures ORDER BY customer_id, offer_id")).all()
+    assert shown == [(customer.id, f"cus_{customer.id}"), (other.id, "fen_7"), (other.id, f"cus_{other.id}")]
     assert everywhere(session, "8.541234567", "Kiosk Canary", "geofence.entered") == []
     payloads = session.scalars(text("SELECT x::text FROM audit_payloads x WHERE x::text LIKE '%8.5412%'")).all()
     assert all("radius_m" in one or "center" in one for one in payloads)

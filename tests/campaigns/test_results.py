@@ -56,7 +56,8 @@ class World:
 
 
 @pytest.fixture
-def world(session: Session) -> World:
+def world(session: Session, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(results, "_ROWS_AT_ONCE", 7)
     return World(session)
 
 

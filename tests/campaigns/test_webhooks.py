@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from geocrm import errors
 from geocrm.access import SYSTEM
-from geocrm.campaigns import events, receivers, signing, webhooks
+from geocrm.campaigns import acting, delivering, events, receivers, signing, webhooks
 from geocrm.campaigns.delivering import Deliverer
 from geocrm.campaigns.events import NewEvent
 from geocrm.db.engine import Database
@@ -286,6 +287,44 @@ def test_one_message_that_is_never_taken_stands_in_the_way_of_its_customer_alone
         assert session.scalars(text("SELECT event_id FROM webhook_deliveries WHERE status = 'failed'")).all() == [
             poison
         ]
+
+
+class Impatient(threading.Event):
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.is_set()
+
+
+def test_a_fault_of_ours_stops_neither_the_others_nor_what_comes_after(
+    database: Database, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(database, receiver.url)
+    one, two = happen(database, 1, 2)
+    real = delivering.message
+    monkeypatch.setattr(delivering, "message", lambda row, now: real(row, now=now / (0 if row.event_id == one else 1)))
+    assert Deliverer(database).deliver_due() == 2
+    assert [message["id"] for message in receiver.messages] == [f"evt_{two}"]
+    with database.writing() as session:
+        tried = "SELECT event_id, a.error FROM webhook_attempts a JOIN webhook_deliveries d ON d.id = a.delivery_id"
+        found = {row.event_id: row.error for row in session.execute(text(tried))}
+    assert found == {one: "it could not be sent; the log of the server says why", two: None}
+
+    for run, owner, name in (
+        (Deliverer(database).run, Deliverer, "deliver_due"),
+        (partial(acting.run, database), acting, "act_due"),
+    ):
+        stop = Impatient()
+        rounds: list[int] = []
+
+        def round_(*_: object, stop: Impatient = stop, rounds: list[int] = rounds) -> int:
+            rounds.append(1)
+            if len(rounds) == 1:
+                raise ZeroDivisionError
+            stop.set()
+            return 1
+
+        monkeypatch.setattr(owner, name, round_)
+        run(stop)
+        assert len(rounds) == 2
 
 
 def test_a_connection_is_kept_from_round_to_round_and_made_anew_where_it_was_cut(

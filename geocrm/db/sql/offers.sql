@@ -71,3 +71,7 @@ ORDER BY e.customer_id
 SELECT DISTINCT s.currency FROM exposures e JOIN sales s ON s.customer_id = e.customer_id
 WHERE e.offer_id = CAST(:offer AS bigint) AND s.occurred_at < CAST(:until AS timestamptz)
   AND s.occurred_at >= e.first_at - make_interval(days => CAST(:days_before AS integer)) ORDER BY 1
+
+-- name: forget_exposures
+-- In which areas a customer was shown offers, or held out of them; who was held out as a customer says nothing of where.
+DELETE FROM exposures WHERE customer_id = CAST(:customer AS bigint) AND NOT starts_with(unit, 'cus_')
