@@ -83,8 +83,9 @@ class Pool:
     """Connections of the login under row security, opened as needed and kept.
 
     It belongs to no event loop, and it does not check a connection before use: a question that meets a cut one is asked
-    again on a new one, which is safe because nothing is written here. Statements are prepared when a connection opens
-    and asked through libpq itself: values go as text, what comes back is passed on, so a cursor has nothing to do."""
+    again on a new one, which is safe: exposures, all that is written here, are written once. Statements are prepared
+    when a connection opens and asked through libpq itself: values go as text, what comes back is passed on, so a cursor
+    has nothing to do."""
 
     def __init__(self, conninfo: str, size: int) -> None:
         self.conninfo = conninfo

@@ -1,7 +1,8 @@
 /** What the panel for developers shares: when lists are asked for anew, and the secrets that were shown just now. */
 
-import { signal } from '@preact/signals';
+import { effect, signal } from '@preact/signals';
 import { sheet } from '../state/screen';
+import { me } from '../state/session';
 import { show } from '../state/store';
 import type { Example } from './words';
 
@@ -11,8 +12,8 @@ export const written = (): void => {
   stamp.value += 1;
 };
 
-/** Secrets that the server has shown on this page, by the id of their key or webhook. They leave with the page: they are
- * in no address and no storage. */
+/** Secrets that the server has shown on this page, by the id of their key or webhook. They leave with the page, and
+ * with who was signed in: they are in no address and no storage. */
 export const secrets = signal<Readonly<Record<string, string>>>({});
 export function holdSecret(id: string, secret: string): void {
   secrets.value = { ...secrets.value, [id]: secret };
@@ -30,7 +31,15 @@ export interface Trying {
   readonly name: string | null;
   readonly scopes: readonly string[] | null;
 }
-export const trying = signal<Trying>({ token: '', name: null, scopes: null });
+const NONE: Trying = { token: '', name: null, scopes: null };
+export const trying = signal(NONE);
+
+// Who signs in next on this page finds none of them.
+effect(() => {
+  if (me.value !== null) return;
+  secrets.value = {};
+  trying.value = NONE;
+});
 
 export interface Ran {
   readonly status: number;
