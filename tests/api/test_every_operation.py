@@ -670,11 +670,14 @@ def _unlimited(world: World) -> None:
     world.app.state.settings.webhook_allow_private = True
 
 
-KEPT = ("audit_log", "audit_payloads", "audit_seals", "user_sessions", "login_attempts", "spatial_ref_sys")
+KEPT = (
+    *("audit_log", "audit_payloads", "audit_seals", "user_sessions", "login_attempts", "spatial_ref_sys"),
+    "key_requests",  # written every five seconds: what was refused too
+)
 
 
 def state_of(world: World) -> dict[str, str]:
-    """A digest of every table but the audit and who is signed in."""
+    """A digest of every table but the audit, the log of keys, and who is signed in."""
     with world.database.writing() as session:
         tables = session.scalars(
             text(
