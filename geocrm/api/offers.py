@@ -1,11 +1,12 @@
 """Offers: drafts, what stands in their way, live versions, redemptions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request, Response
 from pydantic import Field, model_validator
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from geocrm import filters, ids
@@ -46,7 +47,7 @@ from geocrm.api.shapes import (
     When,
 )
 from geocrm.campaigns import audiences, geofences, holdouts, offers, redemptions
-from geocrm.db.models import Audience, Offer, OfferArea, OfferVersion
+from geocrm.db.models import Audience, Offer, OfferArea
 from geocrm.errors import Invalid
 
 routes = router("Offers")
@@ -258,45 +259,65 @@ class Reversal(Body):
 
 
 def _offer(session: Session, actor: Actor, offer: Offer) -> dict[str, Any]:
-    def version(number: int | None) -> dict[str, Any] | None:
-        return None if number is None else _version(session, actor, offers.get_version(session, offer.id, number))
-
-    return {
-        "id": ids.show("off", offer.id),
-        "name": offer.name,
-        "campaign_id": ids.show("cam", offer.campaign_id),
-        "status": offers.status_of(offer),
-        "live": version(offer.live_version),
-        "draft": version(offer.draft_version),
-        "redeemed": redemptions.count_redeemed(session, offer.id),
-        "ended_at": offer.ended_at,
-        "version": offer.version,
-        "created_at": offer.created_at,
-        "updated_at": offer.updated_at,
-    }
+    (shown,) = _offers(session, actor, [offer])
+    return shown
 
 
-def _version(session: Session, actor: Actor, whole: offers.Whole) -> dict[str, Any]:
-    held: OfferVersion = whole.version
-    audience = None if held.audience_id is None else session.get(Audience, held.audience_id)
-    said = filters.parse(held.audience, reader=filters.Reader(contacts=True)).sentence()
-    members = audience.members if audience is not None and actor.sees_all else None
-    if audience is not None and not actor.exact and audiences.asks_where(session, audience):
-        members = None
-    areas = offers.describe_areas(session, [area.area_id for area in whole.areas if area.area_id is not None])
-    places = offers.name_places(session, [area.place_id for area in whole.areas if area.place_id is not None])
-    fences = geofences.find_names(session, [area.fence_id for area in whole.areas if area.fence_id is not None])
+def _offers(session: Session, actor: Actor, found: Sequence[Offer]) -> list[dict[str, Any]]:
+    """Asks the same number of questions for many as for one."""
+    numbers = ((offer.id, number) for offer in found for number in (offer.live_version, offer.draft_version))
+    wholes = offers.get_versions(session, [(offer_id, number) for offer_id, number in numbers if number is not None])
+    versions = dict(zip(wholes, _versions(session, actor, list(wholes.values())), strict=True))
+    redeemed = redemptions.count_each(session, [offer.id for offer in found])
+    return [
+        {
+            "id": ids.show("off", offer.id),
+            "name": offer.name,
+            "campaign_id": ids.show("cam", offer.campaign_id),
+            "status": offers.status_of(offer),
+            "live": None if offer.live_version is None else versions[offer.id, offer.live_version],
+            "draft": None if offer.draft_version is None else versions[offer.id, offer.draft_version],
+            "redeemed": redeemed.get(offer.id, 0),
+            "ended_at": offer.ended_at,
+            "version": offer.version,
+            "created_at": offer.created_at,
+            "updated_at": offer.updated_at,
+        }
+        for offer in found
+    ]
+
+
+def _versions(session: Session, actor: Actor, wholes: Sequence[offers.Whole]) -> list[dict[str, Any]]:
+    named = [area for whole in wholes for area in whole.areas]
+    areas = offers.describe_areas(session, [area.area_id for area in named if area.area_id is not None])
+    places = offers.name_places(session, [area.place_id for area in named if area.place_id is not None])
+    fences = geofences.find_names(session, [area.fence_id for area in named if area.fence_id is not None])
+    asked = {whole.version.audience_id for whole in wholes if whole.version.audience_id is not None}
+    found = {one.id: one for one in session.scalars(select(Audience).where(Audience.id.in_(asked)))}
+    members = {number: _members(session, actor, audience) for number, audience in found.items()}
     same = (
         "version", "title", "terms", "attributes", "audience", "consent_purpose", "starts_at", "ends_at", "time_zone",
         "hours", "closed_on", "cap_total", "cap_per_customer", "priority", "hold_out_share", "hold_out_unit",
         "live_from", "live_until",
     )  # fmt: skip
-    return {name: getattr(held, name) for name in same} | {
-        "product_ids": [ids.show("prd", number) for number in held.product_ids],
-        "audience_sentence": said,
-        "audience_members": members,
-        "areas": [_where(area, areas, places, fences) for area in whole.areas],
-    }
+    return [
+        {name: getattr(held, name) for name in same}
+        | {
+            "product_ids": [ids.show("prd", number) for number in held.product_ids],
+            "audience_sentence": filters.parse(held.audience, reader=filters.Reader(contacts=True)).sentence(),
+            "audience_members": None if held.audience_id is None else members.get(held.audience_id),
+            "areas": [_where(area, areas, places, fences) for area in whole.areas],
+        }
+        for whole in wholes
+        for held in (whole.version,)
+    ]
+
+
+def _members(session: Session, actor: Actor, audience: Audience) -> int | None:
+    """How many are in it, for who sees all, and may know it."""
+    if not actor.sees_all or (not actor.exact and audiences.asks_where(session, audience)):
+        return None
+    return audience.members
 
 
 def _where(
@@ -362,7 +383,7 @@ def list_offers(
     key = pages.read(cursor, int)
     found = offers.find_offers(session, status=status, after=key[0] if key else 0, limit=limit + 1)
     made = pages.page(request, response, found, limit, lambda offer: [offer.id])
-    return made | {"data": [_offer(session, actor, offer) for offer in made["data"]]}
+    return made | {"data": _offers(session, actor, made["data"])}
 
 
 @routes.post(
@@ -413,7 +434,7 @@ def discard_offer_draft(session: Writing, actor: CanEditOffers, offer_id: OfferI
 )
 def list_offer_versions(session: Reading, actor: CanReadOffers, offer_id: OfferId) -> object:
     """Newest first, the draft too. What was live once is as it was."""
-    return {"data": [_version(session, actor, whole) for whole in offers.find_versions(session, offer_id)]}
+    return {"data": _versions(session, actor, offers.find_versions(session, offer_id))}
 
 
 @routes.post(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, insert, select, text
+from sqlalchemy import delete, insert, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from geocrm import filters, ids
@@ -89,13 +89,29 @@ def get_version(session: Session, offer_id: int, version: int) -> Whole:
     return Whole(found, tuple(areas))
 
 
+def get_versions(session: Session, wanted: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Whole]:
+    """Versions of offers, by offer and version; those that are there."""
+    if not wanted:
+        return {}
+    key, areas_key = (tuple_(one.offer_id, one.version) for one in (OfferVersion, OfferArea))
+    areas: dict[tuple[int, int], list[OfferArea]] = {}
+    for area in session.scalars(select(OfferArea).where(areas_key.in_(wanted)).order_by(OfferArea.n)):
+        areas.setdefault((area.offer_id, area.version), []).append(area)
+    query = select(OfferVersion).where(key.in_(wanted)).execution_options(populate_existing=True)
+    return {
+        (one.offer_id, one.version): Whole(one, tuple(areas.get((one.offer_id, one.version), ())))
+        for one in session.scalars(query)
+    }
+
+
 def find_versions(session: Session, offer_id: int) -> list[Whole]:
     """All versions of an offer, newest first; raises NotFound."""
     get_offer(session, offer_id)
     numbers = session.scalars(
         select(OfferVersion.version).where(OfferVersion.offer_id == offer_id).order_by(OfferVersion.version.desc())
     ).all()
-    return [get_version(session, offer_id, number) for number in numbers]
+    found = get_versions(session, [(offer_id, number) for number in numbers])
+    return [found[offer_id, number] for number in numbers]
 
 
 @dataclass(frozen=True, slots=True)

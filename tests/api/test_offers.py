@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from geocrm import access
 from geocrm.campaigns import holdouts
@@ -285,3 +285,28 @@ def test_what_an_offer_brought_is_told_to_who_sees_all(client: Client, world: Wo
     assert client("marketer").get(where, params={"by": "No!"}).status_code == 422
     for who in (client("rep"), client("manager"), app):
         assert who.get(where).status_code == 403
+
+
+def test_a_list_of_offers_asks_no_more_of_the_database_than_one(client: Client, world: World) -> None:
+    asked: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        asked.append(statement)
+
+    marketer = client("marketer")
+    for _ in range(3):
+        live = set_live(marketer, audience={"field": "stage", "op": "in", "value": ["lead", "active"]})
+        marketer.patch(f"/v1/offers/{live}", json={"terms": "One a day"}, headers={"If-Match": "*"})
+    event.listen(world.database.reading_engine, "before_cursor_execute", note)
+    try:
+        counts = []
+        for limit in (1, 3):
+            asked.clear()
+            page = marketer.get(f"/v1/offers?status=live&limit={limit}").json()
+            assert len(page["data"]) == limit
+            counts.append(len(asked))
+        many = marketer.get("/v1/offers?status=live&limit=3").json()["data"]
+        assert many == [marketer.get(f"/v1/offers/{one['id']}").json() for one in many]
+    finally:
+        event.remove(world.database.reading_engine, "before_cursor_execute", note)
+    assert counts[0] == counts[1]
