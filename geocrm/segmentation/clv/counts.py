@@ -113,7 +113,8 @@ def check_histories(
 
 def _faults(x: NDArray, recency: NDArray, t: NDArray) -> Iterator[tuple[NDArray[np.bool_], str]]:
     """What no history can be: which rows are so, and what is wrong with them."""
-    yield x != np.rint(x), "frequency is not a whole number"
+    if x.dtype.kind == "f":
+        yield x != np.rint(x), "frequency is not a whole number"
     yield recency > t + SLACK_WEEKS, "recency_weeks is greater than t_weeks (is it the time since the last purchase?)"
     yield (x == 0) & (recency > 0), "recency_weeks is not 0 although there is no repeat purchase"
 
