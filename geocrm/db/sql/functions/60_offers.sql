@@ -243,6 +243,10 @@ BEGIN
           SELECT l.closes_at FROM offer_openings l
           WHERE l.offer_id = c.offer_id AND l.version = c.version AND l.opens_at <= p_moment
           ORDER BY l.opens_at DESC LIMIT 1) AS g ON true
+        -- who is not told why not needs no more of what does not hold
+        WHERE p_all OR (p_moment >= v.starts_at AND p_moment < v.ends_at AND g.closes_at > p_moment
+          AND (v.audience_id IS NULL OR v.audience_id = ANY (audiences))
+          AND (v.consent_purpose IS NULL OR v.consent_purpose = ANY (purposes)))
       ) AS i
       CROSS JOIN LATERAL (SELECT CASE WHEN i.campaign_id IS NULL THEN 'off_' || i.offer_id
                                       ELSE 'cam_' || i.campaign_id END AS hold_out_key) AS k
