@@ -17,6 +17,7 @@ from geocrm.campaigns import geofences, offers
 from geocrm.db import models
 from geocrm.db.engine import Database
 from tests.makers import make_team, make_user
+from tests.plans import touched
 
 CUSTOMERS = 20_000
 FENCES = 3_000
@@ -101,24 +102,6 @@ def plans(new_database: Callable[[], Database]) -> Iterator[Plans]:
             return [plan for plan in heard if any(f" on {table} " in plan for table in LARGE)]
 
         yield run
-
-
-def touched(plans: list[str], table: str) -> int:
-    """Rows that scans of a table gave or threw away."""
-    total = 0
-    for plan in plans:
-        lines = plan.splitlines()
-        for at, line in enumerate(lines):
-            found = re.search(rf"Scan.* on {table} .*\(actual rows=(\d+) loops=(\d+)\)", line)
-            if not found:
-                continue
-            total += int(found[1]) * int(found[2])
-            for below in lines[at + 1 : at + 8]:
-                if "->" in below:
-                    break
-                if thrown := re.search(r"Rows Removed by (?:Filter|Index Recheck): (\d+)", below):
-                    total += int(thrown[1]) * int(found[2])
-    return total
 
 
 @pytest.mark.parametrize("role", ["administrator", "manager", "rep"])

@@ -187,18 +187,10 @@ BEGIN
   RETURN QUERY
   WITH y AS (
     SELECT j.*, array_remove(ARRAY[
-      CASE WHEN p_moment < j.starts_at THEN 'not_started' WHEN p_moment >= j.ends_at THEN 'over'
-           WHEN j.open_until IS NULL THEN 'closed' END,
+      j.not_now,
       CASE WHEN NOT j.inside THEN CASE WHEN here IS NULL THEN 'no_position' ELSE 'outside' END END,
-      -- redemptions of what once asked where customers are are not seen without exact places, so nor is what is left
-      CASE WHEN NOT exact AND (
-          EXISTS (SELECT FROM audiences u WHERE u.id = j.audience_id AND geocrm_asks_where(u.filter))
-          OR (j.cap_per_customer IS NOT NULL AND geocrm_offer_asks_where(j.offer_id)))
-        THEN 'needs_exact_places'
-        WHEN j.audience_id IS NULL THEN NULL
-        WHEN (j.audience_id = ANY (audiences)) IS NOT TRUE THEN 'not_in_audience' END,
-      CASE WHEN j.consent_purpose IS NOT NULL AND (j.consent_purpose = ANY (purposes)) IS NOT TRUE
-        THEN 'no_consent' END,
+      j.not_for_whom,
+      j.not_allowed,
       CASE WHEN j.left_in_all = 0 THEN 'cap_reached' END,
       CASE WHEN j.left_for_customer = 0 THEN 'customer_cap_reached' END,
       CASE WHEN j.held_out THEN 'held_out' END], NULL) AS reasons
@@ -213,9 +205,9 @@ BEGIN
           greatest(0, i.cap_per_customer - coalesce(cardinality(array_positions(taken, i.offer_id)), 0)) END
           AS left_for_customer
       FROM (
-        SELECT c.offer_id, c.version, c.n, c.place, c.fence, c.inside, v.priority, v.starts_at, v.ends_at, v.audience_id,
-          v.consent_purpose, v.cap_total, v.cap_per_customer, v.hold_out_share, v.hold_out_unit, o.campaign_id,
-          t.redeemed, a.kind AS area_kind, a.area_id, a.place_id, a.place_kind, a.radius_m,
+        SELECT c.offer_id, c.version, c.n, c.place, c.fence, c.inside, v.priority, v.cap_total, v.cap_per_customer,
+          v.hold_out_share, v.hold_out_unit, o.campaign_id, t.redeemed, r.not_now, r.not_for_whom, r.not_allowed,
+          a.kind AS area_kind, a.area_id, a.place_id, a.place_kind, a.radius_m,
           CASE WHEN g.closes_at > p_moment THEN g.closes_at END AS open_until,
           CASE WHEN p_all AND (g.closes_at > p_moment) IS NOT TRUE THEN (
             SELECT min(l.opens_at) FROM offer_openings l
@@ -243,10 +235,20 @@ BEGIN
           SELECT l.closes_at FROM offer_openings l
           WHERE l.offer_id = c.offer_id AND l.version = c.version AND l.opens_at <= p_moment
           ORDER BY l.opens_at DESC LIMIT 1) AS g ON true
+        CROSS JOIN LATERAL (SELECT
+          CASE WHEN p_moment < v.starts_at THEN 'not_started' WHEN p_moment >= v.ends_at THEN 'over'
+               WHEN (g.closes_at > p_moment) IS NOT TRUE THEN 'closed' END AS not_now,
+          -- redemptions of what once asked where customers are are not seen without exact places, nor is what is left
+          CASE WHEN NOT exact AND (
+              EXISTS (SELECT FROM audiences u WHERE u.id = v.audience_id AND geocrm_asks_where(u.filter))
+              OR (v.cap_per_customer IS NOT NULL AND geocrm_offer_asks_where(v.offer_id)))
+            THEN 'needs_exact_places'
+            WHEN v.audience_id IS NULL THEN NULL
+            WHEN (v.audience_id = ANY (audiences)) IS NOT TRUE THEN 'not_in_audience' END AS not_for_whom,
+          CASE WHEN v.consent_purpose IS NOT NULL AND (v.consent_purpose = ANY (purposes)) IS NOT TRUE
+            THEN 'no_consent' END AS not_allowed) AS r
         -- who is not told why not needs no more of what does not hold
-        WHERE p_all OR (p_moment >= v.starts_at AND p_moment < v.ends_at AND g.closes_at > p_moment
-          AND (v.audience_id IS NULL OR v.audience_id = ANY (audiences))
-          AND (v.consent_purpose IS NULL OR v.consent_purpose = ANY (purposes)))
+        WHERE p_all OR (r.not_now IS NULL AND r.not_for_whom IS NULL AND r.not_allowed IS NULL)
       ) AS i
       CROSS JOIN LATERAL (SELECT CASE WHEN i.campaign_id IS NULL THEN 'off_' || i.offer_id
                                       ELSE 'cam_' || i.campaign_id END AS hold_out_key) AS k
