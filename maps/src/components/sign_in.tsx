@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Problem } from '../api/client';
 import { counted } from '../format';
-import { asProblem } from '../state/remote';
+import { useSubmit } from '../state/remote';
 import { session, signIn } from '../state/session';
 import './sign_in.css';
 
@@ -21,8 +21,7 @@ function explain(problem: Problem, wait_s: number): string {
 export function SignIn() {
   const [email, setEmail] = useState('');
   const [password, setPassword] = useState('');
-  const [sending, setSending] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const { busy, problem, submit } = useSubmit();
   const [wait_s, setWait] = useState(0);
   const passwordField = useRef<HTMLInputElement>(null);
 
@@ -32,19 +31,16 @@ export function SignIn() {
     return () => clearTimeout(timer);
   }, [wait_s]);
 
-  const submit = async (event: Event) => {
+  const enter = (event: Event) => {
     event.preventDefault();
-    setSending(true);
-    setProblem(null);
-    try {
-      await signIn(email.trim(), password);
-    } catch (error) {
-      const fault = asProblem(error);
-      setProblem(fault);
-      setWait(fault.status === 429 ? (fault.retryAfter_s ?? 30) : 0);
-      setSending(false);
-      passwordField.current?.select();
-    }
+    void submit(
+      () => signIn(email.trim(), password),
+      (fault) => {
+        setWait(fault.status === 429 ? (fault.retryAfter_s ?? 30) : 0);
+        passwordField.current?.select();
+        return fault;
+      },
+    );
   };
 
   const now = session.value;
@@ -52,7 +48,7 @@ export function SignIn() {
   const wrong = problem?.status === 401 || problem?.status === 422;
   return (
     <main class="sign-in">
-      <form class="sign-in-form" onSubmit={submit} aria-labelledby="sign-in-title">
+      <form class="sign-in-form" onSubmit={enter} aria-labelledby="sign-in-title">
         <svg class="brand-mark" viewBox="0 0 48 48" aria-hidden="true">
           <path d="M24 45S40 31.4 40 19A16 16 0 0 0 8 19c0 12.4 16 26 16 26z" />
           <circle cx="24" cy="19" r="6.5" />
@@ -99,8 +95,8 @@ export function SignIn() {
             </p>
           )}
         </div>
-        <button type="submit" class="button primary" disabled={sending || wait_s > 0}>
-          {sending ? 'Signing in…' : 'Sign in'}
+        <button type="submit" class="button primary" disabled={busy || wait_s > 0}>
+          {busy ? 'Signing in…' : 'Sign in'}
         </button>
       </form>
     </main>

@@ -1,11 +1,10 @@
 /** What is to be done for a customer; nothing where there is nothing. */
 
 import { useState } from 'preact/hooks';
-import type { Problem } from '../api/client';
 import * as routes from '../api/routes';
 import type { Task } from '../api/shapes';
 import { date } from '../format';
-import { asProblem, useRemote } from '../state/remote';
+import { useRemote, useSubmit } from '../state/remote';
 import { me } from '../state/session';
 import { Failed } from './states';
 
@@ -17,21 +16,13 @@ function when(task: Task, now = new Date()): string {
 
 function Row({ task }: { task: Task }) {
   const [done, setDone] = useState(task.done_at !== null);
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const { busy, problem, submit } = useSubmit();
 
-  const change = async (wanted: boolean) => {
-    setBusy(true);
-    setProblem(null);
-    try {
+  const change = (wanted: boolean) =>
+    submit(async () => {
       await (wanted ? routes.finishTask(task.id) : routes.reopenTask(task.id));
       setDone(wanted);
-    } catch (error) {
-      setProblem(asProblem(error));
-    } finally {
-      setBusy(false);
-    }
-  };
+    });
 
   return (
     <li class="task">

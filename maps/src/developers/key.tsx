@@ -1,13 +1,12 @@
 /** An API key: a new one, or one with what it asked. */
 
 import { useState } from 'preact/hooks';
-import type { Problem } from '../api/client';
 import * as routes from '../api/routes';
 import type { ApiKey, KeyRequest } from '../api/shapes';
+import { Confirm } from '../components/confirm';
 import { Empty, Failed, Loading } from '../components/states';
 import { date } from '../format';
-import { Confirm } from '../offers/faults';
-import { asProblem, usePages, useRemote } from '../state/remote';
+import { usePages, useRemote, useSubmit } from '../state/remote';
 import { company, me } from '../state/session';
 import { Secret } from './secret';
 import { holdSecret, open, secrets, stamp, trying, written } from './state';
@@ -24,14 +23,11 @@ export function NewKeyPage() {
   const [user, setUser] = useState(me.value?.id ?? '');
   const [scopes, setScopes] = useState<readonly string[]>(['customers:read']);
   const [days, setDays] = useState<number | null>(365);
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const { busy, problem, submit } = useSubmit();
   const people = company.value.owners;
-  const submit = async (event: Event) => {
+  const make = (event: Event) => {
     event.preventDefault();
-    setBusy(true);
-    setProblem(null);
-    try {
+    void submit(async () => {
       const expires_at = days === null ? null : new Date(Date.now() + days * 86_400_000).toISOString();
       const made = await routes.createKey({
         name: name.trim(),
@@ -42,13 +38,10 @@ export function NewKeyPage() {
       holdSecret(made.id, made.secret);
       written();
       open(made.id);
-    } catch (error) {
-      setProblem(asProblem(error));
-      setBusy(false);
-    }
+    });
   };
   return (
-    <form class="block" aria-labelledby="developers-title" onSubmit={submit}>
+    <form class="block" aria-labelledby="developers-title" onSubmit={make}>
       <h2 id="developers-title" class="large" tabIndex={-1}>
         New key
       </h2>
@@ -126,26 +119,19 @@ export function KeyPage({ id }: { id: string }) {
 
 function Shown({ row }: { row: ApiKey }) {
   const [asked, setAsked] = useState(false);
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const { busy, problem, submit } = useSubmit();
   const word = standing(row, new Date());
   const secret = secrets.value[row.id];
   const tryIt = () => {
     trying.value = { token: secret ?? '', name: row.name, scopes: row.scopes };
     open('requests');
   };
-  const revoke = async () => {
-    setBusy(true);
-    setProblem(null);
-    try {
+  const revoke = () =>
+    submit(async () => {
       await routes.revokeKey(row.id);
       setAsked(false);
       written();
-    } catch (error) {
-      setProblem(asProblem(error));
-    }
-    setBusy(false);
-  };
+    });
   return (
     <>
       <section class="block" aria-labelledby="developers-title">

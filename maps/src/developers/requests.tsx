@@ -1,10 +1,9 @@
 /** Requests to copy, and to run from here with a key. */
 
 import { useState } from 'preact/hooks';
-import type { Problem } from '../api/client';
 import { CopyButton } from '../components/copy';
 import { Empty, Failed } from '../components/states';
-import { asProblem } from '../state/remote';
+import { useSubmit } from '../state/remote';
 import { company } from '../state/session';
 import { state } from '../state/store';
 import { type Ran, run, trying } from './state';
@@ -61,20 +60,10 @@ export function RequestsPage() {
 }
 
 function One({ example, token }: { example: Example; token: string }) {
-  const [busy, setBusy] = useState(false);
+  const { busy, problem, submit } = useSubmit();
   const [ran, setRan] = useState<Ran | null>(null);
-  const [problem, setProblem] = useState<Problem | null>(null);
   const line = curl(example, window.location.origin);
-  const start = async () => {
-    setBusy(true);
-    setProblem(null);
-    try {
-      setRan(await run(example, token));
-    } catch (error) {
-      setProblem(asProblem(error));
-    }
-    setBusy(false);
-  };
+  const start = () => submit(async () => setRan(await run(example, token)));
   const title = `try-${example.id}`;
   return (
     <section class="block try" aria-labelledby={title}>

@@ -1,12 +1,11 @@
 /** A webhook: a new one, or one with what was sent to it. */
 
 import { useEffect, useState } from 'preact/hooks';
-import type { Problem } from '../api/client';
 import * as routes from '../api/routes';
 import type { Delivery, Webhook } from '../api/shapes';
+import { Confirm } from '../components/confirm';
 import { Empty, Failed, Loading } from '../components/states';
-import { Confirm } from '../offers/faults';
-import { asProblem, usePages, useRemote } from '../state/remote';
+import { usePages, useRemote, useSubmit } from '../state/remote';
 import { Secret } from './secret';
 import { holdSecret, open, secrets, stamp, written } from './state';
 import { EVENTS, health, moment, outcome, took } from './words';
@@ -15,13 +14,10 @@ export function NewWebhookPage() {
   const [url, setUrl] = useState('');
   const [description, setDescription] = useState('');
   const [types, setTypes] = useState<readonly string[]>([]);
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
-  const submit = async (event: Event) => {
+  const { busy, problem, submit } = useSubmit();
+  const register = (event: Event) => {
     event.preventDefault();
-    setBusy(true);
-    setProblem(null);
-    try {
+    void submit(async () => {
       const made = await routes.createWebhook({
         url: url.trim(),
         types: [...types],
@@ -30,13 +26,10 @@ export function NewWebhookPage() {
       holdSecret(made.id, made.secret);
       written();
       open(made.id);
-    } catch (error) {
-      setProblem(asProblem(error));
-      setBusy(false);
-    }
+    });
   };
   return (
-    <form class="block" aria-labelledby="developers-title" onSubmit={submit}>
+    <form class="block" aria-labelledby="developers-title" onSubmit={register}>
       <h2 id="developers-title" class="large" tabIndex={-1}>
         New webhook
       </h2>
@@ -112,24 +105,18 @@ const POLLS = 20;
 
 function Shown({ hook }: { hook: Webhook }) {
   const [asked, setAsked] = useState<'delete' | 'secret' | null>(null);
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const { busy, problem, submit } = useSubmit();
   const [said, setSaid] = useState<string | null>(null);
   const [log, setLog] = useState(0);
   const { word, good, means } = health(hook);
   const secret = secrets.value[hook.id];
 
-  const work = async (act: () => Promise<void>) => {
-    setBusy(true);
-    setProblem(null);
+  const work = (act: () => Promise<void>) => {
     setSaid(null);
-    try {
+    return submit(async () => {
       await act();
       setAsked(null);
-    } catch (error) {
-      setProblem(asProblem(error));
-    }
-    setBusy(false);
+    });
   };
   /** Looks at a delivery until something came of it, for some seconds. */
   const follow = async (delivery_id: string) => {

@@ -1,13 +1,12 @@
 /** What can be done with an offer: change it, set it live, end it, throw its draft away. */
 
 import { useState } from 'preact/hooks';
-import type { Problem } from '../api/client';
 import * as routes from '../api/routes';
 import type { Offer } from '../api/shapes';
+import { Confirm } from '../components/confirm';
 import { Failed } from '../components/states';
 import { may } from '../segments/state';
-import { asProblem } from '../state/remote';
-import { Confirm } from './faults';
+import { useSubmit } from '../state/remote';
 import type { Fault } from './form';
 import { open, written } from './state';
 import { fieldName } from './words';
@@ -17,24 +16,17 @@ type Asked = 'live' | 'end' | 'discard';
 export function Actions({ offer, edit }: { offer: Offer; edit: () => void }) {
   const [asked, setAsked] = useState<Asked | null>(null);
   const [missing, setMissing] = useState<readonly Fault[] | null>(null);
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const { busy, problem, submit } = useSubmit();
   const { id, status, version } = offer;
   const writes = may('offers:write') && status !== 'ended';
   const publishes = may('offers:publish') && status !== 'ended';
 
-  const work = async <T,>(ask: () => Promise<T>, then: (answer: T) => void) => {
-    setBusy(true);
-    setProblem(null);
-    try {
+  const work = <T,>(ask: () => Promise<T>, then: (answer: T) => void) =>
+    submit(async () => {
       const answer = await ask();
       setAsked(null);
       then(answer);
-    } catch (error) {
-      setProblem(asProblem(error));
-    }
-    setBusy(false);
-  };
+    });
   const wantLive = () =>
     work(
       () => routes.checkOffer(id),

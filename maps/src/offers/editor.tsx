@@ -9,11 +9,11 @@ import { Icon } from '../design/icons';
 import { Conditions } from '../segments/rule_builder';
 import { ruleFields } from '../segments/rule_fields';
 import { emptyDraft } from '../segments/rules';
-import { asProblem, useRemote } from '../state/remote';
+import { asProblem, useRemote, useSubmit } from '../state/remote';
 import { show } from '../state/store';
 import { CalendarForm } from './calendar_form';
-import { Faults, Field } from './faults';
-import { bodyOf, type Fault, type Form, formOf } from './form';
+import { Faults, Field, TextField } from './faults';
+import { bodyOf, type Fault, type Form, faultsMet, formOf } from './form';
 import { open, written } from './state';
 import { WhereForm } from './where_form';
 import { fieldName } from './words';
@@ -44,8 +44,7 @@ export function Editor({ offer, done }: Props) {
   const [form, setForm] = useState(former?.form ?? stored);
   const [faults, setFaults] = useState<readonly Fault[]>([]);
   const [said, setSaid] = useState(former ? 'Not saved yet: your changes from before.' : '');
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const { busy, problem, submit } = useSubmit();
   const [conflict, setConflict] = useState<Offer | null>(null);
   const change = (part: Partial<Form>) => {
     setForm((now) => ({ ...now, ...part }));
@@ -75,18 +74,34 @@ export function Editor({ offer, done }: Props) {
     });
   };
 
-  const save = async (version = held?.version) => {
-    const { body, faults: own } = bodyOf(form, ruleFields.value);
-    mark(own);
-    setProblem(null);
-    setConflict(null);
-    setSaid('');
-    if (own.length > 0) {
-      setSaid(`Not saved: see ${fieldsOf(own)}.`);
-      return;
+  /** What the API refuses is said at its fields where it names them. */
+  const refused = async (wrong: Problem): Promise<Problem | null> => {
+    if (wrong.status === 412 && held) {
+      // Somebody else wrote meanwhile: what they wrote is asked for.
+      try {
+        setConflict(await routes.offer(held.id, new AbortController().signal));
+        return null;
+      } catch (error) {
+        return asProblem(error);
+      }
     }
-    setBusy(true);
-    try {
+    const at = faultsMet(wrong);
+    mark(at);
+    if (wrong.status !== 422 || at.length === 0) return wrong;
+    setSaid(`Not saved: see ${fieldsOf(at)}.`);
+    return null;
+  };
+
+  const save = (version = held?.version) =>
+    submit(async () => {
+      const { body, faults: own } = bodyOf(form, ruleFields.value);
+      mark(own);
+      setConflict(null);
+      setSaid('');
+      if (own.length > 0) {
+        setSaid(`Not saved: see ${fieldsOf(own)}.`);
+        return;
+      }
       const saved =
         held && version !== undefined ? await routes.editOffer(held.id, version, body) : await routes.createOffer(body);
       const { data } = await routes.checkOffer(saved.id);
@@ -98,27 +113,8 @@ export function Editor({ offer, done }: Props) {
           ? 'Saved. Nothing stands in the way of going live.'
           : `Saved. To go live it still lacks: ${fieldsOf(data)}.`,
       );
-    } catch (error) {
-      const wrong = asProblem(error);
-      if (wrong.status === 412 && held) await meet(held.id);
-      else {
-        const at = wrong.errors.map(({ pointer = '', detail = '' }) => ({ pointer, detail }));
-        mark(at);
-        if (wrong.status === 422 && at.length > 0) setSaid(`Not saved: see ${fieldsOf(at)}.`);
-        else setProblem(wrong);
-      }
-    }
-    setBusy(false);
-  };
+    }, refused);
 
-  /** Somebody else wrote meanwhile: what they wrote is asked for. */
-  const meet = async (id: string) => {
-    try {
-      setConflict(await routes.offer(id, new AbortController().signal));
-    } catch (error) {
-      setProblem(asProblem(error));
-    }
-  };
   const takeTheirs = (theirs: Offer) => {
     const start = startOf(theirs);
     setHeld(theirs);
@@ -259,30 +255,26 @@ function What({ form, faults, change }: PartProps) {
   return (
     <fieldset class="rule">
       <legend class="field-name">What</legend>
-      <Field id="offer-name" label="Name, for you" faults={faults} of="/name">
-        {(tied) => (
-          <input
-            {...tied}
-            class="input"
-            maxLength={300}
-            placeholder="For instance: Spring coffee"
-            value={form.name}
-            onInput={(event) => change({ name: event.currentTarget.value })}
-          />
-        )}
-      </Field>
-      <Field id="offer-title" label="Title, for the customer" faults={faults} of="/title">
-        {(tied) => (
-          <input
-            {...tied}
-            class="input"
-            maxLength={300}
-            placeholder="For instance: A coffee on us"
-            value={form.title}
-            onInput={(event) => change({ title: event.currentTarget.value })}
-          />
-        )}
-      </Field>
+      <TextField
+        id="offer-name"
+        label="Name, for you"
+        faults={faults}
+        of="/name"
+        maxLength={300}
+        placeholder="For instance: Spring coffee"
+        value={form.name}
+        change={(name) => change({ name })}
+      />
+      <TextField
+        id="offer-title"
+        label="Title, for the customer"
+        faults={faults}
+        of="/title"
+        maxLength={300}
+        placeholder="For instance: A coffee on us"
+        value={form.title}
+        change={(title) => change({ title })}
+      />
       <Field id="offer-terms" label="Terms" faults={faults} of="/terms">
         {(tied) => (
           <textarea
@@ -295,23 +287,16 @@ function What({ form, faults, change }: PartProps) {
           />
         )}
       </Field>
-      <Field
+      <TextField
         id="offer-code"
         label="Code, for the app or the till"
         faults={faults}
         of="/attributes"
         hint="The app is given it with the offer."
-      >
-        {(tied) => (
-          <input
-            {...tied}
-            class="input"
-            maxLength={300}
-            value={form.code}
-            onInput={(event) => change({ code: event.currentTarget.value })}
-          />
-        )}
-      </Field>
+        maxLength={300}
+        value={form.code}
+        change={(code) => change({ code })}
+      />
       <Products form={form} faults={faults} change={change} />
     </fieldset>
   );
@@ -406,23 +391,16 @@ function Who({ form, faults, change }: PartProps) {
         <Conditions id="audience" of="the audience" draft={form.audience} change={(audience) => change({ audience })} />
       )}
       <Faults id="audience" faults={faults} of={['/audience']} />
-      <Field
+      <TextField
         id="offer-consent"
         label="Consent that the customer must have given"
         faults={faults}
         of="/consent_purpose"
         hint="The purpose of the consent, such as marketing. Empty: none is needed."
-      >
-        {(tied) => (
-          <input
-            {...tied}
-            class="input"
-            maxLength={60}
-            value={form.consent}
-            onInput={(event) => change({ consent: event.currentTarget.value })}
-          />
-        )}
-      </Field>
+        maxLength={60}
+        value={form.consent}
+        change={(consent) => change({ consent })}
+      />
     </fieldset>
   );
 }
@@ -435,17 +413,16 @@ function HowOften({ form, faults, change }: PartProps) {
     of: string,
     hint?: string,
   ) => (
-    <Field id={id} label={label} faults={faults} of={of} {...(hint ? { hint } : {})}>
-      {(tied) => (
-        <input
-          {...tied}
-          class="input"
-          inputMode="decimal"
-          value={form[name]}
-          onInput={(event) => change({ [name]: event.currentTarget.value })}
-        />
-      )}
-    </Field>
+    <TextField
+      id={id}
+      label={label}
+      faults={faults}
+      of={of}
+      hint={hint}
+      inputMode="decimal"
+      value={form[name]}
+      change={(value) => change({ [name]: value })}
+    />
   );
   return (
     <>

@@ -1,6 +1,6 @@
 /** What is wrong with a field, or still missing, said where it is. */
 
-import type { ComponentChildren } from 'preact';
+import type { ComponentChildren, InputHTMLAttributes } from 'preact';
 import { type Fault, faultsOf } from './form';
 
 export function Faults({ id, faults, of }: { id: string; faults: readonly Fault[]; of: readonly string[] }) {
@@ -21,7 +21,7 @@ interface FieldProps {
   label: string;
   faults: readonly Fault[];
   of: string;
-  hint?: string;
+  hint?: string | undefined;
   /** The input, given what ties it to its faults. */
   children: (tied: { id: string; 'aria-invalid': boolean; 'aria-describedby': string }) => ComponentChildren;
 }
@@ -45,44 +45,18 @@ export function Field({ id, label, faults, of, hint, children }: FieldProps) {
   );
 }
 
-interface ConfirmProps {
-  question: string;
-  children: ComponentChildren;
-  yes: string;
-  busy: boolean;
-  act: () => void;
-  cancel: () => void;
+type Typed = 'maxLength' | 'placeholder' | 'inputMode';
+
+interface TextFieldProps extends Omit<FieldProps, 'children'>, Pick<InputHTMLAttributes, Typed> {
+  value: string;
+  change: (value: string) => void;
 }
 
-/** Asks before something that cannot be taken back. */
-export function Confirm({ question, children, yes, busy, act, cancel }: ConfirmProps) {
+/** A field of one line. */
+export function TextField({ id, label, faults, of, hint, change, ...input }: TextFieldProps) {
   return (
-    <section
-      class="notice"
-      role="alertdialog"
-      aria-label={question}
-      onKeyDown={(event) => {
-        if (event.key !== 'Escape') return;
-        event.preventDefault();
-        cancel();
-      }}
-    >
-      <strong>{question}</strong>
-      {children}
-      <div class="row-actions">
-        <button
-          type="button"
-          class="button primary"
-          ref={(button) => button?.focus({ preventScroll: false })}
-          disabled={busy}
-          onClick={act}
-        >
-          {yes}
-        </button>
-        <button type="button" class="button" disabled={busy} onClick={cancel}>
-          Not now
-        </button>
-      </div>
-    </section>
+    <Field id={id} label={label} faults={faults} of={of} hint={hint}>
+      {(tied) => <input {...tied} class="input" {...input} onInput={(event) => change(event.currentTarget.value)} />}
+    </Field>
   );
 }

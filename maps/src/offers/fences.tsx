@@ -1,9 +1,9 @@
 /** Fences: the list, and one of them as a form with its shape on the map. */
 
 import { useCallback, useEffect, useMemo, useState } from 'preact/hooks';
-import type { Problem } from '../api/client';
 import * as routes from '../api/routes';
 import type { Fence, OneFence } from '../api/shapes';
+import { Confirm } from '../components/confirm';
 import { Empty, Failed, Loading } from '../components/states';
 import { Icon } from '../design/icons';
 import { coordinates, count, counted, distance } from '../format';
@@ -11,10 +11,10 @@ import { boxOfShapes, type Part, pathParts } from '../map/sketch';
 import { may } from '../segments/state';
 import { keyFor } from '../segments/words';
 import type { Point } from '../state/model';
-import { asProblem } from '../state/remote';
+import { useSubmit } from '../state/remote';
 import { isCoarse, map } from '../state/screen';
-import { Confirm, Faults, Field } from './faults';
-import type { Fault } from './form';
+import { Faults, TextField } from './faults';
+import { type Fault, faultsMet } from './form';
 import {
   drawnFences,
   drawnKey,
@@ -189,9 +189,8 @@ function FenceForm({ fence, done }: { fence: Fence | null; done: (news: string) 
     dwell: fence?.dwell_s ? String(fence.dwell_s / 60) : '',
   }));
   const [faults, setFaults] = useState<readonly Fault[]>([]);
-  const [problem, setProblem] = useState<Problem | null>(null);
   const [asked, setAsked] = useState(false);
-  const [busy, setBusy] = useState(false);
+  const { busy, problem, submit } = useSubmit();
   const writes = may('geofences:write');
   /** A shape of several rings stays as it is. */
   const kept = stored === null && form.shape === 'polygon' && form.corners.length === 0;
@@ -218,22 +217,20 @@ function FenceForm({ fence, done }: { fence: Fence | null; done: (news: string) 
   }, [map.value]);
   useEffect(() => document.getElementById('offers-title')?.focus({ preventScroll: true }), []);
 
-  const work = async <T,>(ask: () => Promise<T>, news: (answer: T) => string) => {
-    setBusy(true);
-    setProblem(null);
-    try {
-      const answer = await ask();
-      written();
-      await loadFences(true);
-      done(news(answer));
-    } catch (error) {
-      const wrong = asProblem(error);
-      const at = wrong.errors.map(({ pointer = '', detail = '' }) => ({ pointer, detail }));
-      setFaults(at);
-      if (wrong.status !== 422 || at.length === 0) setProblem(wrong);
-      setBusy(false);
-    }
-  };
+  const work = <T,>(ask: () => Promise<T>, news: (answer: T) => string) =>
+    submit(
+      async () => {
+        const answer = await ask();
+        written();
+        await loadFences(true);
+        done(news(answer));
+      },
+      (wrong) => {
+        const at = faultsMet(wrong);
+        setFaults(at);
+        return wrong.status === 422 && at.length > 0 ? null : wrong;
+      },
+    );
   const save = () => {
     const own: Fault[] = [];
     const dwell = form.dwell.trim() === '' ? null : Number(form.dwell) * 60;
@@ -305,65 +302,47 @@ function FenceForm({ fence, done }: { fence: Fence | null; done: (news: string) 
           <Pointing form={form} kept={kept} take={take} change={change} />
           <Faults id="fence-shape" faults={faults} of={['/geometry', '/center']} />
           {form.shape === 'circle' && (
-            <Field id="fence-radius" label="Metres around the point" faults={faults} of="/radius_m">
-              {(tied) => (
-                <input
-                  {...tied}
-                  class="input"
-                  inputMode="decimal"
-                  value={form.radius}
-                  onInput={(event) => change({ radius: event.currentTarget.value })}
-                />
-              )}
-            </Field>
+            <TextField
+              id="fence-radius"
+              label="Metres around the point"
+              faults={faults}
+              of="/radius_m"
+              inputMode="decimal"
+              value={form.radius}
+              change={(radius) => change({ radius })}
+            />
           )}
-          <Field id="fence-name" label="Name" faults={faults} of="/name">
-            {(tied) => (
-              <input
-                {...tied}
-                class="input"
-                maxLength={500}
-                value={form.name}
-                onInput={(event) => change({ name: event.currentTarget.value })}
-              />
-            )}
-          </Field>
+          <TextField
+            id="fence-name"
+            label="Name"
+            faults={faults}
+            of="/name"
+            maxLength={500}
+            value={form.name}
+            change={(name) => change({ name })}
+          />
           {!fence && (
-            <Field
+            <TextField
               id="fence-tag"
               label="Tag"
               faults={faults}
               of="/tag"
               hint="What kind of fence it is. An offer can hold in all fences of a tag."
-            >
-              {(tied) => (
-                <input
-                  {...tied}
-                  class="input"
-                  maxLength={63}
-                  value={form.tag}
-                  onInput={(event) => change({ tag: event.currentTarget.value })}
-                />
-              )}
-            </Field>
+              maxLength={63}
+              value={form.tag}
+              change={(tag) => change({ tag })}
+            />
           )}
-          <Field
+          <TextField
             id="fence-dwell"
             label="Minutes after which one has stayed"
             faults={faults}
             of="/dwell_s"
             hint="Empty: nobody is told of staying."
-          >
-            {(tied) => (
-              <input
-                {...tied}
-                class="input"
-                inputMode="decimal"
-                value={form.dwell}
-                onInput={(event) => change({ dwell: event.currentTarget.value })}
-              />
-            )}
-          </Field>
+            inputMode="decimal"
+            value={form.dwell}
+            change={(dwell) => change({ dwell })}
+          />
         </>
       )}
       {problem?.status === 412 ? (

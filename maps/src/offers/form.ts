@@ -1,5 +1,6 @@
 /** An offer as the fields of a form, and as the API takes it. Pure. */
 
+import type { Problem } from '../api/client';
 import type { OfferChange } from '../api/routes';
 import type { OfferVersion, OfferWhere } from '../api/shapes';
 import { type Draft, draftOf, emptyDraft, type Field, filterOf } from '../segments/rules';
@@ -90,6 +91,11 @@ export interface Fault {
 }
 
 const WHOLE = /^-?\d{1,15}$/;
+
+/** What the API says is wrong, by its fields. */
+export function faultsMet({ errors }: Problem): readonly Fault[] {
+  return errors.map(({ pointer = '', detail = '' }) => ({ pointer, detail }));
+}
 
 /** What the API is sent, and what the form itself knows to be wrong. */
 export function bodyOf(

@@ -8,7 +8,7 @@ import { counted } from '../format';
 import { useRemote } from '../state/remote';
 import { isCoarse } from '../state/screen';
 import { company } from '../state/session';
-import { Faults, Field } from './faults';
+import { Faults, TextField } from './faults';
 import { type Area, areaKey, type Fault, toggledArea } from './form';
 import { fences, holdSketch, loadFences, tileLayer, usePick, useSketch } from './state';
 import { onePlace } from './words';
@@ -182,22 +182,15 @@ function Around({ add }: { add: (area: Area) => void }) {
       </div>
       {what !== '' && (
         <div class="pair">
-          <Field
+          <TextField
             id="where-metres"
             label="Metres around it"
             of="/metres"
             faults={wrong ? [{ pointer: '/metres', detail: '1 to 100,000 metres' }] : []}
-          >
-            {(tied) => (
-              <input
-                {...tied}
-                class="input"
-                inputMode="decimal"
-                value={metres}
-                onInput={(event) => setMetres(event.currentTarget.value)}
-              />
-            )}
-          </Field>
+            inputMode="decimal"
+            value={metres}
+            change={setMetres}
+          />
           <button
             type="button"
             class="button"

@@ -1,11 +1,10 @@
 /** Running a segmentation again, with other parameters or as of another day; refreshing by itself; putting it away. */
 
 import { useState } from 'preact/hooks';
-import type { Problem } from '../api/client';
 import * as routes from '../api/routes';
 import type { Segmentation } from '../api/shapes';
 import { Failed } from '../components/states';
-import { asProblem } from '../state/remote';
+import { useSubmit } from '../state/remote';
 import { loadSegmentations } from '../state/session';
 import { show } from '../state/store';
 import { GroupsForm, type GroupsParameters, START_GROUPS } from './groups_form';
@@ -40,26 +39,19 @@ interface ChangeProps {
 /** Run again, with the parameters as they are or others. */
 export function Change({ segmentation, going, anew }: ChangeProps) {
   const [open, setOpen] = useState(false);
-  const [sending, setSending] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const { busy, problem, submit } = useSubmit();
   const [day, setDay] = useState('');
   const { id, method, version } = segmentation;
   const changeable = method === 'groups' || method === 'rule';
-  const run = async (parameters: Record<string, unknown> | null) => {
-    setSending(true);
-    setProblem(null);
-    try {
+  const run = (parameters: Record<string, unknown> | null) =>
+    submit(async () => {
       if (parameters) await routes.editSegmentation(id, version, { parameters });
       const { number } = await routes.runSegmentation(id, day === '' ? null : `${day}T00:00:00Z`);
       await loadSegmentations();
       setOpen(false);
       show({ run: number });
       anew();
-    } catch (error) {
-      setProblem(asProblem(error));
-    }
-    setSending(false);
-  };
+    });
   return (
     <section class="block" aria-labelledby="again-title">
       <h3 id="again-title">Run again</h3>
@@ -85,7 +77,7 @@ export function Change({ segmentation, going, anew }: ChangeProps) {
       )}
       {problem && <Failed problem={problem} />}
       <div class="row-actions">
-        <button type="button" class="button" disabled={sending || going} onClick={() => void run(null)}>
+        <button type="button" class="button" disabled={busy || going} onClick={() => void run(null)}>
           Run now
         </button>
         {changeable && (
@@ -95,18 +87,10 @@ export function Change({ segmentation, going, anew }: ChangeProps) {
         )}
       </div>
       {open && method === 'groups' && (
-        <ChangeGroups
-          segmentation={segmentation}
-          run={(parameters) => void run(parameters)}
-          sending={sending || going}
-        />
+        <ChangeGroups segmentation={segmentation} run={(parameters) => void run(parameters)} busy={busy || going} />
       )}
       {open && method === 'rule' && (
-        <ChangeRules
-          segmentation={segmentation}
-          run={(parameters) => void run(parameters)}
-          sending={sending || going}
-        />
+        <ChangeRules segmentation={segmentation} run={(parameters) => void run(parameters)} busy={busy || going} />
       )}
     </section>
   );
@@ -115,10 +99,10 @@ export function Change({ segmentation, going, anew }: ChangeProps) {
 interface FormProps {
   segmentation: Segmentation;
   run: (parameters: Record<string, unknown>) => void;
-  sending: boolean;
+  busy: boolean;
 }
 
-function ChangeGroups({ segmentation, run, sending }: FormProps) {
+function ChangeGroups({ segmentation, run, busy }: FormProps) {
   const [parameters, setParameters] = useState(() => storedGroups(segmentation));
   return (
     <form
@@ -131,14 +115,14 @@ function ChangeGroups({ segmentation, run, sending }: FormProps) {
       }}
     >
       <GroupsForm parameters={parameters} change={setParameters} />
-      <button type="submit" class="button primary" disabled={sending}>
+      <button type="submit" class="button primary" disabled={busy}>
         Save and run
       </button>
     </form>
   );
 }
 
-function ChangeRules({ segmentation, run, sending }: FormProps) {
+function ChangeRules({ segmentation, run, busy }: FormProps) {
   const [drafts, setDrafts] = useState(() => storedRules(segmentation));
   const whole = drafts.every((draft) => filterOf(draft, ruleFields.value) !== null);
   return (
@@ -151,7 +135,7 @@ function ChangeRules({ segmentation, run, sending }: FormProps) {
       }}
     >
       <RuleBuilder drafts={drafts} change={setDrafts} />
-      <button type="submit" class="button primary" disabled={sending || !whole}>
+      <button type="submit" class="button primary" disabled={busy || !whole}>
         Save and run
       </button>
     </form>
@@ -167,19 +151,15 @@ const EVERY: readonly { days: number; name: string }[] = [
 
 /** What changes what everybody sees, now or by itself: for those who publish. */
 export function Keeping({ segmentation }: { segmentation: Segmentation }) {
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const { problem, submit } = useSubmit();
   if (!may('segmentations:publish')) return null;
   const { id, version, refresh_days, is_active, name } = segmentation;
-  const edit = async (change: { refresh_days?: number | null; archived?: boolean }) => {
-    setProblem(null);
-    try {
+  const edit = (change: { refresh_days?: number | null; archived?: boolean }) =>
+    submit(async () => {
       await routes.editSegmentation(id, version, change);
       await loadSegmentations();
       if (change.archived) show({ segmentation: null, run: null });
-    } catch (error) {
-      setProblem(asProblem(error));
-    }
-  };
+    });
   const known = EVERY.some(({ days }) => days === refresh_days);
   return (
     <section class="block" aria-labelledby="keeping-title">

@@ -1,10 +1,9 @@
 /** A new segmentation: by what method, how it is called, what the method wants to know; then its first run. */
 
 import { useState } from 'preact/hooks';
-import type { Problem } from '../api/client';
 import * as routes from '../api/routes';
 import { Failed } from '../components/states';
-import { asProblem } from '../state/remote';
+import { useSubmit } from '../state/remote';
 import { company, loadSegmentations } from '../state/session';
 import { show } from '../state/store';
 import { GroupsForm, type GroupsParameters, START_GROUPS } from './groups_form';
@@ -63,16 +62,13 @@ function Form({ method }: { method: string }) {
   const [groups, setGroups] = useState<GroupsParameters>(START_GROUPS);
   const [drafts, setDrafts] = useState<readonly Draft[]>([emptyDraft('')]);
   const [chosen, setChosen] = useState<Chosen>({});
-  const [sending, setSending] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const { busy, problem, submit } = useSubmit();
 
   const whole = method !== 'rule' || drafts.every((draft) => filterOf(draft, ruleFields.value) !== null);
 
-  const submit = async (event: Event) => {
+  const create = (event: Event) => {
     event.preventDefault();
-    setSending(true);
-    setProblem(null);
-    try {
+    void submit(async () => {
       const made = await routes.createSegmentation({
         key: keyFor(
           name,
@@ -90,14 +86,11 @@ function Form({ method }: { method: string }) {
       const { number } = await routes.runSegmentation(made.id, null);
       await loadSegmentations();
       show({ segmentation: made.id, run: number });
-    } catch (error) {
-      setProblem(asProblem(error));
-      setSending(false);
-    }
+    });
   };
 
   return (
-    <form class="block" aria-labelledby="segments-title" onSubmit={submit}>
+    <form class="block" aria-labelledby="segments-title" onSubmit={create}>
       <h2 id="segments-title" tabIndex={-1}>
         {called}
       </h2>
@@ -118,8 +111,8 @@ function Form({ method }: { method: string }) {
       {method === 'groups' && <GroupsForm parameters={groups} change={setGroups} />}
       {method === 'rule' && <RuleBuilder drafts={drafts} change={setDrafts} />}
       {problem && <Failed problem={problem} />}
-      <button type="submit" class="button primary" disabled={sending || !whole}>
-        {sending ? 'Creating…' : 'Create and run'}
+      <button type="submit" class="button primary" disabled={busy || !whole}>
+        {busy ? 'Creating…' : 'Create and run'}
       </button>
       <p class="small quiet">Nothing changes for anybody yet: you look at what the run finds, then publish it.</p>
     </form>

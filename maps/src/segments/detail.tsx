@@ -1,12 +1,11 @@
 /** One segmentation: where it stands, its runs, what the run that is looked at found, and what to do next. */
 
 import { useEffect, useState } from 'preact/hooks';
-import type { Problem } from '../api/client';
 import * as routes from '../api/routes';
 import type { Run, Segmentation } from '../api/shapes';
 import { Empty, Failed, Loading } from '../components/states';
 import { ago, counted, date } from '../format';
-import { asProblem, useRemote } from '../state/remote';
+import { useRemote, useSubmit } from '../state/remote';
 import { loadSegmentations } from '../state/session';
 import { colour, colourBy, show, state } from '../state/store';
 import { Change, Keeping } from './change';
@@ -126,23 +125,19 @@ interface RunStateProps {
 
 /** How far a run is, why it failed, or what can be done with it. */
 function RunState({ run, segmentation, runs, anew }: RunStateProps) {
-  const [problem, setProblem] = useState<Problem | null>(null);
-  const [busy, setBusy] = useState<string | null>(null);
+  const { busy, problem, submit } = useSubmit();
+  const [doing, setDoing] = useState('');
   const { id } = segmentation;
-  const work = async (what: string, ask: () => Promise<{ job_id: string } | unknown>, shown: boolean) => {
-    setBusy(what);
-    setProblem(null);
-    try {
+  const work = (what: string, ask: () => Promise<{ job_id: string } | unknown>, shown: boolean) => {
+    setDoing(what);
+    return submit(async () => {
       const answer = (await ask()) as { job_id?: unknown };
       if (shown && typeof answer.job_id === 'string') {
         await finished(answer.job_id);
         await refreshShown();
       }
       anew();
-    } catch (error) {
-      setProblem(asProblem(error));
-    }
-    setBusy(null);
+    });
   };
   if (isGoing(run))
     return <Going run={run} cancel={() => work('Cancelling…', () => routes.cancelRun(id, run.number), false)} />;
@@ -175,7 +170,7 @@ function RunState({ run, segmentation, runs, anew }: RunStateProps) {
             <button
               type="button"
               class="button primary"
-              disabled={busy !== null}
+              disabled={busy}
               onClick={() => work('Publishing…', () => routes.publishRun(id, run.number), true)}
             >
               Publish this run
@@ -185,7 +180,7 @@ function RunState({ run, segmentation, runs, anew }: RunStateProps) {
             <button
               type="button"
               class="button primary"
-              disabled={busy !== null}
+              disabled={busy}
               onClick={() => work('Putting it on the map…', () => routes.activateSegmentation(id), true)}
             >
               Put it on the map
@@ -195,7 +190,7 @@ function RunState({ run, segmentation, runs, anew }: RunStateProps) {
             <button
               type="button"
               class="button"
-              disabled={busy !== null}
+              disabled={busy}
               onClick={() => work('Going back…', () => routes.revertSegmentation(id), true)}
             >
               Go back to the former run
@@ -218,7 +213,7 @@ function RunState({ run, segmentation, runs, anew }: RunStateProps) {
         <p class="small quiet">A marketer or an administrator publishes it.</p>
       )}
       <p role="status" class={busy ? 'small' : 'hidden-visually'}>
-        {busy}
+        {busy && doing}
       </p>
       {problem && <Failed problem={problem} />}
     </>

@@ -1,7 +1,6 @@
 /** What a run found: its segments with marks, names, sizes and sentences; profiles side by side; how sure it is. */
 
 import { useState } from 'preact/hooks';
-import type { Problem } from '../api/client';
 import * as routes from '../api/routes';
 import type { Member, RunWithResults, Segmentation } from '../api/shapes';
 import { CustomerList, type ListRow } from '../components/customer_list';
@@ -12,7 +11,7 @@ import { count, counted } from '../format';
 import { apart } from '../plots/profile';
 import { ProfilePlots } from '../plots/profiles';
 import { segmentMarks } from '../state/legend';
-import { asProblem, usePages } from '../state/remote';
+import { usePages, useSubmit } from '../state/remote';
 import { filters, showWhere, toggleFilter } from '../state/store';
 import { Audience } from './audience';
 import { inSegment } from './conditions';
@@ -228,23 +227,20 @@ function Members({ id }: { id: string }) {
 
 function Rename({ row, renamed }: { row: FoundSegment; renamed: () => void }) {
   const [name, setName] = useState(row.name);
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const { problem, submit } = useSubmit();
   const [saved, setSaved] = useState(false);
-  const submit = async (event: Event) => {
+  const rename = (event: Event) => {
     event.preventDefault();
-    setProblem(null);
     setSaved(false);
-    try {
+    void submit(async () => {
       const { version } = await routes.segment(row.id, new AbortController().signal);
       await routes.nameSegment(row.id, version, name.trim());
       setSaved(true);
       renamed();
-    } catch (error) {
-      setProblem(asProblem(error));
-    }
+    });
   };
   return (
-    <form class="field" onSubmit={submit}>
+    <form class="field" onSubmit={rename}>
       <label for={`name-${row.id}`}>Your name for it</label>
       <div class="name-row">
         <input

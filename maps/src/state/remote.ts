@@ -47,6 +47,39 @@ export function useRemote<T>(
   return [remote, useCallback(() => setAttempt((n) => n + 1), [])] as const;
 }
 
+export interface Submit {
+  readonly busy: boolean;
+  /** What the last attempt met. */
+  readonly problem: Problem | null;
+  /**
+   * Does something that the person asked for, and never rejects. `refused` is told what it met while it is still busy,
+   * and answers what is left to show: null where it has said it elsewhere, such as at the fields.
+   */
+  readonly submit: (
+    act: () => Promise<void>,
+    refused?: (problem: Problem) => Problem | null | Promise<Problem | null>,
+  ) => Promise<void>;
+}
+
+/** What is sent to the API when the person asks for it, with its being under way and its failing. */
+export function useSubmit(): Submit {
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const submit: Submit['submit'] = async (act, refused) => {
+    setBusy(true);
+    setProblem(null);
+    try {
+      await act();
+    } catch (error) {
+      const met = asProblem(error);
+      setProblem(refused ? await refused(met) : met);
+    } finally {
+      setBusy(false);
+    }
+  };
+  return { busy, problem, submit };
+}
+
 export interface Page<T> {
   readonly data: readonly T[];
   readonly has_more: boolean;
