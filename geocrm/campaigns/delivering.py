@@ -1,53 +1,74 @@
 """Deliver events to webhooks: at least once, in order for each customer, again and again while a receiver is away.
 
-What is to be delivered stands in the database, written with the event. A round takes what is due for a while (a lease),
-sends it, and writes down what came of it; whoever is killed between leaves it to be sent again, under the same id.
+What is to be delivered stands in the database, written with the event. Each webhook has rounds of its own, whatever the
+others do: what is due is taken (a lease), sent, and what came of it written down. A lease is held by a worker that
+lives, which its lock in the database tells: what a killed one took is sent again at once, under the same id.
 A receiver that fails is given a pause that doubles; after it one delivery is tried, and if that goes well, all.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
 import structlog
 from sqlalchemy import Row, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from geocrm import ids, logs
-from geocrm.campaigns import signing
+from geocrm.campaigns import signing, webhooks
 from geocrm.campaigns.receivers import Answer, Lane
-from geocrm.db.engine import Database
+from geocrm.db.engine import Database, Living
 from geocrm.db.queries import named
 
 log = structlog.get_logger("geocrm.webhooks")
 
 LANES: Final = 32  # a receiver that answers in 50 ms takes 600 messages a second over so many
+MOST_LANES: Final = 256  # of all webhooks; each has one at least, and at most half of those that are left
 FEWEST: Final = 4  # a lane more for so many messages
 KEPT_S: Final = 5.0
 PAUSE_S: Final = 0.2  # what happens meanwhile is taken together,
 BEHIND_S: Final = 1.0  # unless something has waited for so long
 LONGEST_LOT_S: Final = 2.0
-"""After so long a lot ends with the message that is being sent: the other webhooks wait for the round to end."""
+"""After so long a lot ends with the message that is being sent, so that what was sent is soon written down."""
 MOST_A_ROUND: Final = 400
 FIRST_PAUSE_S: Final = 2.0
 LONGEST_PAUSE_S: Final = 300.0
+TROUBLE_S: Final = 5.0  # after a fault, or while the database is away
+_WORKERS: Final = 730_541
+"""The kind of the advisory lock that a deliverer holds of its number."""
 _GONE: Final = 410
 Result = tuple[Row[Any], Answer]
 
 
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What was taken of one webhook by a worker of a number, and the lots in which it is sent."""
+
+    worker: int
+    rows: Sequence[Row[Any]]
+    began: float
+    lots: list[Future[list[Result]]] = field(default_factory=list)
+
+    def is_over(self) -> bool:
+        return all(lot.done() for lot in self.lots)
+
+
 class Deliverer:
-    """Delivers what is due, on `lanes` connections at a time, which `run` keeps open. `first_pause_s` and
-    `longest_pause_s` bound the pauses between tries; a lease lasts a little longer than everything that one lane sends
-    may take."""
+    """Delivers what is due, each webhook on at most `lanes` connections at a time, which `run` keeps open.
+    `first_pause_s` and `longest_pause_s` bound the pauses between tries; a lease lasts longer than everything that one
+    lane sends may take."""
 
     def __init__(
         self,
@@ -65,68 +86,115 @@ class Deliverer:
         self._keep_trying_s = settings.webhook_days * 86_400
         self._allow_private = settings.webhook_allow_private
         self._random = random.Random()
-        self._behind = False
         self._keeps = False
-        self._kept: dict[tuple[str, int], Lane] = {}  # by address and place; each is used by one thread at a time
+        self._kept: dict[tuple[int, str, int], Lane] = {}  # by webhook, address, place; one thread uses it at a time
+        self._under_way: dict[int, _Round] = {}  # by webhook
+        self._over = threading.Event()  # a round is
 
     def run(self, stop: threading.Event, *, idle_s: float = 0.5) -> None:
-        """Deliver until told to stop. What another worker had taken, which is no more, is due at once: there is one."""
-        released = False
-        self._keeps = True
-        while not stop.is_set():
-            try:
-                if not released:
-                    with self._database.writing() as session:
-                        session.execute(text(named("webhooks", "release")))
-                    released = True
-                if self.deliver_due() == 0:
-                    stop.wait(idle_s)
-                elif not self._behind:
-                    stop.wait(PAUSE_S)
-            except (DBAPIError, PoolTimeout) as error:  # the database is away: what was sent meanwhile is sent again
-                log.warning("webhooks_wait", error=type(error).__name__)
-                stop.wait(5.0)
-            except Exception as error:  # a fault of ours: it must not be the end of all deliveries
-                log.error("webhooks_failed", error=type(error).__name__, trace=logs.where(error))
-                stop.wait(5.0)
-        self._keeps = False
-        self._close_idle()
+        """Deliver until told to stop."""
+        with self._sending() as pool:
+            while not stop.is_set():
+                try:
+                    with self._database.living(_WORKERS) as living:
+                        self._keeps = True
+                        while not stop.is_set():
+                            self._turn(living, pool, stop, idle_s)
+                        self._keeps = False
+                        self._await(living)
+                except (DBAPIError, PoolTimeout) as error:  # the database is away: what is sent is written down later
+                    log.warning("webhooks_wait", error=type(error).__name__)
+                    stop.wait(TROUBLE_S)
+                except Exception as error:  # a fault of ours: it must not be the end of all deliveries
+                    log.error("webhooks_failed", error=type(error).__name__, trace=logs.where(error))
+                    stop.wait(TROUBLE_S)
 
     def deliver_due(self) -> int:
-        """One round: what is due now, tried once; how many were tried."""
-        with self._database.writing() as session:
-            rows = session.execute(
-                text(named("webhooks", "claim")), {"most": MOST_A_ROUND, "lease_s": 30 + 2 * self._timeout_s}
-            ).all()
-        self._close_idle()
-        if not rows:
-            return 0
-        self._behind = (datetime.now(UTC) - min(row.created_at for row in rows)).total_seconds() > BEHIND_S
-        loads = [load for _, group in groupby(rows, lambda row: row.webhook_id) for load in self._shared(list(group))]
-        began = time.monotonic()
-        with ThreadPoolExecutor(min(self._lanes, len(loads)), thread_name_prefix="webhooks") as pool:
-            results = [result for lot in pool.map(self._send, loads) for result in lot]
-        self._close_idle()
-        self._write_down(results, {row.id for row in rows} - {row.id for row, _ in results})
-        good = sum(answer.good for _, answer in results)
-        log.info("webhooks_sent", tried=len(results), delivered=good, ms=round((time.monotonic() - began) * 1000))
+        """What is due now, tried once; how many were tried."""
+        with self._sending() as pool, self._database.living(_WORKERS) as living:
+            rows = self._begin(living, pool)
+            self._await(living)
         return len(rows)
 
-    def _shared(self, rows: list[Row[Any]]) -> list[tuple[int, list[Row[Any]]]]:
-        """One webhook's rows in as many lots as there are lanes, or less, each with its place."""
-        places = min(self._lanes, -(-len(rows) // FEWEST))
-        return [(start, rows[start::places]) for start in range(places)]
+    @contextlib.contextmanager
+    def _sending(self) -> Iterator[ThreadPoolExecutor]:
+        """Threads for every lane that there can be; afterwards nothing is sent any longer, and nothing is open."""
+        try:
+            with ThreadPoolExecutor(MOST_LANES + webhooks.MOST, thread_name_prefix="webhooks") as pool:
+                try:
+                    yield pool
+                finally:
+                    self._keeps = False
+        finally:
+            self._under_way.clear()
+            self._close_idle()
 
-    def _send(self, load: tuple[int, Sequence[Row[Any]]]) -> list[Result]:
+    def _turn(self, living: Living, pool: ThreadPoolExecutor, stop: threading.Event, idle_s: float) -> None:
+        """Write down what is over, begin what is due, and rest, less where something is behind."""
+        self._over.clear()
+        self._end(living)
+        rows = self._begin(living, pool)
+        if not rows:
+            self._over.wait(idle_s)
+        elif _is_behind(rows):
+            self._over.wait(PAUSE_S)
+        else:
+            stop.wait(PAUSE_S)
+
+    def _begin(self, living: Living, pool: ThreadPoolExecutor) -> Sequence[Row[Any]]:
+        """Take what is due of webhooks that have no round, and begin one of each; what was taken."""
+        values = {
+            "most": MOST_A_ROUND,
+            "lease_s": 60 + 4 * self._timeout_s,
+            "worker": living.number,
+            "kind": _WORKERS,
+            "busy": list(self._under_way),
+        }
+        with living.writing() as session:
+            rows = session.execute(text(named("webhooks", "claim")), values).all()
+        self._close_idle()
+        used = sum(len(one.lots) for one in self._under_way.values())
+        for webhook_id, group in groupby(rows, lambda row: row.webhook_id):
+            mine = list(group)
+            begun = self._under_way[webhook_id] = _Round(living.number, mine, time.monotonic())
+            places = min(self._lanes, -(-len(mine) // FEWEST), max(1, (MOST_LANES - used) // 2))
+            begun.lots.extend(pool.submit(self._send, place, mine[place::places]) for place in range(places))
+            used += places
+            for lot in begun.lots:
+                lot.add_done_callback(partial(self._lot_ended, begun))
+        return rows
+
+    def _lot_ended(self, one: _Round, _: Future[list[Result]]) -> None:
+        if one.is_over():
+            self._over.set()
+
+    def _await(self, living: Living) -> None:
+        """Wait for all rounds, and write down what came of them."""
+        wait([lot for one in self._under_way.values() for lot in one.lots])
+        self._end(living)
+
+    def _end(self, living: Living) -> None:
+        """Write down what came of rounds that are over; what could not be, for want of the database, the next time."""
+        for webhook_id, one in list(self._under_way.items()):
+            if one.is_over():
+                try:
+                    self._write_down(living, webhook_id, one)
+                except OperationalError:
+                    raise
+                except Exception:
+                    del self._under_way[webhook_id]
+                    raise
+                del self._under_way[webhook_id]
+
+    def _send(self, place: int, rows: Sequence[Row[Any]]) -> list[Result]:
         """Send a lot over one connection. After the first failure the rest waits: the receiver is away or busy."""
         made: list[Result] = []
         away = False
         began = time.monotonic()
-        place, rows = load
-        url = rows[0].url
-        lane = self._kept.pop((url, place), None)
+        key = (rows[0].webhook_id, rows[0].url, place)
+        lane = self._kept.pop(key, None)
         if lane is None:
-            lane = Lane(url, timeout_s=self._timeout_s, allow_private=self._allow_private)
+            lane = Lane(rows[0].url, timeout_s=self._timeout_s, allow_private=self._allow_private)
         try:
             for row in rows:
                 if away or (made and time.monotonic() - began > LONGEST_LOT_S):
@@ -140,23 +208,25 @@ class Deliverer:
                     answer = Answer(None, "it could not be sent; the log of the server says why", 0)
                 made.append((row, answer))
         finally:
-            self._kept[url, place] = lane
+            self._kept[key] = lane
         return made
 
     def _close_idle(self) -> None:
         """Close connections over which nothing was sent for a while; all, where none is to be kept."""
         for key, lane in list(self._kept.items()):
-            if not self._keeps or lane.idle_s() > KEPT_S:
-                del self._kept[key]
+            if (not self._keeps or lane.idle_s() > KEPT_S) and self._kept.pop(key, None) is not None:
                 lane.close()
 
-    def _write_down(self, results: Sequence[Result], untried: set[int]) -> None:
+    def _write_down(self, living: Living, webhook_id: int, one: _Round) -> None:
+        results = [result for lot in one.lots for result in lot.result()]
         good = [row.id for row, answer in results if answer.good]
         bad = [row for row, answer in results if not answer.good]
-        works = {row.webhook_id for row, answer in results if answer.good}
-        pauses = {row.webhook_id: row for row in bad if row.webhook_id not in works}
-        gone = sorted({row.webhook_id for row, answer in results if answer.status == _GONE})
-        with self._database.writing() as session:
+        untried = {row.id for row in one.rows} - {row.id for row, _ in results}
+        hook = {"webhook": webhook_id}
+        mine = {"worker": one.worker}
+        with living.writing() as session:
+            if session.scalar(text(named("webhooks", "hold")), hook) is None:
+                return  # it was deleted meanwhile
             session.execute(
                 text(named("webhooks", "log")),
                 {
@@ -166,30 +236,34 @@ class Deliverer:
                     "errors": [answer.error for _, answer in results],
                 },
             )
-            session.execute(text(named("webhooks", "delivered")), {"ids": good})
-            session.execute(text(named("webhooks", "works")), {"ids": sorted(works)})
+            if good:
+                session.execute(text(named("webhooks", "delivered")), mine | {"ids": good})
+                session.execute(text(named("webhooks", "works")), hook)
             if bad:
-                session.execute(
-                    text(named("webhooks", "not_delivered")),
-                    {
-                        "ids": [row.id for row in bad],
-                        "waits": [self._pause(row.attempts) for row in bad],
-                        "keep_trying_s": self._keep_trying_s,
-                    },
-                )
-                session.execute(
-                    text(named("webhooks", "pauses")),
-                    {"ids": sorted(pauses), "waits": [self._pause(pauses[one].failures + 1) for one in sorted(pauses)]},
-                )
-                session.execute(text(named("webhooks", "is_gone")), {"ids": gone})
+                waits = [self._pause(row.attempts) for row in bad]
+                values = {"ids": [row.id for row in bad], "waits": waits, "keep_trying_s": self._keep_trying_s}
+                session.execute(text(named("webhooks", "not_delivered")), mine | values)
+            if bad and not good:
+                wait_s = self._pause(bad[0].failures + 1)
+                session.execute(text(named("webhooks", "pauses")), hook | {"wait_s": wait_s})
+            if any(answer.status == _GONE for _, answer in results):
+                session.execute(text(named("webhooks", "is_gone")), hook)
             if untried:
-                session.execute(text(named("webhooks", "give_back")), {"ids": sorted(untried)})
+                session.execute(text(named("webhooks", "give_back")), mine | {"ids": sorted(untried)})
+        took_ms = round((time.monotonic() - one.began) * 1000)
+        log.info("webhooks_sent", webhook=webhook_id, tried=len(results), delivered=len(good), ms=took_ms)
 
     def _pause(self, failures: int) -> float:
         """Seconds after so many failures one after the other: doubling, and by chance up to half of it less, so that
         not all come back at once."""
         first, longest = self._pauses
         return min(longest, first * 2.0 ** min(failures - 1, 30)) * self._random.uniform(0.5, 1.0)
+
+
+def _is_behind(rows: Sequence[Row[Any]]) -> bool:
+    """Whether something has waited for long that need not have: of webhooks whose last try went well."""
+    waiting = [row.created_at for row in rows if row.failures == 0]
+    return bool(waiting) and (datetime.now(UTC) - min(waiting)).total_seconds() > BEHIND_S
 
 
 def message(row: Row[Any], *, now: float) -> tuple[dict[str, str], bytes]:

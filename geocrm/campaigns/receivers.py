@@ -120,6 +120,8 @@ class Answer:
 class _Pinned(http.client.HTTPConnection):
     """A connection to an address that was checked, in the name of its host."""
 
+    auto_open = 0  # only `connect` and `secure` open it
+
     def __init__(self, target: Target, address: str, timeout_s: float) -> None:
         super().__init__(target.host, target.port, timeout=timeout_s)
         self._address = address
@@ -127,9 +129,14 @@ class _Pinned(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Connect to the address, not to what the name says by now."""
-        sock = socket.create_connection((self._address, self.port), self.timeout)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock = sock if self._context is None else self._context.wrap_socket(sock, server_hostname=self.host)
+        self.sock = socket.create_connection((self._address, self.port), self.timeout)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def secure(self) -> None:
+        """Begin TLS, where the target wants it; `sock` is one that can be cut all the while."""
+        if self._context is not None and not isinstance(self.sock, ssl.SSLSocket):
+            self.sock = self._context.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
+            self.sock.do_handshake()
 
 
 class _Watch:
@@ -175,7 +182,8 @@ _WATCH: Final = _Watch()
 class Lane:
     """Sends messages to one receiver, one after the other, over one connection while it lasts, a minute at most.
 
-    A message takes at most `timeout_s` in all, however slowly the receiver answers."""
+    A message takes at most `timeout_s` once there is a connection, which may take as long, however slowly the receiver
+    answers."""
 
     def __init__(self, url: str, *, timeout_s: float, allow_private: bool) -> None:
         self._url, self._timeout_s, self._allow_private = url, timeout_s, allow_private
@@ -204,6 +212,7 @@ class Lane:
         try:
             connection = self._connect()
             _WATCH.begin(connection, self._timeout_s)
+            connection.secure()
             connection.request("POST", self._path, body, dict(headers) | {"Content-Type": "application/json"})
             answer = connection.getresponse()
             rest = answer.read(_MOST_ANSWER)

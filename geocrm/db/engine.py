@@ -5,9 +5,10 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 
-from sqlalchemy import URL, Engine, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -18,6 +19,20 @@ from geocrm.settings import Settings, get_settings
 DATABASE_NAME = "geocrm"
 API_LOGIN = "geocrm_api"
 WORKER_LOGIN = "geocrm_worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    """A connection that holds the advisory lock (kind, `number`): who looks at pg_locks sees that its owner lives."""
+
+    number: int
+    _connection: Connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction on this connection; so where it is committed, the lock was held all the while."""
+        with Session(self._connection, expire_on_commit=False) as session, session.begin():
+            yield session
 
 
 class Database:
@@ -77,6 +92,21 @@ class Database:
                 if not connection.invalidated:  # else the lock went with the connection
                     connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": lock})
                     connection.commit()
+
+    @contextmanager
+    def living(self, kind: int) -> Iterator[Living]:
+        """A connection of the worker's login, outside the pool, that holds the advisory lock (kind, a number of its
+        own). Both last until the block ends or the connection is lost; after a DBAPIError, leave and enter again."""
+        with self.writing_engine.connect() as connection:
+            connection.detach()  # it is closed with the block, and so the lock is gone
+            number, held = 0, False
+            while not held:
+                number = secrets.randbelow(2**31 - 1) + 1
+                values = {"kind": kind, "number": number}
+                lock = "SELECT pg_try_advisory_lock(CAST(:kind AS integer), CAST(:number AS integer))"
+                held = bool(connection.scalar(text(lock), values))
+            connection.commit()
+            yield Living(number, connection)
 
     def conninfo(self, login: str) -> str:
         """A libpq connection URL for psycopg itself; `login` is "admin", "api" or "worker"."""

@@ -12,6 +12,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -82,6 +83,10 @@ class Receiver:
         for connection in list(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def has(self, number: int) -> bool:
+        """Whether so many messages were taken."""
+        return len(self.messages) >= number
 
     @property
     def url(self) -> str:
@@ -309,7 +314,7 @@ def test_a_fault_of_ours_stops_neither_the_others_nor_what_comes_after(
     assert found == {one: "it could not be sent; the log of the server says why", two: None}
 
     for run, owner, name in (
-        (Deliverer(database).run, Deliverer, "deliver_due"),
+        (Deliverer(database).run, Deliverer, "_turn"),
         (partial(acting.run, database), acting, "act_due"),
     ):
         stop = Impatient()
@@ -327,50 +332,153 @@ def test_a_fault_of_ours_stops_neither_the_others_nor_what_comes_after(
         assert len(rounds) == 2
 
 
-def test_a_connection_is_kept_from_round_to_round_and_made_anew_where_it_was_cut(
-    database: Database, receiver: Receiver
-) -> None:
-    register(database, receiver.url)
+@contextlib.contextmanager
+def delivering_all_along(database: Database) -> Iterator[Deliverer]:
+    """Within the block a worker delivers."""
     stop = threading.Event()
     deliverer = Deliverer(database, first_pause_s=0.02, longest_pause_s=0.1)
     thread = threading.Thread(target=deliverer.run, args=(stop,), kwargs={"idle_s": 0.02})
     thread.start()
     try:
+        yield deliverer
+    finally:
+        stop.set()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def wait_for(until: Callable[[], bool], what: str) -> None:
+    began = time.monotonic()
+    while not until():
+        assert time.monotonic() - began < 20, what
+        time.sleep(0.01)
+
+
+def test_a_connection_is_kept_from_round_to_round_and_made_anew_where_it_was_cut(
+    database: Database, receiver: Receiver
+) -> None:
+    register(database, receiver.url)
+    with delivering_all_along(database) as deliverer:
         for number in range(1, 6):
             if number == 4:
                 receiver.stop()
                 receiver.start()
             happen(database, 1)
-            began = time.monotonic()
-            while len(receiver.messages) < number:
-                assert time.monotonic() - began < 20, f"message {number} never came"
-                time.sleep(0.01)
+            wait_for(partial(receiver.has, number), f"message {number} never came")
             assert receiver.connections == (1 if number < 4 else 2)
-    finally:
-        stop.set()
-        thread.join(20)
     assert not deliverer._kept
+
+
+@pytest.fixture
+def hanging() -> Iterator[tuple[Receiver, threading.Event]]:
+    """A receiver that does not answer until the event is set."""
+    made, let_go = Receiver(), threading.Event()
+    made.answer = lambda message: 204 if let_go.wait(20) else 500
+    yield made, let_go
+    let_go.set()
+    made.stop()
 
 
 def test_what_a_killed_worker_had_taken_is_sent_by_the_next(database: Database, receiver: Receiver) -> None:
     register(database, receiver.url)
     number = happen(database, 1)[0]
-    with database.writing() as session:  # claimed, and then nothing: the worker is no more
-        session.execute(text("UPDATE webhook_deliveries SET leased_until = now() + interval '1 hour', attempts = 1"))
-    assert Deliverer(database).deliver_due() == 0
-    stop = threading.Event()
-    thread = threading.Thread(target=Deliverer(database).run, args=(stop,), kwargs={"idle_s": 0.02})
-    thread.start()
-    began = time.monotonic()
-    while not receiver.messages and time.monotonic() - began < 10:
-        time.sleep(0.02)
-    late = happen(database, 2)[0]
-    happened = time.monotonic()
-    while len(receiver.messages) < 2 and time.monotonic() - happened < 10:
-        time.sleep(0.02)
-    stop.set()
-    thread.join(10)
+    taken = "UPDATE webhook_deliveries SET leased_until = now() + interval '1 hour', leased_by = :number, attempts = 1"
+    with database.living(delivering._WORKERS) as other:
+        with other.writing() as session:  # claimed, and then nothing
+            session.execute(text(taken), {"number": other.number})
+        assert Deliverer(database).deliver_due() == 0, "whoever took it lives"
+    with delivering_all_along(database):  # and now no more
+        wait_for(lambda: len(receiver.messages) == 1, "it was not sent again")
+        late = happen(database, 2)[0]
+        wait_for(lambda: len(receiver.messages) == 2, "what happened later did not come")
     assert [message["id"] for message in receiver.messages] == [f"evt_{number}", f"evt_{late}"]
+
+
+def test_two_workers_send_nothing_twice_and_keep_the_order(
+    database: Database, hanging: tuple[Receiver, threading.Event]
+) -> None:
+    receiver, let_go = hanging
+    register(database, receiver.url)
+    one, two, three = happen(database, 1, 1, 2)
+    with delivering_all_along(database):
+        wait_for(lambda: receiver.connections == 1, "the first worker does not send")
+        with delivering_all_along(database):
+            (four,) = happen(database, 3)
+            wait_for(lambda: receiver.connections == 2, "the second worker does not send")
+            let_go.set()
+            wait_for(lambda: len(receiver.messages) >= 4, "not all came")
+    got = [int(message["id"].removeprefix("evt_")) for message in receiver.messages]
+    assert sorted(got) == [one, two, three, four]
+    assert got.index(one) < got.index(two)
+    with database.writing() as session:
+        said = session.execute(text("SELECT status, attempts, leased_until FROM webhook_deliveries")).all()
+    assert set(said) == {("delivered", 1, None)}
+
+
+def test_a_receiver_that_hangs_does_not_keep_the_others_waiting(
+    database: Database, receiver: Receiver, hanging: tuple[Receiver, threading.Event]
+) -> None:
+    slow, let_go = hanging
+    register(database, slow.url)
+    register(database, receiver.url)
+    happen(database, *range(100, 300))  # it hangs on all its connections
+    database.settings.webhook_timeout_s = 20.0
+    sent: list[str] = []
+    try:
+        with delivering_all_along(database):
+            wait_for(lambda: slow.connections == delivering.LANES, "nothing hangs")
+            for number in range(3):
+                sent.append(f"evt_{happen(database, 1)[0]}")
+                wait_for(partial(receiver.has, 201 + number), "it waits for the other one")
+            assert slow.messages == []
+            let_go.set()
+            wait_for(lambda: len(slow.messages) == 203, "what hung did not come")
+    finally:
+        database.settings.webhook_timeout_s = 2.0
+    for one in (slow, receiver):
+        assert [message["id"] for message in one.messages if message["id"] in sent] == sent
+
+
+def test_what_was_sent_while_the_database_was_away_is_written_down_and_not_sent_again(
+    database: Database, hanging: tuple[Receiver, threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivering, "TROUBLE_S", 0.1)
+    receiver, let_go = hanging
+    register(database, receiver.url)
+    happen(database, 1)
+    lost = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s"
+    with delivering_all_along(database):
+        wait_for(lambda: receiver.connections == 1, "nothing is sent")
+        with psycopg.connect(database.conninfo("admin")) as admin:
+            assert admin.execute(lost, [delivering._WORKERS]).fetchall() == [(True,)]
+        happen(database, 2)
+        let_go.set()
+        wait_for(partial(receiver.has, 2), "what happened later did not come")
+    with database.writing() as session:
+        found = session.execute(text("SELECT status, attempts FROM webhook_deliveries")).all()
+    assert (set(found), len(receiver.messages)) == ({("delivered", 1)}, 2)
+
+
+def test_a_connection_that_never_gets_secure_is_cut_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"\x16\x03\x03\x10\x00")
+                while not stop.wait(0.05):
+                    connection.sendall(b"\x02")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        url = f"https://127.0.0.1:{server.getsockname()[1]}/"
+        with contextlib.closing(receivers.Lane(url, timeout_s=0.3, allow_private=True)) as lane:
+            answer = lane.send({}, b"{}")
+        stop.set()
+        thread.join(10)
+    assert (answer.status, answer.error) == (None, "no answer in time")
+    assert answer.took_ms < 5_000
 
 
 def test_one_that_is_gone_or_too_slow(database: Database, receiver: Receiver) -> None:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, LargeBinary, SmallInteger, text
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Integer, LargeBinary, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from geocrm.db.models.base import Attributes, Base, Created, CustomerKey, Id, one_of
@@ -74,6 +74,7 @@ class WebhookDelivery(Base):
     next_at: Mapped[Created]
     queued_at: Mapped[Created]  # since when it is tried
     leased_until: Mapped[datetime | None]
+    leased_by: Mapped[int | None] = mapped_column(Integer)  # who took it last: the number it holds a lock of
     created_at: Mapped[Created]
     finished_at: Mapped[datetime | None]
 
