@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from geoalchemy2 import WKTElement
 from shapely import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from geocrm import access
@@ -16,6 +17,8 @@ from geocrm.db import models
 
 _NUMBERS = count(1)
 Row = TypeVar("Row", bound=models.Base)
+# Fails as a statement does that PostgreSQL chose as the victim of a deadlock.
+DEADLOCK = text("DO 'BEGIN RAISE EXCEPTION USING ERRCODE = ''40P01'', MESSAGE = ''deadlock detected''; END'")
 
 
 def make_team(session: Session, name: str | None = None, **fields: Any) -> models.Team:

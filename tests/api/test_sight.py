@@ -255,15 +255,15 @@ def test_a_manager_reads_what_reps_and_managers_of_the_team_started(client: Clie
 
 
 def test_a_job_sees_no_more_than_the_key_that_asked(world: World) -> None:
-    from geocrm import jobs
+    from geocrm.jobs.registry import actor_of
 
     with world.database.writing() as session:
         key_id = session.scalar(text("SELECT id FROM api_keys WHERE name = 'snapped'"))
         args = {"user_id": world.users["rep"], "key_id": key_id}
-        actor = jobs._actor(session, args)
+        actor = actor_of(session, args)
         assert (actor.exact, actor.scopes, actor.key_id) == (False, frozenset({"customers:read", "contacts"}), key_id)
         assert not actor.may("imports:customers")
         session.execute(text("UPDATE api_keys SET revoked_at = now() WHERE id = :id"), {"id": key_id})
         with pytest.raises(Exception, match="no longer valid"):
-            jobs._actor(session, args)
+            actor_of(session, args)
         session.rollback()
