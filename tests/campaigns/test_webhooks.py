@@ -26,6 +26,13 @@ from geocrm.db.engine import Database
 from tests.makers import make_customer
 
 
+class Server(ThreadingHTTPServer):
+    """Takes many connections at once."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
 class Receiver:
     """Listens on this machine, and answers as it is told: a status, or one for each message."""
 
@@ -36,6 +43,7 @@ class Receiver:
         self.answer: Callable[[dict[str, Any]], int] = lambda message: 204
         self.delay_s = 0.0
         self.connections = 0
+        self._counting = threading.Lock()
         self._open: set[socket.socket] = set()
         outer = self
 
@@ -44,7 +52,8 @@ class Receiver:
 
             def setup(self) -> None:
                 super().setup()
-                outer.connections += 1
+                with outer._counting:
+                    outer.connections += 1
                 outer._open.add(self.connection)
 
             def finish(self) -> None:
@@ -71,8 +80,7 @@ class Receiver:
         self.start()
 
     def start(self) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler)
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", self.port), self._handler)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
