@@ -61,6 +61,7 @@ def judge(
         text(
             "SELECT * FROM geocrm_offers_judged(CAST(:customer AS bigint), CAST(:lon AS float8), CAST(:lat AS float8),"
             " CAST(:moment AS timestamptz), CAST(:explain AS boolean), CAST(:offer AS bigint))"
+            " ORDER BY reasons <> '{}', turn"
         ),
         {"customer": customer_id, "lon": lon, "lat": lat, "moment": moment, "explain": explain, "offer": offer_id},
     )

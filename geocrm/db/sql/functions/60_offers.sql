@@ -97,14 +97,37 @@ BEGIN
 END
 $$;
 
--- Live offers for a customer at a point and a moment, in the order in which they are shown, with the reasons why not
--- (none: the offer holds). Only those that hold where the point is, unless `p_all`; only that one, where `p_offer`. `turn`
--- counts those that hold, and the others; of the others, how far the point is from where they hold is measured for
--- `p_most` after the first `p_from`.
+-- When a version of an offer opens next; NULL where it does not any more.
+CREATE OR REPLACE FUNCTION geocrm_offer_opens(p_offer bigint, p_version integer, p_moment timestamptz)
+RETURNS timestamptz
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (SELECT min(l.opens_at) FROM offer_openings l
+          WHERE l.offer_id = p_offer AND l.version = p_version AND l.opens_at > p_moment);
+END
+$$;
+
+-- Whether an offer tells a reader without exact places where a customer is: by its audience, or by what is left of a cap
+-- for the customer, because redemptions of what once asked where customers are are not seen.
+CREATE OR REPLACE FUNCTION geocrm_offer_hides(p_offer bigint, p_audience bigint, p_cap_per_customer bigint)
+RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM audiences u WHERE u.id = p_audience AND geocrm_asks_where(u.filter))
+    OR (p_cap_per_customer IS NOT NULL AND geocrm_offer_asks_where(p_offer));
+END
+$$;
+
+-- Live offers for a customer at a point and a moment, with the reasons why not (none: the offer holds). Only those that
+-- hold where the point is, unless `p_all`; only that one, where `p_offer`. They are shown in the order of `turn`, which
+-- counts those that hold, and apart from them the others; `held_before` is how many that hold come before. Of the others,
+-- how far the point is from where they hold is measured for `p_most` after the first `p_from`.
 -- Without a point, offers that hold somewhere have the reason `no_position`. What is said of the customer is what the
 -- reader sees: the context must be set, and the customer be seen.
 --
--- Facts of the customer are read once; the rest goes by keys from the places that hold the point.
+-- Facts of the customer are read once; the rest goes by keys from the places that hold the point. What speaks against an
+-- offer by its version alone is asked first, and what only explanations need stands in functions: a plan is set up anew
+-- at each question, so that its size is paid for even where nothing of it runs.
 DROP FUNCTION IF EXISTS geocrm_offers_judged;
 CREATE FUNCTION geocrm_offers_judged(
   p_customer bigint, p_lon double precision, p_lat double precision, p_moment timestamptz, p_all boolean DEFAULT false,
@@ -112,7 +135,9 @@ CREATE FUNCTION geocrm_offers_judged(
 RETURNS TABLE (offer_id bigint, version integer, priority integer, n integer, area_kind text, area_id bigint,
   place_id bigint, place_kind text, radius_m double precision, distance_m double precision,
   open_until timestamptz, opens_at timestamptz, left_in_all bigint, left_for_customer bigint, hold_out_key text,
-  unit text, held_out boolean, exposed boolean, reasons text[], place bigint, fence bigint, turn bigint)
+  unit text, held_out boolean, exposed boolean, reasons text[], place bigint, fence bigint, turn bigint,
+  held_before bigint, name text, title text, terms text, product_ids bigint[], attributes jsonb, ends_at timestamptz,
+  consent_purpose text)
 LANGUAGE plpgsql STABLE ROWS 20
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET enable_bitmapscan = off SET jit = off
@@ -187,7 +212,7 @@ BEGIN
   RETURN QUERY
   WITH y AS (
     SELECT j.*, array_remove(ARRAY[
-      j.not_now,
+      coalesce(j.not_now, CASE WHEN (j.closes_at > p_moment) IS NOT TRUE THEN 'closed' END),
       CASE WHEN NOT j.inside THEN CASE WHEN here IS NULL THEN 'no_position' ELSE 'outside' END END,
       j.not_for_whom,
       j.not_allowed,
@@ -200,53 +225,45 @@ BEGIN
           shown_held[array_position(shown_keys, k.hold_out_key)],
           geocrm_fraction(k.hold_out_key, w.unit) < i.hold_out_share) AS held_out,
         coalesce(i.offer_id = ANY (shown), false) AS exposed,
-        CASE WHEN i.cap_total IS NOT NULL THEN greatest(0, i.cap_total - i.redeemed) END AS left_in_all,
+        CASE WHEN i.cap_total IS NOT NULL THEN greatest(0, i.cap_total - (
+          SELECT t.redeemed FROM offer_counters t WHERE t.offer_id = i.offer_id)) END AS left_in_all,
         CASE WHEN i.cap_per_customer IS NOT NULL THEN
           greatest(0, i.cap_per_customer - coalesce(cardinality(array_positions(taken, i.offer_id)), 0)) END
           AS left_for_customer
       FROM (
-        SELECT c.offer_id, c.version, c.n, c.place, c.fence, c.inside, v.priority, v.cap_total, v.cap_per_customer,
-          v.hold_out_share, v.hold_out_unit, o.campaign_id, t.redeemed, r.not_now, r.not_for_whom, r.not_allowed,
-          a.kind AS area_kind, a.area_id, a.place_id, a.place_kind, a.radius_m,
-          CASE WHEN g.closes_at > p_moment THEN g.closes_at END AS open_until,
-          CASE WHEN p_all AND (g.closes_at > p_moment) IS NOT TRUE THEN (
-            SELECT min(l.opens_at) FROM offer_openings l
-            WHERE l.offer_id = c.offer_id AND l.version = c.version AND l.opens_at > p_moment) END AS opens_at
+        SELECT c.*, o.name, o.campaign_id, a.kind AS area_kind, a.area_id, a.place_id, a.place_kind, a.radius_m,
+          r.not_now, r.not_for_whom, r.not_allowed,
+          -- what has neither hours nor closed days is open from its start to its end
+          CASE WHEN p_moment < c.starts_at THEN NULL WHEN c.hours IS NULL AND c.closed_on = '{}' THEN c.ends_at ELSE (
+            SELECT l.closes_at FROM offer_openings l
+            WHERE l.offer_id = c.offer_id AND l.version = c.version AND l.opens_at <= p_moment
+            ORDER BY l.opens_at DESC LIMIT 1) END AS closes_at
         FROM (
-          SELECT h.offer_id, h.version, h.n, h.place, h.fence, true AS inside
+          SELECT h.n, h.place, h.fence, true AS inside, v.*
           FROM unnest(here_offer, here_version, here_n, here_place, here_fence) AS h(offer_id, version, n, place, fence)
+          JOIN offer_versions v ON v.offer_id = h.offer_id AND v.version = h.version
           WHERE p_offer IS NULL OR h.offer_id = p_offer
           UNION ALL
-          SELECT e.offer_id, e.version, NULL, NULL, NULL, true
-          FROM offer_versions e
-          WHERE e.everywhere AND e.live_from IS NOT NULL AND e.live_until IS NULL
-            AND (p_offer IS NULL OR e.offer_id = p_offer)
+          SELECT NULL, NULL, NULL, true, v.*
+          FROM offer_versions v
+          WHERE v.everywhere AND v.live_from IS NOT NULL AND v.live_until IS NULL
+            AND (p_offer IS NULL OR v.offer_id = p_offer)
           UNION ALL
-          SELECT r.offer_id, r.version, NULL, NULL, NULL, false
-          FROM offer_versions r
-          WHERE p_all AND NOT r.everywhere AND r.live_from IS NOT NULL AND r.live_until IS NULL
-            AND (p_offer IS NULL OR r.offer_id = p_offer) AND (r.offer_id = ANY (here_offer)) IS NOT TRUE
+          SELECT NULL, NULL, NULL, false, v.*
+          FROM offer_versions v
+          WHERE p_all AND NOT v.everywhere AND v.live_from IS NOT NULL AND v.live_until IS NULL
+            AND (p_offer IS NULL OR v.offer_id = p_offer) AND (v.offer_id = ANY (here_offer)) IS NOT TRUE
         ) AS c
-        JOIN offer_versions v ON v.offer_id = c.offer_id AND v.version = c.version
-        JOIN offers o ON o.id = c.offer_id
-        LEFT JOIN offer_counters t ON t.offer_id = c.offer_id AND v.cap_total IS NOT NULL
-        LEFT JOIN offer_areas a ON a.offer_id = c.offer_id AND a.version = c.version AND a.n = c.n
-        LEFT JOIN LATERAL (
-          SELECT l.closes_at FROM offer_openings l
-          WHERE l.offer_id = c.offer_id AND l.version = c.version AND l.opens_at <= p_moment
-          ORDER BY l.opens_at DESC LIMIT 1) AS g ON true
         CROSS JOIN LATERAL (SELECT
-          CASE WHEN p_moment < v.starts_at THEN 'not_started' WHEN p_moment >= v.ends_at THEN 'over'
-               WHEN (g.closes_at > p_moment) IS NOT TRUE THEN 'closed' END AS not_now,
-          -- redemptions of what once asked where customers are are not seen without exact places, nor is what is left
-          CASE WHEN NOT exact AND (
-              EXISTS (SELECT FROM audiences u WHERE u.id = v.audience_id AND geocrm_asks_where(u.filter))
-              OR (v.cap_per_customer IS NOT NULL AND geocrm_offer_asks_where(v.offer_id)))
+          CASE WHEN p_moment < c.starts_at THEN 'not_started' WHEN p_moment >= c.ends_at THEN 'over' END AS not_now,
+          CASE WHEN NOT exact AND geocrm_offer_hides(c.offer_id, c.audience_id, c.cap_per_customer)
             THEN 'needs_exact_places'
-            WHEN v.audience_id IS NULL THEN NULL
-            WHEN (v.audience_id = ANY (audiences)) IS NOT TRUE THEN 'not_in_audience' END AS not_for_whom,
-          CASE WHEN v.consent_purpose IS NOT NULL AND (v.consent_purpose = ANY (purposes)) IS NOT TRUE
+            WHEN c.audience_id IS NULL THEN NULL
+            WHEN (c.audience_id = ANY (audiences)) IS NOT TRUE THEN 'not_in_audience' END AS not_for_whom,
+          CASE WHEN c.consent_purpose IS NOT NULL AND (c.consent_purpose = ANY (purposes)) IS NOT TRUE
             THEN 'no_consent' END AS not_allowed) AS r
+        JOIN offers o ON o.id = c.offer_id
+        LEFT JOIN offer_areas a ON a.offer_id = c.offer_id AND a.version = c.version AND a.n = c.n
         -- who is not told why not needs no more of what does not hold
         WHERE p_all OR (r.not_now IS NULL AND r.not_for_whom IS NULL AND r.not_allowed IS NULL)
       ) AS i
@@ -259,19 +276,24 @@ BEGIN
     ) AS j
   ),
   z AS (
-    SELECT y.*, row_number() OVER (
-      PARTITION BY y.reasons <> '{}'
-      ORDER BY y.priority DESC, y.n IS NULL, y.area_kind = 'area', y.open_until, y.offer_id) AS turn
+    SELECT y.*, count(*) FILTER (WHERE y.reasons = '{}') OVER ranked AS held_before, row_number() OVER ranked AS rank
     FROM y WHERE p_all OR y.reasons <@ ARRAY['held_out']
+    WINDOW ranked AS (
+      ORDER BY y.priority DESC, y.n IS NULL, y.area_kind = 'area',
+               CASE WHEN y.closes_at > p_moment THEN y.closes_at END, y.offer_id
+      ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
   )
   SELECT z.offer_id, z.version, z.priority, z.n, z.area_kind, z.area_id, z.place_id, z.place_kind, z.radius_m,
          CASE WHEN z.inside THEN 0
-              WHEN here IS NOT NULL AND z.turn > p_from AND (z.turn <= p_from + p_most) IS NOT FALSE THEN
+              WHEN here IS NOT NULL AND u.turn > p_from AND (u.turn <= p_from + p_most) IS NOT FALSE THEN
                 geocrm_offer_distance(z.offer_id, z.version, here, p_moment, near_kinds, near_m) END,
-         z.open_until, z.opens_at, z.left_in_all, z.left_for_customer, z.hold_out_key, z.unit, z.held_out, z.exposed,
-         z.reasons, z.place, z.fence, z.turn
-  FROM z
-  ORDER BY cardinality(z.reasons) = 0 DESC, z.turn;
+         CASE WHEN z.closes_at > p_moment THEN z.closes_at END,
+         CASE WHEN p_all AND (z.closes_at > p_moment) IS NOT TRUE THEN
+           geocrm_offer_opens(z.offer_id, z.version, p_moment) END,
+         z.left_in_all, z.left_for_customer, z.hold_out_key, z.unit, z.held_out, z.exposed, z.reasons, z.place, z.fence,
+         u.turn, z.held_before, z.name, z.title, z.terms, z.product_ids, z.attributes, z.ends_at, z.consent_purpose
+  FROM z CROSS JOIN LATERAL (
+    SELECT CASE WHEN z.reasons = '{}' THEN z.held_before + 1 ELSE z.rank - z.held_before END AS turn) AS u;
 END
 $$;
 
@@ -290,6 +312,32 @@ BEGIN
 END
 $$;
 
+-- Products by their ids, in that order.
+CREATE OR REPLACE FUNCTION geocrm_offer_products(p_ids bigint[]) RETURNS json
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (SELECT coalesce(json_agg(json_build_object('id', 'prd_' || p.id, 'name', p.name) ORDER BY u.n), '[]'::json)
+          FROM unnest(p_ids) WITH ORDINALITY AS u(id, n) JOIN products p ON p.id = u.id);
+END
+$$;
+
+-- What speaks against an offer.
+CREATE OR REPLACE FUNCTION geocrm_offer_against(
+  p_offer bigint, p_version integer, p_name text, p_title text, p_reasons text[], p_distance_m double precision,
+  p_purpose text, p_opens_at timestamptz)
+RETURNS json
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN json_build_object('id', 'off_' || p_offer, 'version', p_version, 'name', p_name, 'title', p_title, 'reasons', (
+    SELECT json_agg(json_strip_nulls(json_build_object(
+      'reason', r.reason,
+      'distance_m', CASE r.reason WHEN 'outside' THEN round(CAST(p_distance_m AS numeric), 1) END,
+      'purpose', CASE r.reason WHEN 'no_consent' THEN p_purpose END,
+      'opens_at', CASE WHEN r.reason IN ('closed', 'not_started') THEN geocrm_moment(p_opens_at) END)) ORDER BY r.n)
+    FROM unnest(p_reasons) WITH ORDINALITY AS r(reason, n)));
+END
+$$;
+
 -- The answer of the hot lookup, and what it shows for the first time. Nothing is planned anew.
 DROP FUNCTION IF EXISTS geocrm_offer_area(text, bigint, bigint, text, double precision);
 DROP FUNCTION IF EXISTS geocrm_offers_answer;
@@ -302,61 +350,44 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_has
 SET jit = off AS $$
 #variable_conflict use_column
 BEGIN
-  WITH judged AS MATERIALIZED (
-    SELECT j.*,
-           -- how many that hold come before it: who is held out would have been shown it in this place
-           count(*) FILTER (WHERE j.reasons = '{}') OVER (
-             ORDER BY j.priority DESC, j.n IS NULL, j.area_kind = 'area', j.open_until, j.offer_id
-             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-    FROM geocrm_offers_judged(p_customer, p_lon, p_lat, p_moment, p_explain, NULL, p_from, p_most) AS j),
-  told AS (
+  WITH told AS (
     SELECT json_agg(json_build_object(
-      'id', 'off_' || j.offer_id, 'version', j.version, 'name', o.name, 'title', v.title, 'terms', v.terms,
-      'products', CASE WHEN v.product_ids = '{}' THEN CAST('[]' AS json) ELSE (
-        SELECT coalesce(json_agg(json_build_object('id', 'prd_' || p.id, 'name', p.name) ORDER BY u.n), '[]'::json)
-        FROM unnest(v.product_ids) WITH ORDINALITY AS u(id, n) JOIN products p ON p.id = u.id) END,
-      'attributes', v.attributes, 'priority', j.priority,
-      'where', CASE
-        WHEN j.area_kind = 'area' THEN json_build_object(
-          'kind', 'area', 'id', CASE y.kind WHEN 'territories' THEN 'ter_' ELSE 'are_' END || a.id, 'name', a.name,
-          'place_kind', NULL, 'geofence', NULL, 'radius_m', NULL)
-        WHEN j.area_kind IN ('place', 'places') THEN json_build_object(
-          'kind', j.area_kind, 'id', 'pla_' || l.id, 'name', l.name, 'place_kind', j.place_kind, 'geofence', NULL,
-          'radius_m', j.radius_m)
-        WHEN j.area_kind IN ('geofence', 'geofences') THEN json_build_object(
-          'kind', j.area_kind, 'id', 'fen_' || f.id, 'name', coalesce(f.name, f.external_id), 'place_kind', NULL,
-          'geofence', f.tag || '/' || f.external_id, 'radius_m', NULL) END,
-      'open_until', geocrm_moment(j.open_until), 'ends_at', geocrm_moment(v.ends_at),
-      'left', json_build_object('in_all', j.left_in_all, 'for_customer', j.left_for_customer)) ORDER BY j.turn) AS data
-    FROM judged j JOIN offers o ON o.id = j.offer_id
-    JOIN offer_versions v ON v.offer_id = j.offer_id AND v.version = j.version
+        'id', 'off_' || j.offer_id, 'version', j.version, 'name', j.name, 'title', j.title, 'terms', j.terms,
+        'products', CASE WHEN j.product_ids = '{}' THEN CAST('[]' AS json) ELSE geocrm_offer_products(j.product_ids) END,
+        'attributes', j.attributes, 'priority', j.priority,
+        'where', CASE
+          WHEN j.area_kind = 'area' THEN json_build_object(
+            'kind', 'area', 'id', CASE y.kind WHEN 'territories' THEN 'ter_' ELSE 'are_' END || a.id, 'name', a.name,
+            'place_kind', NULL, 'geofence', NULL, 'radius_m', NULL)
+          WHEN j.area_kind IN ('place', 'places') THEN json_build_object(
+            'kind', j.area_kind, 'id', 'pla_' || l.id, 'name', l.name, 'place_kind', j.place_kind, 'geofence', NULL,
+            'radius_m', j.radius_m)
+          WHEN j.area_kind IN ('geofence', 'geofences') THEN json_build_object(
+            'kind', j.area_kind, 'id', 'fen_' || f.id, 'name', coalesce(f.name, f.external_id), 'place_kind', NULL,
+            'geofence', f.tag || '/' || f.external_id, 'radius_m', NULL) END,
+        'open_until', geocrm_moment(j.open_until), 'ends_at', geocrm_moment(j.ends_at),
+        'left', json_build_object('in_all', j.left_in_all, 'for_customer', j.left_for_customer)) ORDER BY j.turn)
+      FILTER (WHERE j.reasons = '{}' AND j.turn <= p_limit) AS data,
+      json_agg(geocrm_offer_against(j.offer_id, j.version, j.name, j.title, j.reasons, j.distance_m, j.consent_purpose,
+                                    j.opens_at) ORDER BY j.turn)
+      FILTER (WHERE j.reasons <> '{}' AND p_explain AND j.turn > p_from AND j.turn <= p_from + p_most) AS others,
+      count(*) FILTER (WHERE j.reasons <> '{}') AS others_in_all,
+      array_agg(j.offer_id) FILTER (WHERE x.first) AS offers, array_agg(j.version) FILTER (WHERE x.first) AS versions,
+      array_agg(j.held_out) FILTER (WHERE x.first) AS held, array_agg(j.hold_out_key) FILTER (WHERE x.first) AS keys,
+      array_agg(j.unit) FILTER (WHERE x.first) AS units
+    FROM geocrm_offers_judged(p_customer, p_lon, p_lat, p_moment, p_explain, NULL, p_from, p_most) AS j
+    -- shown for the first time; who is held out would have been shown it in this place
+    CROSS JOIN LATERAL (SELECT
+      NOT j.exposed AND j.held_before < p_limit AND j.reasons <@ ARRAY['held_out'] AS first) AS x
     LEFT JOIN areas a ON a.id = j.area_id LEFT JOIN layers y ON y.id = a.layer_id LEFT JOIN places l ON l.id = j.place
-    LEFT JOIN geofences f ON f.id = j.fence
-    WHERE j.reasons = '{}' AND j.before < p_limit),
-  against AS (
-    SELECT json_agg(json_build_object(
-      'id', 'off_' || j.offer_id, 'version', j.version, 'name', o.name, 'title', v.title,
-      'reasons', (
-        SELECT json_agg(json_strip_nulls(json_build_object(
-          'reason', r.reason,
-          'distance_m', CASE r.reason WHEN 'outside' THEN round(CAST(j.distance_m AS numeric), 1) END,
-          'purpose', CASE r.reason WHEN 'no_consent' THEN v.consent_purpose END,
-          'opens_at', CASE WHEN r.reason IN ('closed', 'not_started') THEN geocrm_moment(j.opens_at) END)) ORDER BY r.n)
-        FROM unnest(j.reasons) WITH ORDINALITY AS r(reason, n))) ORDER BY j.turn) AS others
-    FROM judged j JOIN offers o ON o.id = j.offer_id
-    JOIN offer_versions v ON v.offer_id = j.offer_id AND v.version = j.version
-    WHERE p_explain AND j.reasons <> '{}' AND j.turn > p_from AND j.turn <= p_from + p_most),
-  seen AS (
-    SELECT array_agg(j.offer_id) AS offers, array_agg(j.version) AS versions, array_agg(j.held_out) AS held,
-           array_agg(j.hold_out_key) AS keys, array_agg(j.unit) AS units
-    FROM judged j WHERE j.reasons <@ ARRAY['held_out'] AND j.before < p_limit AND NOT j.exposed)
+    LEFT JOIN geofences f ON f.id = j.fence)
   SELECT json_build_object('data', coalesce(t.data, '[]'::json),
-           'others', CASE WHEN p_explain THEN coalesce(g.others, '[]'::json) END,
-           'others_in_all', CASE WHEN p_explain THEN (SELECT count(*) FROM judged j WHERE j.reasons <> '{}') END,
+           'others', CASE WHEN p_explain THEN coalesce(t.others, '[]'::json) END,
+           'others_in_all', CASE WHEN p_explain THEN t.others_in_all END,
            'at', geocrm_moment(p_moment)),
-    s.offers, s.versions, s.held, s.keys, s.units
+    t.offers, t.versions, t.held, t.keys, t.units
   INTO answer, offers, versions, held, keys, units
-  FROM told t, against g, seen s;
+  FROM told t;
 END
 $$;
 
