@@ -111,8 +111,7 @@ def list_analyses(
     cursor: pages.Cursor = None,
 ) -> object:
     """The newest first, with progress, and why one failed."""
-    key = pages.read(cursor, int)
-    found = analyses.find_analyses(session, kind=kind, before=key[0] if key else None, limit=limit + 1)
+    found = analyses.find_analyses(session, kind=kind, before=pages.read_id(cursor), limit=limit + 1)
     shown = [_shown(held) for held in found]
     return pages.page(request, response, shown, limit, lambda row: [ids.read("ana", row["id"])])
 

@@ -66,9 +66,8 @@ def list_audiences(
     cursor: pages.Cursor = None,
 ) -> object:
     """By id."""
-    key = pages.read(cursor, int)
-    rows = entries.find(session, after=key[0] if key else 0, limit=limit + 1)
-    made = pages.page(request, response, rows, limit, lambda row: [int(row["id"].removeprefix("aud_"))])
+    rows = entries.find(session, after=pages.read_id(cursor) or 0, limit=limit + 1)
+    made = pages.page(request, response, rows, limit, pages.id_of)
     return made | {"data": [_plain(row) for row in made["data"]]}
 
 
@@ -145,8 +144,7 @@ def list_audience_members(
     """By customer, of those that you see. An API key needs `locations:exact` too: geofences may have put them there."""
     if not actor.exact:
         raise Forbidden("An audience may tell where a customer was: the key needs the scope locations:exact.")
-    key = pages.read(cursor, int)
-    rows = entries.find_members(session, audience_id, after=key[0] if key else 0, limit=limit + 1)
+    rows = entries.find_members(session, audience_id, after=pages.read_id(cursor) or 0, limit=limit + 1)
     return pages.page(request, response, rows, limit, lambda row: [int(row["customer"]["id"].removeprefix("cus_"))])
 
 

@@ -1,6 +1,8 @@
 """Automations: make, check, enable, see what they did."""
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request, Response
@@ -13,6 +15,7 @@ from geocrm.api.dependencies import (
     CanEditAutomations,
     CanEnableAutomations,
     CanReadAutomations,
+    Expected,
     IfMatch,
     Reading,
     Writing,
@@ -210,6 +213,17 @@ def _shown(session: Session, automation: Automation) -> dict[str, Any]:
     }
 
 
+def _changed(
+    response: Response, session: Session, automation_id: int, expected: Expected, change: Callable[[Automation], object]
+) -> dict[str, Any]:
+    """An automation after a change to the version that was expected."""
+    held = automations.open_for_edit(session, automation_id)
+    expected.check(held.version)
+    change(held)
+    response.headers["ETag"] = etag(held.version)
+    return _shown(session, held)
+
+
 @routes.get(
     "/automations", operation_id="list_automations", response_model=Page[ShownAutomation], summary="List automations"
 )
@@ -222,8 +236,7 @@ def list_automations(
     cursor: pages.Cursor = None,
 ) -> object:
     """By id."""
-    key = pages.read(cursor, int)
-    found = automations.find(session, after=key[0] if key else 0, limit=limit + 1)
+    found = automations.find(session, after=pages.read_id(cursor) or 0, limit=limit + 1)
     made = pages.page(request, response, found, limit, lambda one: [one.id])
     return made | {"data": [_shown(session, one) for one in made["data"]]}
 
@@ -278,11 +291,8 @@ def edit_automation(
     edit: AutomationEdit,
 ) -> object:
     """While it is not enabled; else 409. Fields left out stay."""
-    held = automations.open_for_edit(session, automation_id)
-    expected.check(held.version)
-    automations.edit(session, actor, held, edit.model_dump(exclude_unset=True))
-    response.headers["ETag"] = etag(held.version)
-    return _shown(session, held)
+    change = partial(automations.edit, session, actor, changes=edit.model_dump(exclude_unset=True))
+    return _changed(response, session, automation_id, expected, change)
 
 
 @routes.delete(
@@ -334,11 +344,7 @@ def enable_automation(
     response: Response, session: Writing, actor: CanEnableAutomations, automation_id: AutomationId, expected: IfMatch
 ) -> object:
     """From now on it acts, on events that happen from now on."""
-    held = automations.open_for_edit(session, automation_id)
-    expected.check(held.version)
-    automations.enable(session, actor, held)
-    response.headers["ETag"] = etag(held.version)
-    return _shown(session, held)
+    return _changed(response, session, automation_id, expected, partial(automations.enable, session, actor))
 
 
 @routes.post(
@@ -351,11 +357,7 @@ def disable_automation(
     response: Response, session: Writing, actor: CanEnableAutomations, automation_id: AutomationId, expected: IfMatch
 ) -> object:
     """It acts no longer; what waits is left aside, which the log says."""
-    held = automations.open_for_edit(session, automation_id)
-    expected.check(held.version)
-    automations.disable(session, actor, held)
-    response.headers["ETag"] = etag(held.version)
-    return _shown(session, held)
+    return _changed(response, session, automation_id, expected, partial(automations.disable, session, actor))
 
 
 @routes.get(
@@ -377,6 +379,5 @@ def list_automation_runs(
     cursor: pages.Cursor = None,
 ) -> object:
     """Newest first, of customers that you see. What geofences set off, an API key sees with `locations:exact` alone."""
-    key = pages.read(cursor, int)
-    rows = automations.find_runs(session, automation_id, status=status, before=key[0] if key else None, limit=limit + 1)
-    return pages.page(request, response, rows, limit, lambda row: [int(row["id"].removeprefix("run_"))])
+    rows = automations.find_runs(session, automation_id, status=status, before=pages.read_id(cursor), limit=limit + 1)
+    return pages.page(request, response, rows, limit, pages.id_of)

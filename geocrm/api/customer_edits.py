@@ -449,8 +449,7 @@ def get_customer_history(
     cursor: pages.Cursor = None,
 ) -> object:
     """Who changed what and when, newest first."""
-    key = pages.read(cursor, int)
-    rows = history.of_customer(session, actor, customer_id, after=key[0] if key else None, limit=limit + 1)
+    rows = history.of_customer(session, actor, customer_id, after=pages.read_id(cursor), limit=limit + 1)
     return pages.page(request, response, rows, limit, lambda row: [row["id"]])
 
 

@@ -213,8 +213,7 @@ def list_customers(
     With `Accept: application/geo+json` a FeatureCollection of their first visible sites.
     """
     if q is None:
-        key = pages.read(cursor, int)
-        rows = customers.find(session, actor, narrowed.filter, after=key[0] if key else 0, limit=limit + 1)
+        rows = customers.find(session, actor, narrowed.filter, after=pages.read_id(cursor) or 0, limit=limit + 1)
         made = pages.page(request, response, rows, limit, lambda row: [_number(row)])
     else:
         key = pages.read(cursor, float, int)

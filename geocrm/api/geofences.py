@@ -192,9 +192,8 @@ def list_geofences(
     cursor: pages.Cursor = None,
 ) -> object:
     """By id. With `Accept: application/geo+json` a FeatureCollection."""
-    key = pages.read(cursor, int)
-    rows = geofences.find(session, tag=tag, box=read_box(bbox), after=key[0] if key else 0, limit=limit + 1)
-    made = pages.page(request, response, rows, limit, lambda row: [int(row["id"].removeprefix("fen_"))])
+    rows = geofences.find(session, tag=tag, box=read_box(bbox), after=pages.read_id(cursor) or 0, limit=limit + 1)
+    made = pages.page(request, response, rows, limit, pages.id_of)
     return geojson.answer(made, response) if geojson.wanted(request) else made
 
 

@@ -160,7 +160,6 @@ def list_imports(
     cursor: pages.Cursor = None,
 ) -> object:
     """Your own, your team's, or all; newest first."""
-    key = pages.read(cursor, int)
     with access.as_user(session, actor):
         found = session.scalars(
             text(
@@ -168,7 +167,7 @@ def list_imports(
                 " WHERE CAST(:after AS bigint) IS NULL OR id < CAST(:after AS bigint)"
                 " ORDER BY id DESC LIMIT CAST(:limit AS bigint)"
             ),
-            {"after": key[0] if key else None, "limit": limit + 1},
+            {"after": pages.read_id(cursor), "limit": limit + 1},
         ).all()
     rows = [batches.summary(session, batch_id) for batch_id in found]
     return pages.page(request, response, rows, limit, lambda row: [ids.read("imp", row["id"])])

@@ -74,13 +74,12 @@ def list_jobs(
     cursor: pages.Cursor = None,
 ) -> object:
     """Your own, those of your team's reps and managers, or all; newest first. A key reads those that it started."""
-    key = pages.read(cursor, int)
     rows = session.execute(
         text(
             _COLUMNS + "CAST(:after AS bigint) IS NULL OR id < CAST(:after AS bigint)"
             " ORDER BY id DESC LIMIT CAST(:limit AS bigint)"
         ),
-        {"after": key[0] if key else None, "limit": limit + 1, "reads": actor.may("customers:read")},
+        {"after": pages.read_id(cursor), "limit": limit + 1, "reads": actor.may("customers:read")},
     )
     shown = [dict(row._mapping) | {"id": ids.show("job", row.id)} for row in rows]
     return pages.page(request, response, shown, limit, lambda row: [ids.read("job", row["id"])])

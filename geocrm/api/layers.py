@@ -226,10 +226,9 @@ def list_areas(
     chosen = version if version is not None else found.current_version
     if version is not None:
         layers.require_reading(session, actor, found, version)
-    key = pages.read(cursor, int)
     rows: list[tuple[Area, AreaVersion]] = []
     if chosen is not None:
-        rows = areas.find_areas(session, found.id, chosen, after=key[0] if key else 0, limit=limit + 1)
+        rows = areas.find_areas(session, found.id, chosen, after=pages.read_id(cursor) or 0, limit=limit + 1)
     wanted = geojson.wanted(request)
     shown = shown_areas(session, found, rows, geometry=geometry or wanted)
     made = pages.page(request, response, shown, limit, lambda row: [ids.read(("ter", "are"), row["id"])])
@@ -325,7 +324,6 @@ def list_named_accounts(
     """The customers that you see among those who belong to an area by name, by id."""
     found = open_layer(session, layer)
     layers.require_reading(session, actor, found, version)
-    key = pages.read(cursor, int)
     named = layers.named_accounts(session, found.id, version)
     prefix = "ter" if found.kind == "territories" else "are"
     with access.as_user(session, actor):
@@ -334,7 +332,7 @@ def list_named_accounts(
                 "SELECT id, name FROM customers WHERE id = ANY (CAST(:ids AS bigint[])) AND id > CAST(:after AS bigint)"
                 " ORDER BY id LIMIT CAST(:limit AS bigint)"
             ),
-            {"ids": list(named), "after": key[0] if key else 0, "limit": limit + 1},
+            {"ids": list(named), "after": pages.read_id(cursor) or 0, "limit": limit + 1},
         ).all()
     shown: list[dict[str, Any]] = [
         {"customer": {"id": f"cus_{row.id}", "name": row.name}, "area_id": ids.show(prefix, named[row.id])}

@@ -380,8 +380,7 @@ def list_offers(
     cursor: pages.Cursor = None,
 ) -> object:
     """By id."""
-    key = pages.read(cursor, int)
-    found = offers.find_offers(session, status=status, after=key[0] if key else 0, limit=limit + 1)
+    found = offers.find_offers(session, status=status, after=pages.read_id(cursor) or 0, limit=limit + 1)
     made = pages.page(request, response, found, limit, lambda offer: [offer.id])
     return made | {"data": _offers(session, actor, made["data"])}
 
@@ -518,8 +517,7 @@ def list_redemptions(
 ) -> object:
     """By id, those of customers that you see, reversed ones too."""
     offers.get_offer(session, offer_id)
-    key = pages.read(cursor, int)
-    rows = redemptions.find_redemptions(session, offer_id, after=key[0] if key else 0, limit=limit + 1)
+    rows = redemptions.find_redemptions(session, offer_id, after=pages.read_id(cursor) or 0, limit=limit + 1)
     made = pages.page(request, response, rows, limit, lambda row: [row.id])
     return made | {"data": [_redemption(row) for row in made["data"]]}
 

@@ -7,7 +7,7 @@ written meanwhile.
 import base64
 import binascii
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -52,6 +52,17 @@ def read(cursor: str | None, *types: type) -> tuple[Any, ...] | None:
         fault = "not a cursor of this list; use next_cursor of the page before"
         raise Invalid(f"cursor: {fault}", errors=[{"pointer": "/cursor", "detail": fault}]) from None
     return tuple(key)
+
+
+def read_id(cursor: str | None) -> int | None:
+    """The id in a cursor; None for the first page; raises Invalid as `read`."""
+    key = read(cursor, int)
+    return None if key is None else int(key[0])
+
+
+def id_of(row: Mapping[str, Any]) -> list[int]:
+    """The key of a row in a list by id, which it shows as `usr_7`."""
+    return [int(row["id"].partition("_")[2])]
 
 
 def read_moment(cursor: str | None) -> tuple[datetime, int] | None:

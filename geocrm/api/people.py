@@ -186,9 +186,8 @@ def list_colleagues(
     cursor: pages.Cursor = None,
 ) -> object:
     """Names, roles and teams of active users, to choose an owner from."""
-    key = pages.read(cursor, int)
-    rows = people.find_colleagues(session, after=key[0] if key else 0, limit=limit + 1)
-    return pages.page(request, response, rows, limit, lambda row: [int(row["id"].removeprefix("usr_"))])
+    rows = people.find_colleagues(session, after=pages.read_id(cursor) or 0, limit=limit + 1)
+    return pages.page(request, response, rows, limit, pages.id_of)
 
 
 @routes.get("/users", operation_id="list_users", response_model=Page[ShownUser], summary="List users")
@@ -201,9 +200,8 @@ def list_users(
     cursor: pages.Cursor = None,
 ) -> object:
     """All users, by id."""
-    key = pages.read(cursor, int)
-    rows = people.find_users(session, after=key[0] if key else 0, limit=limit + 1)
-    return pages.page(request, response, rows, limit, lambda row: [int(row["id"].removeprefix("usr_"))])
+    rows = people.find_users(session, after=pages.read_id(cursor) or 0, limit=limit + 1)
+    return pages.page(request, response, rows, limit, pages.id_of)
 
 
 @routes.post("/users", status_code=201, operation_id="create_user", response_model=ShownUser, summary="Create a user")
@@ -288,9 +286,8 @@ def list_keys(
     cursor: pages.Cursor = None,
 ) -> object:
     """All keys, revoked ones too, by id."""
-    key = pages.read(cursor, int)
-    rows = people.find_keys(session, after=key[0] if key else 0, limit=limit + 1)
-    return pages.page(request, response, rows, limit, lambda row: [int(row["id"].removeprefix("key_"))])
+    rows = people.find_keys(session, after=pages.read_id(cursor) or 0, limit=limit + 1)
+    return pages.page(request, response, rows, limit, pages.id_of)
 
 
 @routes.post("/keys", status_code=201, operation_id="create_key", response_model=ShownSecret, summary="Make an API key")
@@ -324,10 +321,9 @@ def list_key_requests(
     cursor: pages.Cursor = None,
 ) -> object:
     """Newest first: the last 500, for a week; of a burst the last hundred of every few seconds."""
-    key = pages.read(cursor, int)
     key_requests.check_there(session, key_id)  # what is taken out of memory is not lost by a refusal
     key_requests.write(session, request.app.state.requests.take())
-    rows = key_requests.find(session, key_id, before=key[0] if key else None, limit=limit + 1)
+    rows = key_requests.find(session, key_id, before=pages.read_id(cursor), limit=limit + 1)
     return pages.page(request, response, rows, limit, lambda row: [row["id"]])
 
 
@@ -343,8 +339,5 @@ def list_audit_log(
     cursor: pages.Cursor = None,
 ) -> Any:
     """Who did what, newest first."""
-    key = pages.read(cursor, int)
-    rows = history.find_entries(
-        session, action=action, object_id=object, after=key[0] if key else None, limit=limit + 1
-    )
+    rows = history.find_entries(session, action=action, object_id=object, after=pages.read_id(cursor), limit=limit + 1)
     return pages.page(request, response, rows, limit, lambda row: [row["id"]])

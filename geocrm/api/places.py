@@ -135,9 +135,8 @@ def list_places(
     cursor: pages.Cursor = None,
 ) -> object:
     """By id. With `Accept: application/geo+json` a FeatureCollection."""
-    key = pages.read(cursor, int)
-    rows = places.find(session, kind=kind, q=q, box=read_box(bbox), after=key[0] if key else 0, limit=limit + 1)
-    made = pages.page(request, response, rows, limit, lambda row: [int(row["id"].removeprefix("pla_"))])
+    rows = places.find(session, kind=kind, q=q, box=read_box(bbox), after=pages.read_id(cursor) or 0, limit=limit + 1)
+    made = pages.page(request, response, rows, limit, pages.id_of)
     if geojson.wanted(request):
         return geojson.answer(made, response, lambda row: row["location"])
     return made
@@ -203,6 +202,5 @@ def list_products(
     cursor: pages.Cursor = None,
 ) -> object:
     """By id."""
-    key = pages.read(cursor, int)
-    rows = places.find_products(session, category=category, q=q, after=key[0] if key else 0, limit=limit + 1)
-    return pages.page(request, response, rows, limit, lambda row: [int(row["id"].removeprefix("prd_"))])
+    rows = places.find_products(session, category=category, q=q, after=pages.read_id(cursor) or 0, limit=limit + 1)
+    return pages.page(request, response, rows, limit, pages.id_of)

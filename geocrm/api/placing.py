@@ -74,9 +74,8 @@ def list_waiting_sites(
     cursor: pages.Cursor = None,
 ) -> object:
     """Pending, flagged and failed sites that you see, by id."""
-    key = pages.read(cursor, int)
     kinds = (placement,) if placement is not None else ("pending", "flagged", "failed")
-    found = geocoding.waiting(session, placements=kinds, after=key[0] if key else 0, limit=limit + 1)
+    found = geocoding.waiting(session, placements=kinds, after=pages.read_id(cursor) or 0, limit=limit + 1)
     rows: list[dict[str, Any]] = [
         {
             "customer_id": ids.show("cus", row.customer_id),

@@ -129,6 +129,5 @@ def list_events(
     """Newest first. An API key needs `locations:exact` too: events of small fences tell where a customer was."""
     if not actor.exact:
         raise Forbidden("Events tell where a customer was: the key needs the scope locations:exact.")
-    key = pages.read(cursor, int)
-    rows = events.find(session, customer_id=customer, type=type, before=key[0] if key else None, limit=limit + 1)
-    return pages.page(request, response, rows, limit, lambda row: [int(row["id"].removeprefix("evt_"))])
+    rows = events.find(session, customer_id=customer, type=type, before=pages.read_id(cursor), limit=limit + 1)
+    return pages.page(request, response, rows, limit, pages.id_of)

@@ -153,8 +153,7 @@ def list_segmentation_runs(
 ) -> object:
     """The newest first, with progress, and why one failed."""
     held = segmentations.get_segmentation(session, segmentation_id)
-    key = pages.read(cursor, int)
-    found = runs.find_runs(session, held.id, before=key[0] if key else None, limit=limit + 1)
+    found = runs.find_runs(session, held.id, before=pages.read_id(cursor), limit=limit + 1)
     shown = [_run(actor, held, run) for run in found]
     return pages.page(request, response, shown, limit, lambda row: [row["number"]])
 

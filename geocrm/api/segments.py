@@ -99,9 +99,8 @@ def list_segment_members(
 ) -> object:
     """The customers that you see in the segment by the published run, by id, with their scores."""
     segment, held = segmentations.get_segment(session, segment_id)
-    key = pages.read(cursor, int)
     found: list[dict[str, Any]] = []
     if held.current_run_id is not None:
         run = session.get_one(SegmentationRun, held.current_run_id)
-        found = segmentations.find_members(session, segment, run, after=key[0] if key else 0, limit=limit + 1)
+        found = segmentations.find_members(session, segment, run, after=pages.read_id(cursor) or 0, limit=limit + 1)
     return pages.page(request, response, found, limit, lambda row: [ids.read("cus", row["id"])])

@@ -114,9 +114,8 @@ def list_webhooks(
     cursor: pages.Cursor = None,
 ) -> object:
     """By id."""
-    key = pages.read(cursor, int)
-    rows = webhooks.find(session, after=key[0] if key else 0, limit=limit + 1)
-    return pages.page(request, response, rows, limit, lambda row: [int(row["id"].removeprefix("whk_"))])
+    rows = webhooks.find(session, after=pages.read_id(cursor) or 0, limit=limit + 1)
+    return pages.page(request, response, rows, limit, pages.id_of)
 
 
 @routes.post(
@@ -217,9 +216,8 @@ def list_webhook_deliveries(
     cursor: pages.Cursor = None,
 ) -> object:
     """Newest first."""
-    key = pages.read(cursor, int)
-    rows = webhooks.find_deliveries(session, webhook_id, status=status, before=key[0] if key else None, limit=limit + 1)
-    return pages.page(request, response, rows, limit, lambda row: [int(row["id"].removeprefix("dlv_"))])
+    rows = webhooks.find_deliveries(session, webhook_id, status=status, before=pages.read_id(cursor), limit=limit + 1)
+    return pages.page(request, response, rows, limit, pages.id_of)
 
 
 @routes.get(

@@ -131,7 +131,7 @@ def add_site(session: Session, actor: Actor, customer: Customer, values: Values)
     if not _place(session, actor, [site], "site added"):
         _follow(session, actor, customer.id, "site added")
     _changed(session, customer)
-    _record_site(session, actor, "site.create", site, after=_site_values(site))
+    _record(session, actor, "site.create", site.customer_id, after=_site_values(site))
     return site.id
 
 
@@ -177,7 +177,7 @@ def edit_site(session: Session, actor: Actor, customer: Customer, site_id: int, 
     if not followed:
         _follow(session, actor, customer.id, reason)
     _changed(session, customer)
-    _record_site(session, actor, "site.update", site, before=before, after=_site_values(site))
+    _record(session, actor, "site.update", site.customer_id, before=before, after=_site_values(site))
 
 
 def delete_site(session: Session, actor: Actor, customer: Customer, site_id: int) -> None:
@@ -208,7 +208,7 @@ def delete_site(session: Session, actor: Actor, customer: Customer, site_id: int
             heir.is_primary = True
     _changed(session, customer)
     _follow(session, actor, customer.id, "site removed")
-    _record_site(session, actor, "site.delete", site, before=before)
+    _record(session, actor, "site.delete", site.customer_id, before=before)
 
 
 def place_by_hand(
@@ -231,7 +231,7 @@ def place_by_hand(
     geocoding.place_by_hand(session, site_id, lon, lat, precision_m=precision_m, confirmed=confirmed, actor=actor)
     session.refresh(site)
     _changed(session, customer)
-    _record_site(session, actor, "site.place", site, before=before, after=_site_values(site))
+    _record(session, actor, "site.place", site.customer_id, before=before, after=_site_values(site))
 
 
 def place_again(session: Session, actor: Actor, customer: Customer, site_id: int) -> None:
@@ -248,7 +248,7 @@ def place_again(session: Session, actor: Actor, customer: Customer, site_id: int
             _follow(session, actor, customer.id, "placed anew from the address")
     session.refresh(site)
     _changed(session, customer)
-    _record_site(session, actor, "site.place", site, before=before, after=_site_values(site))
+    _record(session, actor, "site.place", site.customer_id, before=before, after=_site_values(site))
 
 
 def _count_sales(session: Session, site: Site) -> int:
@@ -363,26 +363,6 @@ def _site_values(site: Site) -> dict[str, Any]:
     values["lon"], values["lat"] = points.coordinates(site.location)
     values["site"] = ids.show("sit", site.id)
     return values
-
-
-def _record_site(
-    session: Session,
-    actor: Actor,
-    action: str,
-    site: Site,
-    *,
-    before: Values | None = None,
-    after: Values | None = None,
-) -> None:
-    audit.record(
-        session,
-        action,
-        actor_id=actor.user_id,
-        key_id=actor.key_id,
-        object_id=ids.show("cus", site.customer_id),
-        before=before,
-        after=after,
-    )
 
 
 # ---------------------------------------------------------------- contacts and consents
