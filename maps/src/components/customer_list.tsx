@@ -7,7 +7,7 @@ import { words } from '../format';
 import type { Pages } from '../state/remote';
 import { customer } from '../state/store';
 import { openCard } from './map_view';
-import { Failed, Loading } from './states';
+import { Paged } from './paged';
 import './customer_list.css';
 
 export interface ListRow {
@@ -30,49 +30,41 @@ interface Props<T> {
 }
 
 export function CustomerList<T>({ pages, what, rowOf, empty, summary }: Props<T>) {
-  const { remote, more, loadingMore, moreProblem, again } = pages;
-  if (remote.status === 'idle') return null;
-  if (remote.status === 'loading') return <Loading what={what} lines={6} />;
-  if (remote.status === 'failed') return <Failed problem={remote.problem} again={again} />;
-  const rows = remote.data.map(rowOf);
   return (
-    <>
-      <p role="status" class="small quiet">
-        {rows.length > 0 && summary(rows.length, more !== null)}
-      </p>
-      {rows.length === 0 ? (
-        empty
-      ) : (
-        <ul class="customer-list">
-          {rows.map((row) => (
-            <li key={row.row}>
-              <button
-                type="button"
-                id={`row-${row.row}`}
-                class="customer-row"
-                aria-current={customer.value === row.id ? 'true' : undefined}
-                onClick={() => openCard(row.id, `row-${row.row}`)}
-              >
-                <MarkIcon mark={(row.stage && STAGE_MARKS[row.stage]) || OTHER} />
-                <span class="customer-row-text">
-                  <span class="customer-row-name">{row.name}</span>
-                  <span class="small quiet">
-                    {row.stage ? `${words(row.stage)}${row.detail ? ' · ' : ''}` : ''}
-                    {row.detail}
-                  </span>
-                </span>
-                {row.aside && <span class="customer-row-aside">{row.aside}</span>}
-              </button>
-            </li>
-          ))}
-        </ul>
-      )}
-      {moreProblem && <Failed problem={moreProblem} again={more ?? undefined} />}
-      {more && !moreProblem && (
-        <button type="button" class="button" disabled={loadingMore} onClick={more}>
-          {loadingMore ? 'Loading…' : 'More'}
-        </button>
-      )}
-    </>
+    <Paged pages={pages} what={what} lines={6} empty={empty}>
+      {(items) => {
+        const rows = items.map(rowOf);
+        return (
+          <>
+            <p role="status" class="small quiet">
+              {summary(rows.length, pages.more !== null)}
+            </p>
+            <ul class="customer-list">
+              {rows.map((row) => (
+                <li key={row.row}>
+                  <button
+                    type="button"
+                    id={`row-${row.row}`}
+                    class="customer-row"
+                    aria-current={customer.value === row.id ? 'true' : undefined}
+                    onClick={() => openCard(row.id, `row-${row.row}`)}
+                  >
+                    <MarkIcon mark={(row.stage && STAGE_MARKS[row.stage]) || OTHER} />
+                    <span class="customer-row-text">
+                      <span class="customer-row-name">{row.name}</span>
+                      <span class="small quiet">
+                        {row.stage ? `${words(row.stage)}${row.detail ? ' · ' : ''}` : ''}
+                        {row.detail}
+                      </span>
+                    </span>
+                    {row.aside && <span class="customer-row-aside">{row.aside}</span>}
+                  </button>
+                </li>
+              ))}
+            </ul>
+          </>
+        );
+      }}
+    </Paged>
   );
 }

@@ -4,6 +4,7 @@ import { useState } from 'preact/hooks';
 import * as routes from '../api/routes';
 import type { ApiKey, KeyRequest } from '../api/shapes';
 import { Confirm } from '../components/confirm';
+import { Paged } from '../components/paged';
 import { Empty, Failed, Loading } from '../components/states';
 import { date } from '../format';
 import { usePages, useRemote, useSubmit } from '../state/remote';
@@ -196,7 +197,6 @@ function Shown({ row }: { row: ApiKey }) {
 
 function Requests({ id }: { id: string }) {
   const pages = usePages<KeyRequest>(`requests ${id}`, (cursor, signal) => routes.requestsOf(id, cursor, signal));
-  const { remote, more, loadingMore, moreProblem } = pages;
   return (
     <section class="block" aria-labelledby="log-title">
       <div class="block-head">
@@ -205,34 +205,32 @@ function Requests({ id }: { id: string }) {
           Look again
         </button>
       </div>
-      {remote.status === 'loading' && <Loading what="requests" />}
-      {remote.status === 'failed' && <Failed problem={remote.problem} again={pages.again} />}
-      {remote.status === 'ready' && remote.data.length === 0 && (
-        <Empty title="Nothing in the last week">
-          <p>Requests are listed here as they come, without addresses and bodies: those hold positions.</p>
-        </Empty>
-      )}
-      {remote.status === 'ready' && remote.data.length > 0 && (
-        <ol class="log">
-          {remote.data.map((request) => (
-            <li key={request.id}>
-              <span class={request.status < 400 ? 'status' : 'status wrong'}>{request.status}</span>
-              <code class="route">
-                {request.method} {request.route}
-              </code>
-              <span class="small quiet">
-                {moment(request.at)} · {took(request.took_ms)} · {request.request_id}
-              </span>
-            </li>
-          ))}
-        </ol>
-      )}
-      {moreProblem && <Failed problem={moreProblem} again={more ?? undefined} />}
-      {more && !moreProblem && (
-        <button type="button" class="button" disabled={loadingMore} onClick={more}>
-          {loadingMore ? 'Loading…' : 'Older ones'}
-        </button>
-      )}
+      <Paged
+        pages={pages}
+        what="requests"
+        next="Older ones"
+        empty={
+          <Empty title="Nothing in the last week">
+            <p>Requests are listed here as they come, without addresses and bodies: those hold positions.</p>
+          </Empty>
+        }
+      >
+        {(rows) => (
+          <ol class="log">
+            {rows.map((request) => (
+              <li key={request.id}>
+                <span class={request.status < 400 ? 'status' : 'status wrong'}>{request.status}</span>
+                <code class="route">
+                  {request.method} {request.route}
+                </code>
+                <span class="small quiet">
+                  {moment(request.at)} · {took(request.took_ms)} · {request.request_id}
+                </span>
+              </li>
+            ))}
+          </ol>
+        )}
+      </Paged>
     </section>
   );
 }

@@ -3,6 +3,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import * as routes from '../api/routes';
 import type { ApiKey, Webhook } from '../api/shapes';
+import { Paged } from '../components/paged';
 import { Empty, Failed, Loading } from '../components/states';
 import { Icon } from '../design/icons';
 import { ago } from '../format';
@@ -141,7 +142,6 @@ function KeyRow({ row }: { row: ApiKey }) {
 
 function Webhooks() {
   const pages = usePages<Webhook>(`webhooks ${stamp.value}`, routes.webhooks);
-  const { remote, more, loadingMore, moreProblem } = pages;
   return (
     <section class="block" aria-labelledby="webhooks-title">
       <div class="block-head">
@@ -151,26 +151,24 @@ function Webhooks() {
           New webhook
         </button>
       </div>
-      {remote.status === 'loading' && <Loading what="webhooks" />}
-      {remote.status === 'failed' && <Failed problem={remote.problem} again={pages.again} />}
-      {remote.status === 'ready' && remote.data.length === 0 && (
-        <Empty title="No webhooks yet">
-          <p>A webhook tells your server when something happens, such as a customer who enters a fence.</p>
-        </Empty>
-      )}
-      {remote.status === 'ready' && remote.data.length > 0 && (
-        <ul class="segmentations">
-          {remote.data.map((hook) => (
-            <WebhookRow key={hook.id} hook={hook} />
-          ))}
-        </ul>
-      )}
-      {moreProblem && <Failed problem={moreProblem} again={more ?? undefined} />}
-      {more && !moreProblem && (
-        <button type="button" class="button" disabled={loadingMore} onClick={more}>
-          {loadingMore ? 'Loading…' : 'More webhooks'}
-        </button>
-      )}
+      <Paged
+        pages={pages}
+        what="webhooks"
+        next="More webhooks"
+        empty={
+          <Empty title="No webhooks yet">
+            <p>A webhook tells your server when something happens, such as a customer who enters a fence.</p>
+          </Empty>
+        }
+      >
+        {(rows) => (
+          <ul class="segmentations">
+            {rows.map((hook) => (
+              <WebhookRow key={hook.id} hook={hook} />
+            ))}
+          </ul>
+        )}
+      </Paged>
     </section>
   );
 }

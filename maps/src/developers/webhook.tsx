@@ -4,6 +4,7 @@ import { useEffect, useState } from 'preact/hooks';
 import * as routes from '../api/routes';
 import type { Delivery, Webhook } from '../api/shapes';
 import { Confirm } from '../components/confirm';
+import { Paged } from '../components/paged';
 import { Empty, Failed, Loading } from '../components/states';
 import { usePages, useRemote, useSubmit } from '../state/remote';
 import { Secret } from './secret';
@@ -263,7 +264,6 @@ function Deliveries({ id, log, busy, resend }: LogProps) {
   const pages = usePages<Delivery>(`deliveries ${id} ${status} ${log}`, (cursor, signal) =>
     routes.deliveries(id, status, cursor, signal),
   );
-  const { remote, more, loadingMore, moreProblem } = pages;
   return (
     <section class="block" aria-labelledby="log-title">
       <div class="block-head">
@@ -285,39 +285,37 @@ function Deliveries({ id, log, busy, resend }: LogProps) {
           </button>
         ))}
       </div>
-      {remote.status === 'loading' && <Loading what="messages" />}
-      {remote.status === 'failed' && <Failed problem={remote.problem} again={pages.again} />}
-      {remote.status === 'ready' && remote.data.length === 0 && (
-        <Empty title="Nothing">
-          <p>{status === null ? 'Send a test to see one come.' : 'No message is so.'}</p>
-        </Empty>
-      )}
-      {remote.status === 'ready' && remote.data.length > 0 && (
-        <ol class="log">
-          {remote.data.map((delivery) => (
-            <li key={delivery.id} class="delivery">
-              <strong>{EVENTS.find(({ type }) => type === delivery.type)?.name ?? 'A test'}</strong>
-              <span class={delivery.status === 'failed' ? 'small wrong' : 'small'}>{outcome(delivery)}</span>
-              <span class="small quiet">
-                {moment(delivery.created_at)}
-                {delivery.last_try && ` · ${took(delivery.last_try.took_ms)}`}
-                {delivery.event_id && ` · ${delivery.event_id}`}
-              </span>
-              {delivery.status !== 'queued' && (
-                <button type="button" class="button resend" disabled={busy} onClick={() => resend(delivery.id)}>
-                  Send again<span class="hidden-visually"> {delivery.id}</span>
-                </button>
-              )}
-            </li>
-          ))}
-        </ol>
-      )}
-      {moreProblem && <Failed problem={moreProblem} again={more ?? undefined} />}
-      {more && !moreProblem && (
-        <button type="button" class="button" disabled={loadingMore} onClick={more}>
-          {loadingMore ? 'Loading…' : 'Older ones'}
-        </button>
-      )}
+      <Paged
+        pages={pages}
+        what="messages"
+        next="Older ones"
+        empty={
+          <Empty title="Nothing">
+            <p>{status === null ? 'Send a test to see one come.' : 'No message is so.'}</p>
+          </Empty>
+        }
+      >
+        {(rows) => (
+          <ol class="log">
+            {rows.map((delivery) => (
+              <li key={delivery.id} class="delivery">
+                <strong>{EVENTS.find(({ type }) => type === delivery.type)?.name ?? 'A test'}</strong>
+                <span class={delivery.status === 'failed' ? 'small wrong' : 'small'}>{outcome(delivery)}</span>
+                <span class="small quiet">
+                  {moment(delivery.created_at)}
+                  {delivery.last_try && ` · ${took(delivery.last_try.took_ms)}`}
+                  {delivery.event_id && ` · ${delivery.event_id}`}
+                </span>
+                {delivery.status !== 'queued' && (
+                  <button type="button" class="button resend" disabled={busy} onClick={() => resend(delivery.id)}>
+                    Send again<span class="hidden-visually"> {delivery.id}</span>
+                  </button>
+                )}
+              </li>
+            ))}
+          </ol>
+        )}
+      </Paged>
     </section>
   );
 }

@@ -15,6 +15,7 @@ import { useSubmit } from '../state/remote';
 import { isCoarse, map } from '../state/screen';
 import { Faults, TextField } from './faults';
 import { type Fault, faultsMet } from './form';
+import { MapCentre } from './map_centre';
 import {
   drawnFences,
   drawnKey,
@@ -421,17 +422,7 @@ function Pointing({ form, kept, take, change }: PointingProps) {
             : `${press} its corners on the map, one after the other: ${counted(corners.length, 'corner')}.`}
       </p>
       <div class="row-actions">
-        <button
-          type="button"
-          class="button"
-          onClick={() => {
-            const middle = map.value?.middle();
-            if (middle) take(middle);
-          }}
-        >
-          <Icon name="here" />
-          Map centre
-        </button>
+        <MapCentre take={take} />
         {shape === 'polygon' && corners.length > 0 && (
           <>
             <button type="button" class="button" onClick={() => change({ corners: corners.slice(0, -1) })}>

@@ -3,6 +3,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import * as routes from '../api/routes';
 import type { Offer } from '../api/shapes';
+import { Paged } from '../components/paged';
 import { Empty, Failed, Loading } from '../components/states';
 import { Icon } from '../design/icons';
 import { counted } from '../format';
@@ -75,7 +76,6 @@ function List() {
   const pages = usePages<Offer>(`offers ${shown.status} ${stamp.value}`, (cursor, signal) =>
     routes.offers(shown.status, cursor, signal),
   );
-  const { remote, more, loadingMore, moreProblem } = pages;
   return (
     <div class="blocks">
       <section class="block" aria-label="Make and try">
@@ -112,39 +112,37 @@ function List() {
             </button>
           ))}
         </div>
-        {remote.status === 'loading' && <Loading what="offers" lines={6} />}
-        {remote.status === 'failed' && <Failed problem={remote.problem} again={pages.again} />}
-        {remote.status === 'ready' && remote.data.length === 0 && (
-          <Empty title={shown.none}>
-            {shown.status === null && (
-              <>
-                <p>
-                  An offer says what a customer gets, who may have it, where, when and how often. Your app asks for it
-                  with a customer and a point.
-                </p>
-                {!may('offers:write') && <p>An administrator, a marketer or an analyst can make one.</p>}
-              </>
-            )}
-          </Empty>
-        )}
-        {remote.status === 'ready' && remote.data.length > 0 && (
-          <>
-            <p role="status" class="hidden-visually">
-              {counted(remote.data.length, 'offer')}
-            </p>
-            <ul class="segmentations">
-              {remote.data.map((offer) => (
-                <Row key={offer.id} offer={offer} />
-              ))}
-            </ul>
-          </>
-        )}
-        {moreProblem && <Failed problem={moreProblem} again={more ?? undefined} />}
-        {more && !moreProblem && (
-          <button type="button" class="button" disabled={loadingMore} onClick={more}>
-            {loadingMore ? 'Loading…' : 'More'}
-          </button>
-        )}
+        <Paged
+          pages={pages}
+          what="offers"
+          lines={6}
+          empty={
+            <Empty title={shown.none}>
+              {shown.status === null && (
+                <>
+                  <p>
+                    An offer says what a customer gets, who may have it, where, when and how often. Your app asks for it
+                    with a customer and a point.
+                  </p>
+                  {!may('offers:write') && <p>An administrator, a marketer or an analyst can make one.</p>}
+                </>
+              )}
+            </Empty>
+          }
+        >
+          {(rows) => (
+            <>
+              <p role="status" class="hidden-visually">
+                {counted(rows.length, 'offer')}
+              </p>
+              <ul class="segmentations">
+                {rows.map((offer) => (
+                  <Row key={offer.id} offer={offer} />
+                ))}
+              </ul>
+            </>
+          )}
+        </Paged>
       </section>
     </div>
   );

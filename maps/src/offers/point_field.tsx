@@ -1,10 +1,10 @@
 /** A point: clicked on the map, its middle, or typed. */
 
 import { useState } from 'preact/hooks';
-import { Icon } from '../design/icons';
 import { coordinates } from '../format';
 import { type Point, parsePoint } from '../state/model';
-import { isCoarse, map } from '../state/screen';
+import { isCoarse } from '../state/screen';
+import { MapCentre } from './map_centre';
 
 interface Props {
   id: string;
@@ -25,17 +25,7 @@ export function PointField({ id, point, put }: Props) {
       <details class="fold" open={point === null || typed !== ''}>
         <summary>{point === null ? 'Without pointing' : 'Another point, without pointing'}</summary>
         <div class="pair">
-          <button
-            type="button"
-            class="button"
-            onClick={() => {
-              const middle = map.value?.middle();
-              if (middle) put(middle);
-            }}
-          >
-            <Icon name="here" />
-            Map centre
-          </button>
+          <MapCentre take={put} />
           <form
             class="field"
             onSubmit={(event) => {

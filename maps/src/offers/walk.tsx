@@ -5,12 +5,12 @@ import { useCallback, useEffect, useMemo, useState } from 'preact/hooks';
 import * as routes from '../api/routes';
 import type { WalkEvent } from '../api/shapes';
 import { Empty, Failed, Loading } from '../components/states';
-import { Icon } from '../design/icons';
 import { counted, distance } from '../format';
 import { NO_SKETCH, type Part, pathParts, pointOf } from '../map/sketch';
 import { may, usePreview } from '../segments/state';
 import type { Point } from '../state/model';
-import { isCoarse, map, sketch } from '../state/screen';
+import { isCoarse, sketch } from '../state/screen';
+import { MapCentre } from './map_centre';
 import { drawnFences, drawnKey, fences, loadFences, open, ring, useFencesInView, useTap } from './state';
 import { durationOf, type Fix, fixesOf, lasting, lengthOf, placeAt, spacing, type Walk } from './walks';
 
@@ -57,17 +57,7 @@ export function WalkPanel() {
         </p>
         <p class="small quiet">Nothing is stored, and nobody is told.</p>
         <div class="row-actions">
-          <button
-            type="button"
-            class="button"
-            onClick={() => {
-              const middle = map.value?.middle();
-              if (middle) add(middle);
-            }}
-          >
-            <Icon name="here" />
-            Map centre
-          </button>
+          <MapCentre take={add} />
           <button
             type="button"
             class="button"
