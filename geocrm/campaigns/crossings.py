@@ -18,6 +18,7 @@ is always told.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -25,7 +26,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from geocrm.campaigns.fence_index import Standings
+from geocrm.campaigns.fence_index import Followed, Standings
 
 Kind = Literal["entered", "exited", "dwelled"]
 
@@ -136,6 +137,19 @@ def _dwelled(
     return replace(presence, dwelled=True), [*happened, ("dwelled", at, presence.since)]
 
 
+def followed(
+    subjects: NDArray[np.int64], presences: Mapping[tuple[int, int], Presence], fence_ids: Sequence[int]
+) -> Followed:
+    """Whose fixes these are, for the index to find what `follow` needs of them and no more: the subjects (n,), their
+    `presences` by (subject, fence id), and all fence ids, ascending."""
+    return Followed(
+        subjects,
+        np.array([subject for subject, _ in presences], dtype=np.int64),
+        np.array([bisect_left(fence_ids, fence) for _, fence in presences], dtype=np.int64),
+        ENTER,
+    )
+
+
 def follow(
     subjects: NDArray[np.int64],
     times: NDArray[np.float64],
@@ -148,9 +162,9 @@ def follow(
     is_open: Callable[[int, float], bool] = lambda fence, at: True,
 ) -> Outcome:
     """Fixes of many subjects, in any order: subjects and times (n,), how they stand to fences (by the place of the fix
-    and of the fence in `fence_ids`), the `presences` of these subjects by (subject, fence id), the time `last_at` of
-    the newest fix of each subject that is known, the dwell times of the fences that have one, and whether a fence is
-    open at a time."""
+    and of the fence in `fence_ids`; those that matter to who is `followed` are enough), the `presences` of these
+    subjects by (subject, fence id), the time `last_at` of the newest fix of each subject that is known, the dwell times
+    of the fences that have one, and whether a fence is open at a time."""
     order, fresh = _in_order(subjects, times, last_at)
     likely: dict[int, list[tuple[int, float, float]]] = {}
     for row, place, probability, border in zip(

@@ -44,6 +44,7 @@ _SMALL_CIRCLE_SIGMAS: Final = 25.0
 _NEAR_M: Final = 1e-9
 _EARTH_M: Final = 6_371_008.8
 _LONGEST_EDGE_M: Final = 2_000.0
+_SLACK_SIGMAS: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,35 @@ class Standings:
 
 
 @dataclass(frozen=True, slots=True)
+class Followed:
+    """Whose positions are asked: `subjects` (n,), and the fences that are known to hold a subject, (k,) each, the
+    fences by their place. A fence matters to a subject that it holds, and to one with a position that it may hold with
+    the probability `least`, over a half; then it matters at all positions of the subject."""
+
+    subjects: Ints
+    held_subjects: Ints
+    held_fences: Ints
+    least: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Pairs of subject and fence, as sorted keys; the subject of each position by its place, and whether there is any
+    pair of it."""
+
+    subject: Ints
+    keys: Ints
+    size: int
+    has_any: NDArray[np.bool_]
+
+    def holds(self, position: Ints, fence: Ints) -> NDArray[np.bool_]:
+        """Which pairs of position and fence are wanted."""
+        asked = self.subject[position] * self.size + fence
+        place = np.searchsorted(self.keys, asked)
+        return self.keys[np.minimum(place, len(self.keys) - 1)] == asked
+
+
+@dataclass(frozen=True, slots=True)
 class Nearest:
     """The fences whose borders are nearest to a point, nearest first: their places, and metres to the border (k,),
     negative inside. `next_m` is that of the nearest one left out, infinite where there is none."""
@@ -96,6 +126,7 @@ class FenceIndex:
         self._polygons = np.array([place for place, _ in polygons], dtype=np.int64)
         self._shapes: Shapes = np.array([shape for _, shape in polygons], dtype=object)
         shapely.prepare(self._shapes)
+        self._bounds = shapely.bounds(self._shapes).reshape(-1, 4)
         self._shape_tree = shapely.STRtree(shapely.envelope(self._shapes))
         self._cut_edges()
 
@@ -141,25 +172,67 @@ class FenceIndex:
 
     # ------------------------------------------------------------ how likely inside
 
-    def standings(self, lon: ArrayLike, lat: ArrayLike, accuracy_m: ArrayLike) -> Standings:
-        """How positions (n,) of these accuracies stand to the fences that may hold them."""
+    def standings(
+        self, lon: ArrayLike, lat: ArrayLike, accuracy_m: ArrayLike, *, of: Followed | None = None
+    ) -> Standings:
+        """How positions (n,) of these accuracies stand to the fences that may hold them; where they are `of` subjects
+        that are followed, to those alone that matter to them."""
         lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
         sigma = np.maximum(np.asarray(accuracy_m, dtype=np.float64), LEAST_ACCURACY_M) / SIGMAS_OF_ACCURACY
-        reach = sigma * REACH_SIGMAS
-        north, east = metres_a_degree(lat)
-        tall, wide = reach / north, reach / east
-        boxes = shapely.box(lon - wide, lat - tall, lon + wide, lat + tall)
-        parts = [self._in_circles(lon, lat, sigma, boxes), self._in_polygons(lon, lat, sigma, boxes)]
+        wanted = None if of is None else self._that_matter(lon, lat, sigma, of)
+        asked = np.arange(len(lon)) if wanted is None else np.flatnonzero(wanted.has_any)
+        parts = [self._in_circles(lon, lat, sigma, asked, wanted), self._in_polygons(lon, lat, sigma, asked, wanted)]
         position, fence, probability, border = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         order = np.lexsort((fence, position))
         return Standings(position[order], fence[order], probability[order], border[order])
 
-    def _in_circles(self, lon: Floats, lat: Floats, sigma: Floats, boxes: Shapes) -> tuple[Ints, Ints, Floats, Floats]:
-        position, entry = self._circle_tree.query(boxes)
+    def _that_matter(self, lon: Floats, lat: Floats, sigma: Floats, of: Followed) -> _Wanted:
+        """Fences that subjects are held by, or that may hold one of their positions with the least probability.
+
+        A fence lies on one side of the lines along its box (of a circle, of each tangent), so it holds at most what
+        the normal has on that side: less than the least, where the fix is not so many standard deviations within."""
+        names, subject = np.unique(of.subjects, return_inverse=True)
+        within = sigma * (special.ndtri(of.least) - _SLACK_SIGMAS)
+        points = shapely.points(lon, lat)
+        position, entry = self._circle_tree.query(points)
         circle = entry % max(len(self._circles), 1)
-        away = np.asarray(
+        away = self._from_centres(circle, position, lon, lat)
+        good = self._radius_m[circle] - away >= within[position]
+        held, holder = self._shape_tree.query(points)
+        north, east = metres_a_degree(lat[held])
+        west, south, most_east, most_north = self._bounds[holder].T
+        x, y, margin = lon[held], lat[held], within[held]
+        wide = np.minimum(x - west, most_east - x) * east >= margin
+        tall = np.minimum(y - south, most_north - y) * north >= margin
+        given = np.isin(of.held_subjects, names)
+        pairs = [
+            (np.searchsorted(names, of.held_subjects[given]), of.held_fences[given]),
+            (subject[position[good]], self._circles[circle[good]]),
+            (subject[held[wide & tall]], self._polygons[holder[wide & tall]]),
+        ]
+        some, fence = (np.concatenate(column) for column in zip(*pairs, strict=True))
+        return _Wanted(subject, np.unique(some * self.size + fence), self.size, np.isin(subject, some))
+
+    def _boxes(self, lon: Floats, lat: Floats, sigma: Floats) -> Shapes:
+        """What is within reach of fixes."""
+        north, east = metres_a_degree(lat)
+        tall, wide = REACH_SIGMAS * sigma / north, REACH_SIGMAS * sigma / east
+        return np.asarray(shapely.box(lon - wide, lat - tall, lon + wide, lat + tall))
+
+    def _from_centres(self, circle: Ints, position: Ints, lon: Floats, lat: Floats) -> Floats:
+        return np.asarray(
             _GEOD.inv(self._centre_lon[circle], self._centre_lat[circle], lon[position], lat[position])[2]
         )
+
+    def _in_circles(
+        self, lon: Floats, lat: Floats, sigma: Floats, asked: Ints, wanted: _Wanted | None
+    ) -> tuple[Ints, Ints, Floats, Floats]:
+        place, entry = self._circle_tree.query(self._boxes(lon[asked], lat[asked], sigma[asked]))
+        position, circle = asked[place], entry % max(len(self._circles), 1)
+        if wanted is not None:
+            kept = wanted.holds(position, self._circles[circle])
+            position, circle = position[kept], circle[kept]
+        away = self._from_centres(circle, position, lon, lat)
         border = away - self._radius_m[circle]
         near = border < REACH_SIGMAS * sigma[position]
         position, circle, away, border = position[near], circle[near], away[near], border[near]
@@ -167,11 +240,20 @@ class FenceIndex:
         border = np.where(np.abs(border) <= REACH_SIGMAS * sigma[position], border, -np.inf)
         return position, self._circles[circle], probability, border
 
-    def _in_polygons(self, lon: Floats, lat: Floats, sigma: Floats, boxes: Shapes) -> tuple[Ints, Ints, Floats, Floats]:
-        held, holder = self._shape_tree.query(shapely.points(lon, lat))
+    def _in_polygons(
+        self, lon: Floats, lat: Floats, sigma: Floats, asked: Ints, wanted: _Wanted | None
+    ) -> tuple[Ints, Ints, Floats, Floats]:
+        place, holder = self._shape_tree.query(shapely.points(lon[asked], lat[asked]))
+        held = asked[place]
+        place, chunk = self._chunk_tree.query(self._boxes(lon[asked], lat[asked], sigma[asked]))
+        position = asked[place]
+        if wanted is not None:
+            kept = wanted.holds(held, self._polygons[holder])
+            held, holder = held[kept], holder[kept]
+            kept = wanted.holds(position, self._polygons[self._chunk_shape[chunk]])
+            position, chunk = position[kept], chunk[kept]
         inside = shapely.intersects_xy(self._shapes[holder], lon[held], lat[held])
         held, holder = held[inside], holder[inside]
-        position, chunk = self._chunk_tree.query(boxes)
         count = len(self._shapes) or 1
         keys, place = np.unique(
             np.concatenate([held * count + holder, position * count + self._chunk_shape[chunk]]), return_inverse=True
@@ -250,7 +332,7 @@ class FenceIndex:
         """Metres from a point to the box of each polygon, or less; 0 within it."""
         if not len(self._shapes):
             return np.empty(0)
-        west, south, east, north = shapely.bounds(self._shapes).T
+        west, south, east, north = self._bounds.T
         beyond = np.maximum(0.0, np.maximum(_turn(west - lon), _turn(lon - east)))
         beyond = np.where((_turn(lon - west) >= 0) & (_turn(east - lon) >= 0), 0.0, np.abs(beyond))
         tall = np.maximum(0.0, np.maximum(south - lat, lat - north)) * 110_500

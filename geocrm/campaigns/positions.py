@@ -140,14 +140,14 @@ def _follow(
     for begin in range(0, len(in_order), _AT_ONCE):
         some = in_order[begin : begin + _AT_ONCE]
         customers = np.unique(batch.customers[some]).tolist()
+        held = {(customer, fence): one for customer in customers for fence, one in standing.get(customer, {}).items()}
+        of = crossings.followed(batch.customers[some], held, fences.fence_ids)
         part = crossings.follow(
             batch.customers[some],
             batch.times[some],
-            fences.index.standings(batch.lon[some], batch.lat[some], batch.accuracy_m[some]),
+            fences.index.standings(batch.lon[some], batch.lat[some], batch.accuracy_m[some], of=of),
             fences.fence_ids,
-            presences={
-                (customer, fence): one for customer in customers for fence, one in standing.get(customer, {}).items()
-            },
+            presences=held,
             last_at={customer: last_at[customer] for customer in customers},
             dwell_s=fences.dwell_s,
             is_open=lambda fence, moment: fence not in fences.keeping_hours or fences.held[fence].is_open(moment),

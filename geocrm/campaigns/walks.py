@@ -57,11 +57,12 @@ def replay(fences: Fences, walk: Walk, *, tags: Collection[str] = (), max_accura
     all). A position coarser than `max_accuracy_m` is ignored, as it is of phones."""
     kept = np.flatnonzero(walk.accuracy_m <= max_accuracy_m)
     ignored = np.flatnonzero(walk.accuracy_m > max_accuracy_m).tolist()
-    times = walk.times[kept]
+    times, walker = walk.times[kept], np.full(len(kept), _WALKER, dtype=np.int64)
+    of = crossings.followed(walker, {}, fences.fence_ids)
     outcome = crossings.follow(
-        np.full(len(kept), _WALKER, dtype=np.int64),
+        walker,
         times,
-        fences.index.standings(walk.lon[kept], walk.lat[kept], walk.accuracy_m[kept]),
+        fences.index.standings(walk.lon[kept], walk.lat[kept], walk.accuracy_m[kept], of=of),
         fences.fence_ids,
         presences={},
         last_at={},

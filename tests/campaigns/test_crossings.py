@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import shapely
 
 from geocrm.campaigns import crossings
 from geocrm.campaigns.crossings import Presence, step
-from geocrm.campaigns.fence_index import Fence, FenceIndex
+from geocrm.campaigns.fence_index import Fence, FenceIndex, Standings
 from tests.campaigns import walks
 from tests.campaigns.walks import Drawn, Fix
 
@@ -35,13 +36,15 @@ class Followed:
         self.last_at: dict[int, float] = {}
         self.events: dict[tuple[int, int], list[Event]] = {}
 
-    def send(self, fixes: Sequence[tuple[int, Fix]]) -> crossings.Outcome:
+    def send(self, fixes: Sequence[tuple[int, Fix]], *, every: bool = False) -> crossings.Outcome:
+        """Follow these; with `every`, by how they stand to every fence, not only to those that matter."""
+        subjects = np.array([subject for subject, _ in fixes], dtype=np.int64)
+        where = np.array([(fix.lon, fix.lat, fix.accuracy_m) for _, fix in fixes]).T
+        of = crossings.followed(subjects, self.presences, self.ids)
         outcome = crossings.follow(
-            np.array([subject for subject, _ in fixes], dtype=np.int64),
+            subjects,
             np.array([fix.at for _, fix in fixes]),
-            self.index.standings(
-                [fix.lon for _, fix in fixes], [fix.lat for _, fix in fixes], [fix.accuracy_m for _, fix in fixes]
-            ),
+            self.index.standings(*where, of=None if every else of),
             self.ids,
             presences=self.presences,
             last_at=self.last_at,
@@ -97,6 +100,41 @@ def test_events_are_those_of_the_oracle() -> None:
 @pytest.mark.parametrize("part", range(4))
 def test_events_are_those_of_the_oracle_on_a_thousand_walks(part: int) -> None:
     _walks(250, 100, SEED + 1 + part)
+
+
+def test_only_fences_that_matter_are_asked_and_events_are_the_same() -> None:
+    random = np.random.default_rng(SEED)
+    drawn = []
+    for _ in range(150):  # a town of 3 km, most of its fences smaller than what is known of where a phone is
+        size = float(np.exp(random.uniform(np.log(30), np.log(2_000))))
+        lon, lat = float(8 + random.uniform(-0.02, 0.02)), float(47 + random.uniform(-0.013, 0.013))
+        radii = size * random.uniform(0.6, 1.4, 12)
+        x, y, _ = walks.GEOD.fwd(np.full(12, lon), np.full(12, lat), np.arange(12) * 30.0, radii)
+        ring = np.column_stack([x, y])[[*range(12), 0]]
+        drawn.append(Drawn([ring] if random.random() < 0.6 else [], lon, lat, size, 60.0))
+    some, every = Followed(drawn), Followed(drawn)
+    asked: list[int] = []
+    told = 0
+    real = some.index.standings
+
+    def counted(*args: Any, **more: Any) -> Standings:
+        found = real(*args, **more)
+        asked.append(len(found.fence))
+        return found
+
+    some.index.standings = counted  # type: ignore[method-assign]
+    x, y = 8 + random.uniform(-0.02, 0.02, 20), 47 + random.uniform(-0.013, 0.013, 20)
+    total = 0
+    for turn in range(25):
+        x, y = x + random.normal(0, 0.002, 20), y + random.normal(0, 0.0015, 20)
+        accuracy = np.exp(random.uniform(np.log(5), np.log(900), 20))
+        fixes = [(subject, Fix(1e9 + turn * 20.0, x[subject], y[subject], accuracy[subject])) for subject in range(20)]
+        total += len(every.index.standings(x, y, accuracy).fence)
+        one, other = some.send(fixes), every.send(fixes, every=True)
+        assert (one.crossings, one.changed, one.last_at) == (other.crossings, other.changed, other.last_at)
+        told += len(one.crossings)
+    assert told > 60
+    assert sum(asked) < total / 2
 
 
 def test_who_stands_at_the_border_enters_at_most_once() -> None:
