@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from geocrm.access import SYSTEM, Actor
 from geocrm.campaigns import geofences
-from geocrm.db.engine import command_session
+from geocrm.db.engine import Database, command_session
 from geocrm.db.queries import named
 from geocrm.errors import Fault, GeocrmError, Invalid, InvalidFile
 from geocrm.ingest import formats
@@ -42,6 +42,28 @@ NAMES: Final = {
 _TAG: Final = "small letters, digits, - and _, at most 63"
 _NUMBERS: Final = ("lon", "lat", "radius_m", "dwell_s")
 _RANGES: Final = {"lon": 180.0, "lat": 90.0}
+_TELL_EVERY: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a file becomes fences of a `tag`.
+
+    `columns`: which column is external_id, name, lon, lat, radius_m (metres) or dwell_s (seconds), where they are not
+    called so. `metadata`: columns that are kept with the fence as text. `radius_m` and `dwell_s` stand in where a row
+    has none."""
+
+    tag: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    metadata: Sequence[str] = ()
+    radius_m: float | None = None
+    dwell_s: float | None = None
+    reading: formats.Options | None = None
+
+    @classmethod
+    def of_job(cls, given: Mapping[str, Any]) -> Recipe:
+        """The recipe that a job was given as plain data."""
+        return cls(**dict(given) | {"reading": formats.Options(**given["reading"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,54 +92,65 @@ class Unusable(Invalid):
     def __init__(self, refused: Sequence[Refused], rows: int) -> None:
         self.refused = tuple(refused)
         said = f"{len(refused):,} of {rows:,} rows cannot be fences, so nothing was imported."
-        faults: list[Fault] = [{"pointer": "", "detail": f"line {one.line}: {one.why}"} for one in refused[:MOST_TOLD]]
-        super().__init__(said, errors=faults)
+        faults: list[Fault] = [{"pointer": "/file", "detail": one.why, "line": one.line} for one in refused[:MOST_TOLD]]
+        super().__init__(said, errors=faults, refused=len(refused))
+
+
+class Unmatched(InvalidFile):
+    """A column that is needed is not found in the file."""
+
+    def __init__(self, detail: str, columns: Sequence[str]) -> None:
+        have = f"The columns of the file: {', '.join(columns[:40]) or 'none'}."
+        faults: list[Fault] = [{"pointer": "/columns", "detail": detail}]
+        super().__init__(f"{detail} {have}", errors=faults, columns=list(columns[:MOST_TOLD]))
+
+
+def open_fences(path: Path, recipe: Recipe, *, name: str | None = None) -> tuple[Source, dict[str, int]]:
+    """The file and the place of each column that says something; no row is read. `name`: what the client calls it.
+
+    Raises Invalid for a tag that cannot be, InvalidFile for what is no readable file, Unmatched."""
+    if not TAG.fullmatch(recipe.tag):
+        raise Invalid(f"{recipe.tag!r} is no tag: {_TAG}", errors=[{"pointer": "/tag", "detail": _TAG}])
+    if not path.is_file():
+        raise InvalidFile(f"There is no file {path}." if name is None else "The file is gone; upload it again.")
+    source = formats.open_file(path, name=name, options=recipe.reading)
+    if not source.has_geometry and recipe.reading is not None and recipe.reading.crs is not None:
+        raise Invalid("lon and lat are degrees; a reference system can be stated of files with geometry.")
+    return source, _columns(source, recipe)
 
 
 def import_fences(
     session: Session,
     actor: Actor,
     path: Path,
+    recipe: Recipe,
     *,
-    tag: str,
-    columns: Mapping[str, str] | None = None,
-    metadata: Sequence[str] = (),
-    radius_m: float | None = None,
-    dwell_s: float | None = None,
-    options: formats.Options | None = None,
+    name: str | None = None,
+    tell: Callable[[int], Any] | None = None,
 ) -> Imported:
-    """Put every row of a file as a fence of `tag`.
+    """Put every row of a file as a fence. Polygons are fences as they are; points, of the geometry or of lon and lat,
+    are circles. `tell` is given the count of rows read, now and then.
 
-    `columns`: which column is external_id, name, lon, lat, radius_m (metres) or dwell_s (seconds), where they are not
-    called so. `metadata`: columns that are kept with the fence as text. `radius_m` and `dwell_s` stand in where a row
-    has none. Polygons are fences as they are; points, of the geometry or of lon and lat, are circles.
-
-    Raises Invalid for a tag or column that cannot be, InvalidFile, and Unusable with every row that cannot be a fence;
-    then nothing is written."""
-    if not TAG.fullmatch(tag):
-        raise Invalid(f"{tag!r} is no tag: {_TAG}", errors=[{"pointer": "/tag", "detail": _TAG}])
-    if not path.is_file():
-        raise InvalidFile(f"There is no file {path}.")
-    source = formats.open_file(path, options=options)
-    if not source.has_geometry and options is not None and options.crs is not None:
-        raise Invalid("lon and lat are degrees; a reference system can be stated of files with geometry.")
-    place = _columns(source, columns or {}, metadata, radius_m)
+    Raises as :func:`open_fences`, and Unusable with every row that cannot be a fence; then nothing is written."""
+    source, place = open_fences(path, recipe, name=name)
     refused: list[Refused] = []
     lines: dict[str, int] = {}
     counts = {"new": 0, "changed": 0, "unchanged": 0}
     rows = 0
     put: list[int] = []
     with session.begin_nested():  # taken back where a row is refused
-        for line, said in _rows(source, place, metadata):
+        for line, said in _rows(source, place, recipe.metadata):
             rows += 1
+            if tell is not None and rows % _TELL_EVERY == 0:
+                tell(rows)
             try:
                 if isinstance(said, str):
                     raise Invalid(said)
-                external_id, values = _fence(said, radius_m, dwell_s)
+                external_id, values = _fence(said, recipe.radius_m, recipe.dwell_s)
                 if external_id in lines:
                     raise Invalid(f"external_id: {external_id} stands on line {lines[external_id]} already")
                 lines[external_id] = line
-                made = geofences.put(session, actor, tag, external_id, values)
+                made = geofences.put(session, actor, recipe.tag, external_id, values)
             except GeocrmError as error:
                 refused.append(Refused(line, error.detail))
                 continue
@@ -128,34 +161,33 @@ def import_fences(
     return Imported(**counts, overlaps=_overlaps(session, put))
 
 
-def _columns(
-    source: Source, given: Mapping[str, str], metadata: Sequence[str], radius_m: float | None
-) -> dict[str, int]:
-    """The place of each column that says something; raises InvalidFile where one is missing."""
+def _columns(source: Source, recipe: Recipe) -> dict[str, int]:
+    """The place of each column that says something; raises Unmatched where one is missing."""
     folded = {name.casefold(): place for place, name in reversed(list(enumerate(source.columns)))}
-    have = f"The columns of the file: {', '.join(source.columns[:40]) or 'none'}."
     found: dict[str, int] = {}
-    for field, names in NAMES.items():
-        if field in given:
-            if given[field].casefold() not in folded:
-                raise InvalidFile(f"There is no column {given[field]}. {have}")
-            found[field] = folded[given[field].casefold()]
+    for said, names in NAMES.items():
+        if said in recipe.columns:
+            if recipe.columns[said].casefold() not in folded:
+                raise Unmatched(f"There is no column {recipe.columns[said]}.", source.columns)
+            found[said] = folded[recipe.columns[said].casefold()]
         else:
             called = next((name for name in names if name in folded), None)
             if called is not None:
-                found[field] = folded[called]
-    for column in metadata:
+                found[said] = folded[called]
+    for column in recipe.metadata:
         if column.casefold() not in folded:
-            raise InvalidFile(f"There is no column {column}. {have}")
+            raise Unmatched(f"There is no column {column}.", source.columns)
         found[f"metadata.{column}"] = folded[column.casefold()]
     if "external_id" not in found:
-        raise InvalidFile(f"Which column names a fence? Say it by --id-column. {have}")
+        raise Unmatched(
+            "Which column names a fence? Say which one is external_id (at a terminal by --id-column).", source.columns
+        )
     if not source.has_geometry:
         missing = [word for word in ("lon", "lat") if word not in found]
-        if "radius_m" not in found and radius_m is None:
+        if "radius_m" not in found and recipe.radius_m is None:
             missing.append("radius_m")
         if missing:
-            raise InvalidFile(f"A file without geometry needs columns for {', '.join(missing)}. {have}")
+            raise Unmatched(f"A file without geometry needs columns for {', '.join(missing)}.", source.columns)
     return found
 
 
@@ -228,13 +260,38 @@ def _overlaps(session: Session, fence_ids: Sequence[int]) -> tuple[tuple[str, st
     return tuple(sorted({(min(row.one, row.other), max(row.one, row.other)) for row in rows})[:MOST_OVERLAPS_TOLD])
 
 
-def import_at_terminal(path: Path, *, dry_run: bool, echo: Callable[[str], Any], **given: Any) -> None:
+def import_upload(
+    database: Database, actor: Actor, path: Path, recipe: Recipe, *, name: str, dry_run: bool
+) -> dict[str, Any]:
+    """Import a file that was uploaded, as the worker does: its job tells meanwhile how many rows are read. What came
+    of it in counts, and pairs that overlap. Done again it changes nothing. Raises as :func:`import_fences`."""
+
+    def tell(rows: int) -> None:
+        with database.writing() as other:
+            other.execute(text(named("geofences", "tell_import")), {"rows": rows})
+
+    with database.writing() as session:
+        savepoint = session.begin_nested()
+        done = import_fences(session, actor, path, recipe, name=name, tell=tell)
+        if dry_run:
+            savepoint.rollback()
+    return {
+        "dry_run": dry_run,
+        "processed": done.new + done.changed + done.unchanged,
+        "new": done.new,
+        "changed": done.changed,
+        "unchanged": done.unchanged,
+        "overlaps": [list(pair) for pair in done.overlaps],
+    }
+
+
+def import_at_terminal(path: Path, recipe: Recipe, *, dry_run: bool, echo: Callable[[str], Any]) -> None:
     """Import a file and say what became of it; every row that cannot be a fence is a line. Raises as
     :func:`import_fences`."""
     with command_session() as session:
         savepoint = session.begin_nested()
         try:
-            done = import_fences(session, SYSTEM, path, **given)
+            done = import_fences(session, SYSTEM, path, recipe)
         except Unusable as error:
             for one in error.refused:
                 echo(f"  line {one.line}: {one.why}")

@@ -29,7 +29,7 @@ def fences(session: Session) -> dict[str, dict[str, Any]]:
 
 
 def import_(session: Session, path: Path, **given: Any) -> fence_files.Imported:
-    return fence_files.import_fences(session, SYSTEM, path, **({"tag": "shops"} | given))
+    return fence_files.import_fences(session, SYSTEM, path, fence_files.Recipe(**({"tag": "shops"} | given)))
 
 
 def refused(session: Session, path: Path, **given: Any) -> list[str]:
@@ -130,7 +130,7 @@ def test_every_bad_row_is_told_and_nothing_is_half_done(session: Session, tmp_pa
         ("id,lon,lat,radius_m\na,1,1,50\n", {"columns": {"name": "label"}}, "no column label"),
         ("id,lon,lat,radius_m\na,1,1,50\n", {"metadata": ["city"]}, "no column city"),
         ("id,lon,lat,radius_m\na,1,1,50\n", {"tag": "My shops"}, "is no tag"),
-        ("id,lon,lat,radius_m\na,1,1,50\n", {"options": Options(crs="EPSG:2056")}, "are degrees"),
+        ("id,lon,lat,radius_m\na,1,1,50\n", {"reading": Options(crs="EPSG:2056")}, "are degrees"),
     ],
 )
 def test_what_a_file_lacks(session: Session, tmp_path: Path, content: str, given: dict[str, Any], said: str) -> None:

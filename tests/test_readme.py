@@ -101,7 +101,7 @@ HOW_TO = CHECKOUT / "docs" / "how-to"
 PAGES = {
     "territories": ("Downtown Denver", "of campaign is in force", '"status":"done"'),
     "people-and-keys": ("key.create",),
-    "geofences": ("fences 1 new", "shops/boulder-1", "ask_again_m", "geofence.entered"),
+    "geofences": ("fences 1 new", '"dry_run":true', "shops/boulder-1", "ask_again_m", "geofence.entered"),
     "automation": ("the offer is not live", '"status":"done"', "A warm welcome", '"data":[]'),
     "first-app": (
         '"others" : null',

@@ -27,7 +27,7 @@ log = structlog.get_logger("geocrm.api")
 COOKIE = "geocrm_session"
 WINDOW_S = 60
 BODY_MAX_MB = 32
-_UPLOADS = ("/v1/imports",)
+_UPLOADS = ("/v1/imports", "/v1/geofences/imports")
 _MOST_BUCKETS = 100_000
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 import shutil
 import time
 import uuid
@@ -195,7 +196,7 @@ async def create_import(
 
     def receive() -> tuple[batches.KeptFile, dict[str, Any]]:
         given = None if recipe is None or not recipe.strip() else recipes.from_yaml(recipe, kind=kind)
-        path = _keep(file, uploads)
+        path = keep_upload(file, uploads)
         try:
             kept = batches.keep_file(
                 path, kind, source, given, actor, name=file.filename or "file", uploads=uploads, move=True
@@ -231,11 +232,13 @@ async def create_import(
     return answer
 
 
-def _keep(file: UploadFile, uploads: Path) -> Path:
+def keep_upload(file: UploadFile, uploads: Path) -> Path:
+    """The uploaded file below GEOCRM_HOME/uploads, for its owner alone; raises Invalid where it is empty."""
     uploads.mkdir(parents=True, exist_ok=True)
     path = uploads / f"upload-{uuid.uuid4().hex}"
     try:
         with path.open("xb") as kept:
+            os.chmod(path, 0o600)
             shutil.copyfileobj(file.file, kept, 1 << 20)
     except BaseException:
         path.unlink(missing_ok=True)

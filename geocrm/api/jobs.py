@@ -27,7 +27,10 @@ class ShownJob(Shown):
     name: str = Field(examples=["layer.publish"])
     subject: str | None = Field(examples=["lay_1"])
     status: str = Field(description="queued, running, done or failed.", examples=["done"])
-    result: Any = Field(examples=[{"version": 4, "moved": 128}])
+    result: Any = Field(
+        description="What came of it; of some jobs, while they run, how far they are.",
+        examples=[{"version": 4, "moved": 128}],
+    )
     error: dict[str, Any] | None
     created_at: datetime
     started_at: datetime | None
@@ -57,11 +60,17 @@ def started_job(
 
 
 _COLUMNS = (
-    "SELECT id, name, subject, status, CASE WHEN CAST(:reads AS boolean) THEN result END AS result,"
-    " CASE WHEN CAST(:reads AS boolean) THEN error"
+    "SELECT id, name, subject, status, CASE WHEN CAST(:reads AS boolean)"
+    " OR CAST(:fences AS boolean) AND name = 'geofences.import' THEN result END AS result,"
+    " CASE WHEN CAST(:reads AS boolean) OR CAST(:fences AS boolean) AND name = 'geofences.import' THEN error"
     " WHEN jsonb_typeof(error) = 'object' THEN jsonb_build_object('title', error -> 'title') END AS error,"
     " created_at, started_at, finished_at FROM visible.jobs WHERE "
 )
+
+
+def _told(actor: Actor) -> dict[str, bool]:
+    """Of which jobs the actor is told what came of them."""
+    return {"reads": actor.may("customers:read"), "fences": actor.may("geofences:write")}
 
 
 @routes.get("/jobs", operation_id="list_jobs", response_model=Page[ShownJob], summary="List jobs")
@@ -79,7 +88,7 @@ def list_jobs(
             _COLUMNS + "CAST(:after AS bigint) IS NULL OR id < CAST(:after AS bigint)"
             " ORDER BY id DESC LIMIT CAST(:limit AS bigint)"
         ),
-        {"after": pages.read_id(cursor), "limit": limit + 1, "reads": actor.may("customers:read")},
+        {"after": pages.read_id(cursor), "limit": limit + 1} | _told(actor),
     )
     shown = [dict(row._mapping) | {"id": ids.show("job", row.id)} for row in rows]
     return pages.page(request, response, shown, limit, lambda row: [ids.read("job", row["id"])])
@@ -87,9 +96,9 @@ def list_jobs(
 
 @routes.get("/jobs/{job_id}", operation_id="get_job", response_model=ShownJob, summary="One job")
 def get_job(session: Reading, actor: SignedIn, job_id: JobId) -> object:
-    """Ask again until its status is done or failed. A key without `customers:read` is not told the result."""
-    values = {"id": job_id, "reads": actor.may("customers:read")}
-    row = session.execute(text(_COLUMNS + "id = CAST(:id AS bigint)"), values).one_or_none()
+    """Ask again until its status is done or failed. A key without `customers:read` is not told the result, but that of
+    an import of geofences with `geofences:write`."""
+    row = session.execute(text(_COLUMNS + "id = CAST(:id AS bigint)"), {"id": job_id} | _told(actor)).one_or_none()
     if row is None:
         raise NotFound()
     return dict(row._mapping) | {"id": ids.show("job", row.id)}

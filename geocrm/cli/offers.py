@@ -69,8 +69,8 @@ def geofences_import(
 
     named = {"external_id": id_column, "name": name_column, "lon": lon_column, "lat": lat_column,
              "radius_m": radius_column}  # fmt: skip
-    fence_files.import_at_terminal(
-        file, tag=tag, columns={field: column for field, column in named.items() if column is not None},
-        metadata=metadata or (), radius_m=radius_m, dwell_s=dwell_s,
-        options=Options(crs=crs, sheet=sheet, layer=layer), dry_run=dry_run, echo=typer.echo,
+    recipe = fence_files.Recipe(
+        tag, {field: column for field, column in named.items() if column is not None}, metadata or (), radius_m,
+        dwell_s, Options(crs=crs, sheet=sheet, layer=layer),
     )  # fmt: skip
+    fence_files.import_at_terminal(file, recipe, dry_run=dry_run, echo=typer.echo)

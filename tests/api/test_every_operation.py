@@ -59,7 +59,7 @@ MAY: dict[str, set[str | None]] = {
         "list_automations", "get_automation", "list_automation_runs", "list_audiences", "get_audience", "list_tasks",
         "get_task",
     ], READ),
-    **dict.fromkeys(["put_geofence", "delete_geofence"], FENCES),
+    **dict.fromkeys(["put_geofence", "delete_geofence", "import_geofences"], FENCES),
     "send_positions": EDIT | {K},
     "list_events": READ - {"key:reader"},  # whose points are not exact
     "list_audience_members": READ - {"key:reader"},
@@ -116,6 +116,10 @@ SQUARE = {
     "coordinates": [[[-105.5, 39.5], [-104.5, 39.5], [-104.5, 40.2], [-105.5, 40.2], [-105.5, 39.5]]],
 }
 CIRCLE = {"center": {"lon": -104.99, "lat": 39.74}, "radius_m": 150}
+FENCE_FILE = {
+    "files": {"file": ("shops.csv", "id,lon,lat,radius_m\na,-104.99,39.74,150\n", "text/csv")},
+    "data": {"tag": "shops"},
+}
 WALK = {"positions": [{"lon": -104.99, "lat": 39.74, "accuracy_m": 8, "recorded_at": "2026-03-01T12:00:00Z"}]}
 ANY = {"If-Match": "*"}
 ANY_ID = f"({'|'.join(ids.PREFIXES)})"
@@ -544,6 +548,7 @@ def _calls() -> dict[str, Callable[[Maker, str | None], Call]]:
             "GET", f"/v1/offers/eligible?customer={make.customer()['id']}&lon=-104.99&lat=39.74&limit=5", {},
         ),
         "put_geofence": lambda make, who: ("PUT", f"/v1/geofences/shops/n{next(_NUMBER)}", {"json": CIRCLE}),
+        "import_geofences": lambda make, who: ("POST", "/v1/geofences/imports", FENCE_FILE),
         "list_geofences": get("/v1/geofences?tag=shops&bbox=-106,39,-104,41"),
         "get_geofence": lambda make, who: ("GET", make.fence(), {}),
         "find_nearest_geofences": get("/v1/geofences/nearest?lon=-104.99&lat=39.74&limit=5"),
@@ -804,7 +809,7 @@ def test_a_key_with_every_scope_still_steers_nothing(world: World, maker: Maker)
     program = world.new_client()
     program.headers["Authorization"] = f"Bearer {token}"
     for name, may in MAY.items():
-        if name in ("put_geofence", "delete_geofence"):
+        if name in ("put_geofence", "delete_geofence", "import_geofences"):
             continue  # a scope of its own opens these
         if may in (STEER, PLACES, ADMIN, EXPORT, DIVIDE, SHOW_SEGMENTS, OFFER) or name == "export_totals":
             answer = send(program, CALLS[name](maker, A))

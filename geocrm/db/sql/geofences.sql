@@ -101,3 +101,8 @@ SELECT f.id, f.tag, f.external_id, f.name, f.kind,
   ST_X(f.center) AS lon, ST_Y(f.center) AS lat, f.radius_m, f.dwell_s, f.hours, f.time_zone, f.metadata, f.deleted_at
 FROM geofences f
 WHERE f.revision > CAST(:revision AS bigint) AND (f.deleted_at IS NULL OR CAST(:revision AS bigint) >= 0)
+
+-- name: tell_import
+-- How many rows of a file the import that runs has read: one runs at a time.
+UPDATE jobs SET result = jsonb_build_object('processed', CAST(:rows AS bigint))
+WHERE name = 'geofences.import' AND status = 'running'

@@ -1645,6 +1645,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/geofences/imports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import geofences from a file
+         * @description Polygons, or points with a radius; the tag and the file's own ids name the fences, so the same file again changes
+         *     nothing. A column that is missing is said at once, with `columns`, those of the file. The rows are the job's: while
+         *     it runs its `result` says how many are `processed`, when it is done how many are `new`, `changed` and `unchanged`
+         *     and which overlap. Where a row cannot be a fence nothing is imported, and its `error` says line by line why.
+         */
+        post: operations["import_geofences"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/geofences/walks": {
         parameters: {
             query?: never;
@@ -2703,7 +2726,8 @@ export interface paths {
         };
         /**
          * One job
-         * @description Ask again until its status is done or failed. A key without `customers:read` is not told the result.
+         * @description Ask again until its status is done or failed. A key without `customers:read` is not told the result, but that of
+         *     an import of geofences with `geofences:write`.
          */
         get: operations["get_job"];
         put?: never;
@@ -3069,6 +3093,32 @@ export interface components {
              * @description How to read it, as JSON or YAML; left out: found by itself.
              */
             recipe?: string | null;
+        };
+        /** Body_import_geofences */
+        Body_import_geofences: {
+            /**
+             * File
+             * @description CSV, XLSX, GeoJSON, GeoPackage, zipped Shapefile or Parquet.
+             */
+            file: string;
+            /**
+             * Tag
+             * @description What kind of fences they are.
+             * @example shops
+             */
+            tag: string;
+            /**
+             * Recipe
+             * @description As JSON: `columns`, `metadata`, `radius_m`, `dwell_s`, `crs`, `sheet`, `layer`.
+             * @example {"columns": {"external_id": "code"}, "metadata": ["city"], "radius_m": 150.0}
+             */
+            recipe?: string | null;
+            /**
+             * Dry Run
+             * @description Say what would happen; change nothing.
+             * @default false
+             */
+            dry_run: boolean;
         };
         /**
          * ByHand
@@ -7485,6 +7535,7 @@ export interface components {
             status: string;
             /**
              * Result
+             * @description What came of it; of some jobs, while they run, how far they are.
              * @example {
              *       "moved": 128,
              *       "version": 4
@@ -29596,6 +29647,182 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/forbidden",
                      *       "title": "Your role or key does not allow this.",
                      *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not valid, with the place of each fault */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/invalid",
+                     *       "title": "The input is not valid.",
+                     *       "status": 422,
+                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "errors": [
+                     *         {
+                     *           "pointer": "/limit",
+                     *           "detail": "Input should be greater than or equal to 1"
+                     *         }
+                     *       ],
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-many-requests",
+                     *       "title": "Too many requests.",
+                     *       "status": 429,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be done right now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unavailable",
+                     *       "title": "The service cannot do this right now.",
+                     *       "status": 503,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    import_geofences: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A value of your own, such as a UUID: the request sent again with it has one effect. */
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["Body_import_geofences"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "job_id": "job_12"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["StartedJob"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            /** @description Not signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/unauthenticated",
+                     *       "title": "Sign in, or send a valid API key.",
+                     *       "status": 401,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/forbidden",
+                     *       "title": "Your role or key does not allow this.",
+                     *       "status": 403,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such object, or not yours to see */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/not-found",
+                     *       "title": "There is no such object, or it is not yours to see.",
+                     *       "status": 404,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflicts with the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/conflict",
+                     *       "title": "The request conflicts with the present state.",
+                     *       "status": 409,
+                     *       "instance": "req_0f3c9a7be8d14c55"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "https://geocrm.example/problems/too-large",
+                     *       "title": "The input is larger than allowed.",
+                     *       "status": 413,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
                      */
