@@ -131,6 +131,16 @@ class ShownAction(Shown):
     due_days: int | None = Field(examples=[None])
 
 
+class LatestRuns(Shown):
+    """What came of its newest runs, in customers that you see."""
+
+    last_at: datetime | None = Field(description="When it was last set off.", examples=["2026-03-02T09:00:00Z"])
+    done: int = Field(examples=[41])
+    skipped: int = Field(examples=[7])
+    failed: int = Field(examples=[0])
+    waiting: int = Field(examples=[0])
+
+
 class ShownAutomation(Shown):
     """An automation."""
 
@@ -146,6 +156,9 @@ class ShownAutomation(Shown):
     hold_out_share: float = Field(examples=[0.0])
     campaign_id: str | None = Field(examples=[None])
     next_at: datetime | None = Field(description="Of a schedule, while it is enabled.", examples=[None])
+    latest: LatestRuns | None = Field(
+        description=f"Of the newest {automations.LATEST_RUNS:,} runs; null in the answer to a change."
+    )
     version: int = Field(description="Its ETag.")
     created_at: datetime
     updated_at: datetime
@@ -182,7 +195,7 @@ class ShownAutomationRun(Shown):
     finished_at: datetime | None = Field(examples=["2026-03-02T09:00:01Z"])
 
 
-def _shown(session: Session, automation: Automation) -> dict[str, Any]:
+def _shown(session: Session, automation: Automation, latest: dict[int, dict[str, Any]] | None = None) -> dict[str, Any]:
     fence = None if automation.geofence_id is None else session.get(Geofence, automation.geofence_id)
     same = (
         "name", "enabled", "condition", "consent_purpose", "cap_days", "hold_out_share", "next_at", "version",
@@ -190,6 +203,7 @@ def _shown(session: Session, automation: Automation) -> dict[str, Any]:
     )  # fmt: skip
     return {name: getattr(automation, name) for name in same} | {
         "id": ids.show("aut", automation.id),
+        "latest": None if latest is None else latest[automation.id],
         "campaign_id": ids.show("cam", automation.campaign_id),
         "condition_sentence": automations.condition_of(automation).sentence(),
         "trigger": {
@@ -238,7 +252,8 @@ def list_automations(
     """By id."""
     found = automations.find(session, after=pages.read_id(cursor) or 0, limit=limit + 1)
     made = pages.page(request, response, found, limit, lambda one: [one.id])
-    return made | {"data": [_shown(session, one) for one in made["data"]]}
+    latest = automations.find_latest(session, [one.id for one in made["data"]])
+    return made | {"data": [_shown(session, one, latest) for one in made["data"]]}
 
 
 @routes.post(
@@ -273,7 +288,7 @@ def get_automation(
     """What sets it off, for whom, and what it does."""
     found = automations.get(session, automation_id)
     response.headers["ETag"] = etag(found.version)
-    return _shown(session, found)
+    return _shown(session, found, automations.find_latest(session, [found.id]))
 
 
 @routes.patch(

@@ -58,6 +58,12 @@ def test_from_a_list_to_a_task_of_a_rep(client: Client, world: World) -> None:
         ("Alpine Outfitters", "done", None), ("Coastal Surf", "done", None), ("Drifting Nobody", "skipped", "no_rep"),
     ]  # fmt: skip
     assert marketer.get(f"{where}/runs?status=skipped").json()["data"][0]["detail"].startswith("neither the territory")
+    counts = [
+        client(who).get("/v1/automations").json()["data"][0]["latest"] for who in ("marketer", "rep", "key:reader")
+    ]
+    assert [(one["done"], one["skipped"], one["failed"]) for one in counts] == [(2, 1, 0), (1, 0, 0), (0, 0, 0)]
+    assert counts[0] == marketer.get(where).json()["latest"]
+    assert counts[0]["last_at"] == log[0]["moment"]
     (mine,) = rep.get(f"{where}/runs").json()["data"]
     (task,) = rep.get("/v1/tasks").json()["data"]
     assert (task["id"], task["customer"], task["automation_id"]) == (mine["task_id"], mine["customer"], where[16:])

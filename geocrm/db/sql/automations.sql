@@ -175,6 +175,21 @@ WHERE r.automation_id = CAST(:automation AS bigint)
   AND (CAST(:before AS bigint) IS NULL OR r.id < CAST(:before AS bigint))
 ORDER BY r.id DESC LIMIT CAST(:limit AS bigint)
 
+-- name: latest
+-- What came of the newest runs of automations, as the reader may see them, in customers.
+SELECT a.id, newest.*
+FROM unnest(CAST(:automations AS bigint[])) AS a (id) CROSS JOIN LATERAL (
+  SELECT max(r.moment) AS last_at,
+    COALESCE(sum(r.customers) FILTER (WHERE r.status = 'done'), 0) AS done,
+    COALESCE(sum(r.customers) FILTER (WHERE r.status = 'skipped'), 0) AS skipped,
+    COALESCE(sum(r.customers) FILTER (WHERE r.status = 'failed'), 0) AS failed,
+    COALESCE(sum(r.customers) FILTER (WHERE r.status = 'waiting'), 0) AS waiting
+  FROM (
+    SELECT v.moment, v.status, v.customers FROM visible.automation_runs v
+    WHERE v.automation_id = a.id ORDER BY v.id DESC LIMIT CAST(:most AS bigint)
+  ) AS r
+) AS newest
+
 -- name: forget_runs
 -- A customer's runs that events of a purpose set off.
 DELETE FROM automation_runs WHERE customer_id = CAST(:customer AS bigint) AND purpose = CAST(:purpose AS text)

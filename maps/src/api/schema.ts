@@ -3705,6 +3705,38 @@ export interface components {
             error: string | null;
         };
         /**
+         * LatestRuns
+         * @description What came of its newest runs, in customers that you see.
+         */
+        LatestRuns: {
+            /**
+             * Last At
+             * @description When it was last set off.
+             * @example 2026-03-02T09:00:00Z
+             */
+            last_at: string | null;
+            /**
+             * Done
+             * @example 41
+             */
+            done: number;
+            /**
+             * Skipped
+             * @example 7
+             */
+            skipped: number;
+            /**
+             * Failed
+             * @example 0
+             */
+            failed: number;
+            /**
+             * Waiting
+             * @example 0
+             */
+            waiting: number;
+        };
+        /**
          * LayerNamed
          * @description A layer by its names.
          */
@@ -6829,6 +6861,8 @@ export interface components {
              * @example null
              */
             next_at: string | null;
+            /** @description Of the newest 1,000 runs; null in the answer to a change. */
+            latest: components["schemas"]["LatestRuns"] | null;
             /**
              * Version
              * @description Its ETag.
@@ -33278,6 +33312,13 @@ export interface operations {
                      *           "hold_out_share": 0,
                      *           "campaign_id": null,
                      *           "next_at": null,
+                     *           "latest": {
+                     *             "last_at": "2026-03-02T09:00:00Z",
+                     *             "done": 41,
+                     *             "skipped": 7,
+                     *             "failed": 0,
+                     *             "waiting": 0
+                     *           },
                      *           "version": 3,
                      *           "created_at": "2026-01-31T09:00:00Z",
                      *           "updated_at": "2026-01-31T09:00:00Z"
@@ -33477,6 +33518,13 @@ export interface operations {
                      *       "hold_out_share": 0,
                      *       "campaign_id": null,
                      *       "next_at": null,
+                     *       "latest": {
+                     *         "last_at": "2026-03-02T09:00:00Z",
+                     *         "done": 41,
+                     *         "skipped": 7,
+                     *         "failed": 0,
+                     *         "waiting": 0
+                     *       },
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z"
@@ -33686,6 +33734,13 @@ export interface operations {
                      *       "hold_out_share": 0,
                      *       "campaign_id": null,
                      *       "next_at": null,
+                     *       "latest": {
+                     *         "last_at": "2026-03-02T09:00:00Z",
+                     *         "done": 41,
+                     *         "skipped": 7,
+                     *         "failed": 0,
+                     *         "waiting": 0
+                     *       },
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z"
@@ -34084,6 +34139,13 @@ export interface operations {
                      *       "hold_out_share": 0,
                      *       "campaign_id": null,
                      *       "next_at": null,
+                     *       "latest": {
+                     *         "last_at": "2026-03-02T09:00:00Z",
+                     *         "done": 41,
+                     *         "skipped": 7,
+                     *         "failed": 0,
+                     *         "waiting": 0
+                     *       },
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z"
@@ -34650,6 +34712,13 @@ export interface operations {
                      *       "hold_out_share": 0,
                      *       "campaign_id": null,
                      *       "next_at": null,
+                     *       "latest": {
+                     *         "last_at": "2026-03-02T09:00:00Z",
+                     *         "done": 41,
+                     *         "skipped": 7,
+                     *         "failed": 0,
+                     *         "waiting": 0
+                     *       },
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z"
@@ -34879,6 +34948,13 @@ export interface operations {
                      *       "hold_out_share": 0,
                      *       "campaign_id": null,
                      *       "next_at": null,
+                     *       "latest": {
+                     *         "last_at": "2026-03-02T09:00:00Z",
+                     *         "done": 41,
+                     *         "skipped": 7,
+                     *         "failed": 0,
+                     *         "waiting": 0
+                     *       },
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
                      *       "updated_at": "2026-01-31T09:00:00Z"
