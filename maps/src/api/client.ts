@@ -2,7 +2,10 @@
 
 import type { components, paths } from './schema';
 
-export type FieldError = Partial<components['schemas']['ProblemFault']>;
+export type FieldError = Partial<components['schemas']['ProblemFault']> & {
+  /** Of a file. */
+  readonly line?: number;
+};
 
 /** What went wrong, in the words of the API (RFC 9457), with the request id that support asks for. */
 export class Problem extends Error {
@@ -12,12 +15,19 @@ export class Problem extends Error {
   readonly requestId: string | null;
   /** Seconds to wait before asking again; null where the API did not say. */
   readonly retryAfter_s: number | null;
+  /** The columns of a file in which one is missing. */
+  readonly columns: readonly string[];
 
   constructor(
     status: number,
     title: string,
     detail: string,
-    more: { errors?: readonly FieldError[]; requestId?: string | null; retryAfter_s?: number | null } = {},
+    more: {
+      errors?: readonly FieldError[];
+      requestId?: string | null;
+      retryAfter_s?: number | null;
+      columns?: readonly string[];
+    } = {},
   ) {
     super(detail || title);
     this.status = status;
@@ -25,6 +35,7 @@ export class Problem extends Error {
     this.errors = more.errors ?? [];
     this.requestId = more.requestId ?? null;
     this.retryAfter_s = more.retryAfter_s ?? null;
+    this.columns = more.columns ?? [];
   }
 }
 
@@ -34,6 +45,8 @@ export type Query = Readonly<Record<string, Value>>;
 export interface Options {
   readonly query?: Query;
   readonly body?: unknown;
+  /** A form with files, in the place of a body. */
+  readonly form?: FormData;
   /** The version that an edit is of, for If-Match. */
   readonly version?: number;
   readonly signal?: AbortSignal;
@@ -75,7 +88,7 @@ async function problemOf(response: Response): Promise<Problem> {
   const requestId = response.headers.get('X-Request-Id');
   const wait = Number(response.headers.get('Retry-After'));
   const retryAfter_s = Number.isFinite(wait) && wait > 0 ? wait : null;
-  let body: { title?: string; detail?: string; errors?: FieldError[]; instance?: string } = {};
+  let body: { title?: string; detail?: string; errors?: FieldError[]; instance?: string; columns?: string[] } = {};
   try {
     body = await response.json();
   } catch {
@@ -86,6 +99,7 @@ async function problemOf(response: Response): Promise<Problem> {
     errors: body.errors ?? [],
     requestId: requestId ?? body.instance ?? null,
     retryAfter_s,
+    columns: body.columns ?? [],
   });
 }
 
@@ -95,13 +109,14 @@ async function request<T>(method: string, path: string, options: Options = {}): 
   if (options.body !== undefined) headers['Content-Type'] = 'application/json';
   if (options.version !== undefined) headers['If-Match'] = `"${options.version}"`;
   if (method !== 'GET' && csrfToken) headers['X-CSRF-Token'] = csrfToken;
+  const body = options.form ?? (options.body === undefined ? undefined : JSON.stringify(options.body));
   let response: Response;
   try {
     response = await fetch(path + queryText(options.query), {
       method,
       headers,
       credentials: 'same-origin',
-      ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
+      ...(body === undefined ? {} : { body }),
       ...(options.signal ? { signal: options.signal } : {}),
     });
   } catch (error) {
@@ -162,6 +177,11 @@ export function post<P extends keyof paths & string>(
 ): Promise<Json<Post<P>>> {
   const { path: values, ...rest } = options;
   return request('POST', filled(path, values as Record<string, string>), { ...rest, body });
+}
+
+/** POST of a form with files to a path that the description of the API knows. */
+export function upload<P extends keyof paths & string>(path: P, form: FormData): Promise<Json<Post<P>>> {
+  return request('POST', path, { form });
 }
 
 /** POST of a path that takes no body: it starts something, where a version is given of that which was read. */

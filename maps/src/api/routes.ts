@@ -1,10 +1,12 @@
 /** The routes of the API that the application calls, by name. */
 
 import type { FilterField, Filters, Point } from '../state/model';
-import { type Answer, get, Problem, patch, post, put, queryText, remove, start, useCsrfToken } from './client';
+import { type Answer, get, Problem, patch, post, put, queryText, remove, start, upload, useCsrfToken } from './client';
 import type {
   ApiKey,
   Area,
+  Audience,
+  Automation,
   Colleague,
   Delivery,
   Fence,
@@ -261,8 +263,98 @@ export const putFence = (tag: string, external_id: string, fence: FenceBody, ver
 export const deleteFence = (tag: string, external_id: string, version: number): Promise<void> =>
   remove('/v1/geofences/{tag}/{external_id}', { tag, external_id }, version);
 
+export interface FenceFile {
+  readonly file: File;
+  readonly tag: string;
+  readonly recipe: {
+    readonly columns: Readonly<Record<string, string>>;
+    readonly metadata: readonly string[];
+    readonly radius_m: number | null;
+    readonly dwell_s: number | null;
+  };
+  readonly dryRun: boolean;
+}
+
+/** The file is looked into at once; its rows are the job's. */
+export function importFences({ file, tag, recipe, dryRun }: FenceFile) {
+  const form = new FormData();
+  form.set('file', file);
+  form.set('tag', tag);
+  form.set('recipe', JSON.stringify(recipe));
+  form.set('dry_run', String(dryRun));
+  return upload('/v1/geofences/imports', form);
+}
+
 export type WalkBody = Parameters<typeof post<'/v1/geofences/walks'>>[1];
 export const replayWalk = (walk: WalkBody, signal: AbortSignal) => post('/v1/geofences/walks', walk, { signal });
+
+export const automations = (cursor: string | null, signal: AbortSignal) =>
+  get('/v1/automations', { query: { limit: 50, cursor }, signal });
+
+export const automation = (automation_id: string, signal: AbortSignal): Promise<Automation> =>
+  get('/v1/automations/{automation_id}', { path: { automation_id }, signal });
+
+export type NewAutomation = Parameters<typeof post<'/v1/automations'>>[1];
+export const createAutomation = (made: NewAutomation): Promise<Automation> => post('/v1/automations', made);
+
+export const editAutomation = (automation_id: string, version: number, change: NewAutomation): Promise<Automation> =>
+  patch('/v1/automations/{automation_id}', { automation_id }, version, change);
+
+export const deleteAutomation = (automation_id: string, version: number): Promise<void> =>
+  remove('/v1/automations/{automation_id}', { automation_id }, version);
+
+/** All that stands in the way of enabling it. */
+export const checkAutomation = (automation_id: string) =>
+  start('/v1/automations/{automation_id}/check', { automation_id });
+
+export const previewAutomation = (automation_id: string) =>
+  start('/v1/automations/{automation_id}/preview', { automation_id });
+
+export const enableAutomation = (automation_id: string, version: number): Promise<Automation> =>
+  start('/v1/automations/{automation_id}/enable', { automation_id }, version);
+
+export const disableAutomation = (automation_id: string, version: number): Promise<Automation> =>
+  start('/v1/automations/{automation_id}/disable', { automation_id }, version);
+
+export type RunStatus = 'waiting' | 'done' | 'skipped' | 'failed';
+export const automationRuns = (
+  automation_id: string,
+  status: RunStatus | null,
+  cursor: string | null,
+  signal: AbortSignal,
+) =>
+  get('/v1/automations/{automation_id}/runs', {
+    path: { automation_id },
+    query: { status, limit: 20, cursor },
+    signal,
+  });
+
+export const audiences = (signal: AbortSignal): Promise<readonly Audience[]> =>
+  all((cursor) => get('/v1/audiences', { query: { limit: 500, cursor }, signal }));
+
+export const createAudience = (name: string): Promise<Audience> => post('/v1/audiences', { name });
+
+/** Offers that have not ended, to choose from. */
+export const offersToChoose = (signal: AbortSignal): Promise<readonly Offer[]> =>
+  all((cursor) => get('/v1/offers', { query: { limit: 500, cursor }, signal }));
+
+export interface Campaign {
+  readonly id: string;
+  /** What is of it: offers and automations by name. */
+  readonly names: readonly string[];
+}
+
+/** The campaigns that offers and automations name. */
+export async function campaigns(signal: AbortSignal): Promise<readonly Campaign[]> {
+  const [offered, automated] = await Promise.all([
+    offersToChoose(signal),
+    all<Automation>((cursor) => get('/v1/automations', { query: { limit: 500, cursor }, signal })),
+  ]);
+  const found = new Map<string, string[]>();
+  for (const { campaign_id, name } of [...offered, ...automated])
+    if (campaign_id) found.set(campaign_id, [...(found.get(campaign_id) ?? []), name]);
+  return [...found].map(([id, names]) => ({ id, names }));
+}
 
 export const keys = (signal: AbortSignal): Promise<readonly ApiKey[]> =>
   all((cursor) => get('/v1/keys', { query: { limit: 500, cursor }, signal }));

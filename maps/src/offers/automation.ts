@@ -103,8 +103,7 @@ export function automationBody(
   };
   if (form.name.trim() === '') fault('/name', 'a name is needed, so that you find it again');
   const condition = form.everybody ? null : filterOf(form.condition, fields);
-  if (!form.everybody && condition === null)
-    fault('/condition', 'a condition is needed, and every one of them whole');
+  if (!form.everybody && condition === null) fault('/condition', 'a condition is needed, and every one of them whole');
   const share = number('/hold_out_share', form.holdOut, (value) => value >= 0 && value <= 100, 'a number of per cent');
   const days = Number.isInteger;
   return {
@@ -114,7 +113,12 @@ export function automationBody(
       action: actionOf(form, fault, number),
       condition: condition as Record<string, unknown> | null,
       consent_purpose: form.consent.trim() === '' ? null : form.consent.trim(),
-      cap_days: number('/cap_days', form.capDays, (value) => days(value) && value >= 1, 'whole days from 1 on, or nothing'),
+      cap_days: number(
+        '/cap_days',
+        form.capDays,
+        (value) => days(value) && value >= 1,
+        'whole days from 1 on, or nothing',
+      ),
       hold_out_share: Number(((share ?? 0) / 100).toFixed(6)),
       campaign_id: form.campaign === '' ? null : form.campaign,
     },
@@ -176,7 +180,8 @@ export function actionWords({ action }: Pick<Automation, 'action'>, names: Reado
   }
   const id = action.offer_id ?? action.audience_id ?? '';
   const named = names.get(id) ?? id;
-  const held = action.hours === null ? (action.kind === 'offer' ? 'to its end' : 'for good') : lastingHours(action.hours);
+  const held =
+    action.hours === null ? (action.kind === 'offer' ? 'to its end' : 'for good') : lastingHours(action.hours);
   return action.kind === 'offer' ? `The offer ${named}, ${held}` : `On the list ${named}, ${held}`;
 }
 

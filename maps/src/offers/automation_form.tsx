@@ -47,7 +47,8 @@ export function AutomationEditor({ automation, done }: Props) {
   };
   const mark = (found: readonly Fault[]) => {
     setFaults(found);
-    if (found.length > 0) setSaid(`Not saved: see ${[...new Set(found.map(({ pointer }) => partName(pointer)))].join(', ')}.`);
+    if (found.length > 0)
+      setSaid(`Not saved: see ${[...new Set(found.map(({ pointer }) => partName(pointer)))].join(', ')}.`);
   };
   const refused = (wrong: Problem): Problem | null => {
     const at = faultsMet(wrong);
@@ -386,12 +387,7 @@ function ForWhom({ form, faults, change }: PartProps) {
     <fieldset class="rule">
       <legend class="field-name">For whom</legend>
       <div class="choices">
-        <button
-          type="button"
-          class="choice"
-          aria-pressed={form.everybody}
-          onClick={() => change({ everybody: true })}
-        >
+        <button type="button" class="choice" aria-pressed={form.everybody} onClick={() => change({ everybody: true })}>
           Everybody
         </button>
         <button

@@ -4,6 +4,7 @@ import { useEffect, useState } from 'preact/hooks';
 import * as routes from '../api/routes';
 import type { Automation, AutomationPreview, AutomationRun } from '../api/shapes';
 import { Confirm } from '../components/confirm';
+import { Paged } from '../components/paged';
 import { Empty, Failed, Loading } from '../components/states';
 import { count, counted } from '../format';
 import { may } from '../segments/state';
@@ -275,7 +276,6 @@ function History({ id }: { id: string }) {
   const pages = usePages<AutomationRun>(`runs ${id} ${shown.status} ${asked} ${stamp.value}`, (cursor, signal) =>
     routes.automationRuns(id, shown.status, cursor, signal),
   );
-  const { remote, more, loadingMore, moreProblem } = pages;
   return (
     <section class="block" aria-labelledby="history-title">
       <h3 id="history-title">History</h3>
@@ -293,25 +293,18 @@ function History({ id }: { id: string }) {
           </button>
         ))}
       </div>
-      {remote.status === 'loading' && <Loading what="the history" lines={4} />}
-      {remote.status === 'failed' && <Failed problem={remote.problem} again={pages.again} />}
-      {remote.status === 'ready' && remote.data.length === 0 && <Empty title={shown.none} />}
-      {remote.status === 'ready' && remote.data.length > 0 && (
-        <ul class="segmentations" aria-label="Runs">
-          {remote.data.map((run) => (
-            <li key={run.id}>
-              <Run run={run} />
-            </li>
-          ))}
-        </ul>
-      )}
-      {moreProblem && <Failed problem={moreProblem} again={more ?? undefined} />}
-      <div class="row-actions">
-        {more && !moreProblem && (
-          <button type="button" class="button" disabled={loadingMore} onClick={more}>
-            {loadingMore ? 'Loading…' : 'More'}
-          </button>
+      <Paged pages={pages} what="the history" empty={<Empty title={shown.none} />}>
+        {(rows) => (
+          <ul class="segmentations" aria-label="Runs">
+            {rows.map((run) => (
+              <li key={run.id}>
+                <Run run={run} />
+              </li>
+            ))}
+          </ul>
         )}
+      </Paged>
+      <div class="row-actions">
         <button type="button" class="button plain" onClick={() => setAsked((count) => count + 1)}>
           Ask again
         </button>

@@ -3,7 +3,8 @@
 import { useEffect } from 'preact/hooks';
 import * as routes from '../api/routes';
 import type { Automation } from '../api/shapes';
-import { Empty, Failed, Loading } from '../components/states';
+import { Paged } from '../components/paged';
+import { Empty } from '../components/states';
 import { Icon } from '../design/icons';
 import { counted } from '../format';
 import { may } from '../segments/state';
@@ -27,7 +28,6 @@ export function useNames(): ReadonlyMap<string, string> {
 export function AutomationsPanel() {
   const pages = usePages<Automation>(`automations ${stamp.value}`, routes.automations);
   const names = useNames();
-  const { remote, more, loadingMore, moreProblem } = pages;
   useEffect(() => document.getElementById('offers-title')?.focus({ preventScroll: true }), []);
   return (
     <section class="block" aria-labelledby="offers-title">
@@ -40,12 +40,7 @@ export function AutomationsPanel() {
       </p>
       {may('automations:write') ? (
         <div class="row-actions">
-          <button
-            type="button"
-            id="open-new_automation"
-            class="button primary"
-            onClick={() => open('new_automation')}
-          >
+          <button type="button" id="open-new_automation" class="button primary" onClick={() => open('new_automation')}>
             <Icon name="plus" />
             New automation
           </button>
@@ -53,31 +48,31 @@ export function AutomationsPanel() {
       ) : (
         <p class="small">Your role looks at them; an administrator, a marketer or an analyst makes one.</p>
       )}
-      {remote.status === 'loading' && <Loading what="automations" lines={5} />}
-      {remote.status === 'failed' && <Failed problem={remote.problem} again={pages.again} />}
-      {remote.status === 'ready' && remote.data.length === 0 && (
-        <Empty title="No automations yet">
-          <p>A warm welcome at the door of a shop is a good first one: an offer for two hours for who enters its fence.</p>
-        </Empty>
-      )}
-      {remote.status === 'ready' && remote.data.length > 0 && (
-        <>
-          <p role="status" class="hidden-visually">
-            {counted(remote.data.length, 'automation')}
-          </p>
-          <ul class="segmentations" aria-label="Automations">
-            {remote.data.map((one) => (
-              <Row key={one.id} automation={one} names={names} />
-            ))}
-          </ul>
-        </>
-      )}
-      {moreProblem && <Failed problem={moreProblem} again={more ?? undefined} />}
-      {more && !moreProblem && (
-        <button type="button" class="button" disabled={loadingMore} onClick={more}>
-          {loadingMore ? 'Loading…' : 'More'}
-        </button>
-      )}
+      <Paged
+        pages={pages}
+        what="automations"
+        lines={5}
+        empty={
+          <Empty title="No automations yet">
+            <p>
+              A warm welcome at the door of a shop is a good first one: an offer for two hours for who enters its fence.
+            </p>
+          </Empty>
+        }
+      >
+        {(rows) => (
+          <>
+            <p role="status" class="hidden-visually">
+              {counted(rows.length, 'automation')}
+            </p>
+            <ul class="segmentations" aria-label="Automations">
+              {rows.map((one) => (
+                <Row key={one.id} automation={one} names={names} />
+              ))}
+            </ul>
+          </>
+        )}
+      </Paged>
     </section>
   );
 }
@@ -96,7 +91,9 @@ function Row({ automation, names }: { automation: Automation; names: ReadonlyMap
           {latest?.last_at ? `Last ${moment(latest.last_at, HERE)}: ${came}` : 'Not set off yet'}
           {next_at && ` · next ${moment(next_at, HERE)}`}
         </span>
-        {latest && latest.failed > 0 && <span class="small wrong">{`${counted(latest.failed, 'failure')}: see why`}</span>}
+        {latest && latest.failed > 0 && (
+          <span class="small wrong">{`${counted(latest.failed, 'failure')}: see why`}</span>
+        )}
       </button>
     </li>
   );

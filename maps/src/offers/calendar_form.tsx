@@ -1,12 +1,11 @@
 /** When an offer holds: from, until, hours of the week, closed days, on the clock of a time zone. */
 
-import { useMemo, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 import { Icon } from '../design/icons';
-import { date, words } from '../format';
+import { date } from '../format';
 import { Faults, Field } from './faults';
-import type { Fault, Form, HoursRow } from './form';
-import { WEEK } from './words';
-import { knownZones } from './zoned';
+import type { Fault, Form } from './form';
+import { HoursFields, ZoneField } from './hours_form';
 
 interface Props {
   form: Form;
@@ -14,32 +13,12 @@ interface Props {
   change: (change: Partial<Form>) => void;
 }
 
-const WORKDAYS: HoursRow = { days: ['mon', 'tue', 'wed', 'thu', 'fri'], from: '09:00', to: '18:00' };
-
 export function CalendarForm({ form, faults, change }: Props) {
-  const zones = useMemo(knownZones, []);
   const [closing, setClosing] = useState('');
-  const put = (place: number, row: HoursRow | null) =>
-    change({ hours: form.hours.flatMap((old, other) => (other !== place ? [old] : row ? [row] : [])) });
   return (
     <fieldset class="rule">
       <legend class="field-name">When</legend>
-      <Field id="offer-zone" label="Time zone" faults={faults} of="/time_zone">
-        {(tied) => (
-          <select
-            {...tied}
-            class="input"
-            value={form.zone}
-            onChange={(event) => change({ zone: event.currentTarget.value })}
-          >
-            {(zones.includes(form.zone) ? zones : [form.zone, ...zones]).map((zone) => (
-              <option key={zone} value={zone}>
-                {zone.replaceAll('_', ' ')}
-              </option>
-            ))}
-          </select>
-        )}
-      </Field>
+      <ZoneField id="offer-zone" zone={form.zone} faults={faults} change={(zone) => change({ zone })} />
       <Field id="offer-starts" label="From" faults={faults} of="/starts_at" hint="Empty: from when it is set live.">
         {(tied) => (
           <input
@@ -62,22 +41,7 @@ export function CalendarForm({ form, faults, change }: Props) {
           />
         )}
       </Field>
-      <div class="block">
-        <span class="field-name">Hours</span>
-        {form.hours.length === 0 && <p class="small quiet">At any hour.</p>}
-        {form.hours.map((row, place) => (
-          <Hours key={place} row={row} number={place + 1} change={(next) => put(place, next)} />
-        ))}
-        <Faults id="hours" faults={faults} of={['/hours']} />
-        <button
-          type="button"
-          class="button plain"
-          onClick={() => change({ hours: [...form.hours, form.hours.at(-1) ?? WORKDAYS] })}
-        >
-          <Icon name="plus" />
-          {form.hours.length === 0 ? 'Only at certain hours' : 'More hours'}
-        </button>
-      </div>
+      <HoursFields id="hours" hours={form.hours} faults={faults} change={(hours) => change({ hours })} />
       <div class="block">
         <div class="name-row">
           <div class="field">
@@ -120,54 +84,6 @@ export function CalendarForm({ form, faults, change }: Props) {
           </ul>
         )}
         <Faults id="closed" faults={faults} of={['/closed_on']} />
-      </div>
-    </fieldset>
-  );
-}
-
-function Hours({ row, number, change }: { row: HoursRow; number: number; change: (row: HoursRow | null) => void }) {
-  return (
-    <fieldset class="condition">
-      <legend class="hidden-visually">{`Hours ${number}`}</legend>
-      <div class="days">
-        {WEEK.map((day) => (
-          <button
-            key={day}
-            type="button"
-            class="choice day"
-            aria-pressed={row.days.includes(day)}
-            onClick={() =>
-              change({
-                ...row,
-                days: row.days.includes(day)
-                  ? row.days.filter((one) => one !== day)
-                  : WEEK.filter((one) => one === day || row.days.includes(one)),
-              })
-            }
-          >
-            {words(day)}
-          </button>
-        ))}
-      </div>
-      <div class="times">
-        <input
-          class="input"
-          type="time"
-          aria-label={`Hours ${number}: from`}
-          value={row.from}
-          onInput={(event) => change({ ...row, from: event.currentTarget.value })}
-        />
-        <span aria-hidden="true">–</span>
-        <input
-          class="input"
-          type="time"
-          aria-label={`Hours ${number}: to`}
-          value={row.to}
-          onInput={(event) => change({ ...row, to: event.currentTarget.value })}
-        />
-        <button type="button" class="icon-button" aria-label={`Take hours ${number} away`} onClick={() => change(null)}>
-          <Icon name="close" />
-        </button>
       </div>
     </fieldset>
   );

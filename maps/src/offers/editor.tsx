@@ -8,17 +8,18 @@ import { Failed } from '../components/states';
 import { Icon } from '../design/icons';
 import { Conditions } from '../segments/rule_builder';
 import { ruleFields } from '../segments/rule_fields';
-import { emptyDraft } from '../segments/rules';
 import { asProblem, useRemote, useSubmit } from '../state/remote';
 import { show } from '../state/store';
 import { CalendarForm } from './calendar_form';
 import { Faults, Field, TextField } from './faults';
 import { bodyOf, type Fault, type Form, faultsMet, formOf } from './form';
+import { HERE } from './hours_form';
+import { HoldOut, HowOften } from './how_often_form';
+import { ListField } from './list_field';
+import { PairsFields } from './pairs_form';
 import { open, written } from './state';
 import { WhereForm } from './where_form';
 import { fieldName } from './words';
-
-const HERE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 interface Props {
   /** null for a new one. */
@@ -159,6 +160,7 @@ export function Editor({ offer, done }: Props) {
       />
       <CalendarForm form={form} faults={faults} change={change} />
       <HowOften form={form} faults={faults} change={change} />
+      <HoldOut form={form} faults={faults} change={change} fixed={held?.live != null} />
       {conflict && (
         <div class="notice" role="alert">
           <strong>Somebody else has changed this offer meanwhile</strong>
@@ -210,7 +212,7 @@ const fieldsOf = (faults: readonly Fault[]): string =>
   [...new Set(faults.map(({ pointer }) => fieldName(pointer)))].join(', ');
 
 const startOf = (offer: Offer | null): Form =>
-  formOf(offer?.name ?? '', offer?.draft ?? offer?.live ?? null, HERE, ruleFields.value);
+  formOf(offer?.name ?? '', offer?.draft ?? offer?.live ?? null, HERE, ruleFields.value, offer?.campaign_id);
 
 const PLACED = [
   '/name',
@@ -231,6 +233,7 @@ const PLACED = [
   '/priority',
   '/hold_out_share',
   '/hold_out_unit',
+  '/campaign_id',
 ];
 
 /** Faults of what has no field of its own here. */
@@ -291,11 +294,21 @@ function What({ form, faults, change }: PartProps) {
         id="offer-code"
         label="Code, for the app or the till"
         faults={faults}
-        of="/attributes"
+        of="/attributes/code"
         hint="The app is given it with the offer."
         maxLength={300}
         value={form.code}
         change={(code) => change({ code })}
+      />
+      <PairsFields
+        id="offer-attributes"
+        title="More for the app"
+        hint="Names and values of your own, given with the offer."
+        add={form.pairs.length === 0 ? 'Add a value' : 'More values'}
+        pairs={form.pairs}
+        faults={faults}
+        of="/attributes"
+        change={(pairs) => change({ pairs })}
       />
       <Products form={form} faults={faults} change={change} />
     </fieldset>
@@ -373,22 +386,41 @@ function Products({ form, faults, change }: PartProps) {
   );
 }
 
+const WHO: readonly { who: Form['who']; name: string }[] = [
+  { who: 'everybody', name: 'Everybody' },
+  { who: 'conditions', name: 'An audience' },
+  { who: 'list', name: 'A list' },
+];
+
 function Who({ form, faults, change }: PartProps) {
-  const everybody = (yes: boolean) =>
-    change({ everybody: yes, ...(yes ? {} : { audience: form.audience ?? emptyDraft('') }) });
   return (
     <fieldset class="rule">
       <legend class="field-name">For whom</legend>
       <div class="choices">
-        <button type="button" class="choice" aria-pressed={form.everybody} onClick={() => everybody(true)}>
-          Everybody
-        </button>
-        <button type="button" class="choice" aria-pressed={!form.everybody} onClick={() => everybody(false)}>
-          An audience
-        </button>
+        {WHO.map(({ who, name }) => (
+          <button
+            key={who}
+            type="button"
+            class="choice"
+            aria-pressed={form.who === who}
+            onClick={() => change({ who })}
+          >
+            {name}
+          </button>
+        ))}
       </div>
-      {!form.everybody && (
+      {form.who === 'conditions' && (
         <Conditions id="audience" of="the audience" draft={form.audience} change={(audience) => change({ audience })} />
+      )}
+      {form.who === 'list' && (
+        <ListField
+          id="offer-list"
+          hint="Automations enter customers into it; whoever is in it has the offer."
+          list={form.list}
+          faults={[]}
+          of="/audience"
+          change={(list) => change({ list })}
+        />
       )}
       <Faults id="audience" faults={faults} of={['/audience']} />
       <TextField
@@ -402,63 +434,6 @@ function Who({ form, faults, change }: PartProps) {
         change={(consent) => change({ consent })}
       />
     </fieldset>
-  );
-}
-
-function HowOften({ form, faults, change }: PartProps) {
-  const number = (
-    name: 'capTotal' | 'capEach' | 'priority' | 'holdOut',
-    id: string,
-    label: string,
-    of: string,
-    hint?: string,
-  ) => (
-    <TextField
-      id={id}
-      label={label}
-      faults={faults}
-      of={of}
-      hint={hint}
-      inputMode="decimal"
-      value={form[name]}
-      change={(value) => change({ [name]: value })}
-    />
-  );
-  return (
-    <>
-      <fieldset class="rule">
-        <legend class="field-name">How often</legend>
-        <div class="pair">
-          {number('capTotal', 'offer-cap', 'In all', '/cap_total')}
-          {number('capEach', 'offer-cap-each', 'For each customer', '/cap_per_customer')}
-        </div>
-        <p class="small quiet">Redemptions; empty is without a cap.</p>
-        {number('priority', 'offer-priority', 'Priority', '/priority', 'Of several, the higher comes first.')}
-      </fieldset>
-      <fieldset class="rule">
-        <legend class="field-name">Hold-out</legend>
-        <div class="pair">
-          {number('holdOut', 'offer-hold-out', 'Per cent', '/hold_out_share')}
-          <Field id="offer-unit" label="Of" faults={faults} of="/hold_out_unit">
-            {(tied) => (
-              <select
-                {...tied}
-                class="input"
-                value={form.unit}
-                onChange={(event) => change({ unit: event.currentTarget.value === 'area' ? 'area' : 'customer' })}
-              >
-                <option value="customer">customers</option>
-                <option value="area">areas</option>
-              </select>
-            )}
-          </Field>
-        </div>
-        <p class="small quiet">
-          So many never see it, by lot. Only beside them can be told what the offer brings; with nobody held out,
-          nothing can.
-        </p>
-      </fieldset>
-    </>
   );
 }
 

@@ -5,7 +5,6 @@ import * as routes from '../api/routes';
 import type { Fence, OneFence } from '../api/shapes';
 import { Confirm } from '../components/confirm';
 import { Failed } from '../components/states';
-import { Icon } from '../design/icons';
 import { coordinates, counted } from '../format';
 import { boxOfShapes, type Part, pathParts } from '../map/sketch';
 import { may } from '../segments/state';
@@ -17,6 +16,7 @@ import { Faults, TextField } from './faults';
 import { type Drawn, drawnOf, fenceBody, keepsShape } from './fence';
 import { type Fault, faultsMet } from './form';
 import { HERE, HoursFields, ZoneField } from './hours_form';
+import { MapCentre } from './map_centre';
 import { pairsOf } from './pairs';
 import { PairsFields } from './pairs_form';
 import { drawnFences, fences, loadFences, NOTHING_ON, ring, useSketch, useTap, written } from './state';
@@ -169,12 +169,7 @@ export function FenceForm({ fence, done }: { fence: Fence | null; done: (news: s
           />
           <fieldset class="rule">
             <legend class="field-name">When it tells</legend>
-            <HoursFields
-              id="fence-hours"
-              hours={form.hours}
-              faults={faults}
-              change={(hours) => change({ hours })}
-            />
+            <HoursFields id="fence-hours" hours={form.hours} faults={faults} change={(hours) => change({ hours })} />
             {form.hours.length > 0 && (
               <ZoneField id="fence-zone" zone={form.zone} faults={faults} change={(zone) => change({ zone })} />
             )}
@@ -286,17 +281,7 @@ function Pointing({ form, kept, take, change }: PointingProps) {
             : `${press} its corners on the map, one after the other: ${counted(corners.length, 'corner')}.`}
       </p>
       <div class="row-actions">
-        <button
-          type="button"
-          class="button"
-          onClick={() => {
-            const middle = map.value?.middle();
-            if (middle) take(middle);
-          }}
-        >
-          <Icon name="here" />
-          Map centre
-        </button>
+        <MapCentre take={take} />
         {shape === 'polygon' && corners.length > 0 && (
           <>
             <button type="button" class="button" onClick={() => change({ corners: corners.slice(0, -1) })}>

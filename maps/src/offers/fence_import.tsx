@@ -9,7 +9,7 @@ import { finished, may } from '../segments/state';
 import { useSubmit } from '../state/remote';
 import { Field, TextField } from './faults';
 import { type Fault, faultsMet } from './form';
-import { fences, loadFences, NOTHING_ON, drawnFences, open, useSketch, written } from './state';
+import { drawnFences, fences, loadFences, NOTHING_ON, open, useSketch, written } from './state';
 
 /** What the job says came of it. */
 interface Outcome {
@@ -196,7 +196,12 @@ function Import() {
         value={form.metadata}
         change={(metadata) => change({ metadata })}
       />
-      <Columns columns={columns} faults={faults} chosen={form.columns} change={(chosen) => change({ columns: chosen })} />
+      <Columns
+        columns={columns}
+        faults={faults}
+        chosen={form.columns}
+        change={(chosen) => change({ columns: chosen })}
+      />
       {refused && <RefusedRows problem={refused} />}
       {problem && <Failed problem={problem} />}
       {outcome && <Came outcome={outcome} tag={form.tag} />}
@@ -315,7 +320,7 @@ function RefusedRows({ problem }: { problem: Problem }) {
       <strong>{problem.message}</strong>
       <ul class="lines" aria-label="Lines">
         {problem.errors.slice(0, LISTED).map(({ line, detail }: FieldError) => (
-          <li key={`${line} ${detail}`}>
+          <li key={`${line} ${detail}`} class="line">
             <span class="quiet">{`Line ${count(line ?? 0)}`}</span>
             <span>{detail}</span>
           </li>

@@ -45,6 +45,7 @@ describe('the form of an offer', () => {
     expect(faults).toEqual([]);
     expect(body).toEqual({
       name: 'Breakfast',
+      campaign_id: null,
       title: 'A roll',
       terms: null,
       product_ids: ['prd_4'],
@@ -81,7 +82,9 @@ describe('the form of an offer', () => {
     [{ capEach: '0' }, '/cap_per_customer'],
     [{ priority: 'high' }, '/priority'],
     [{ holdOut: 'a tenth' }, '/hold_out_share'],
-    [{ everybody: false }, '/audience'],
+    [{ who: 'conditions' as const }, '/audience'],
+    [{ who: 'list' as const }, '/audience'],
+    [{ pairs: [{ name: '', value: 'red' }] }, '/attributes'],
     [{ ends: '2026-02-31' }, '/ends_at'],
     [{ hours: [{ days: [], from: '07:00', to: '11:00' }] }, '/hours/0/days'],
   ])('says what is wrong with %o', (part, pointer) => {
@@ -94,7 +97,16 @@ it('changes the code and leaves what else the app is given', () => {
   const form = formOf('x', VERSION, 'UTC', FIELDS);
   expect(bodyOf({ ...form, code: 'BUN' }, FIELDS).body.attributes).toEqual({ code: 'BUN', colour: 'red' });
   expect(bodyOf({ ...form, code: '' }, FIELDS).body.attributes).toEqual({ colour: 'red' });
-  expect(bodyOf({ ...form, attributes: { code: 7 }, code: '' }, FIELDS).body.attributes).toEqual({ code: 7 });
+  const odd = formOf('x', { ...VERSION, attributes: { code: 7, limits: [1] } } as OfferVersion, 'UTC', FIELDS);
+  expect(bodyOf(odd, FIELDS).body.attributes).toEqual({ code: 7, limits: [1] });
+  const pairs = odd.pairs.map((pair) => ({ ...pair, value: '8' }));
+  expect(bodyOf({ ...odd, pairs }, FIELDS).body.attributes).toEqual({ code: '8', limits: '8' });
+});
+
+it.each([[{ audience: 'aud_3' }], [{ all: [{ audience: 'aud_3' }] }]])('knows the list in %o', (audience) => {
+  const form = formOf('x', { ...VERSION, audience } as OfferVersion, 'UTC', FIELDS, 'cam_7');
+  expect([form.who, form.list]).toEqual(['list', 'aud_3']);
+  expect(bodyOf(form, FIELDS).body).toMatchObject({ audience: { audience: 'aud_3' }, campaign_id: 'cam_7' });
 });
 
 it('takes an area once, and leaves it again', () => {

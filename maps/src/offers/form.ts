@@ -4,6 +4,7 @@ import type { Problem } from '../api/client';
 import type { OfferChange } from '../api/routes';
 import type { OfferVersion, OfferWhere } from '../api/shapes';
 import { type Draft, draftOf, emptyDraft, type Field, filterOf } from '../segments/rules';
+import { heldBy, type Pair, pairFaults, pairsOf } from './pairs';
 import type { Day } from './words';
 import { momentOf, wallOf } from './zoned';
 
@@ -17,14 +18,18 @@ export type Area = Partial<OfferWhere>;
 
 export interface Form {
   readonly name: string;
+  /** `cam_7`; empty: of none. */
+  readonly campaign: string;
   readonly title: string;
   readonly terms: string;
-  /** What the app is given as `attributes`; of it the form shows the code. */
-  readonly attributes: Readonly<Record<string, unknown>>;
+  /** What the app is given as `attributes`: the code, and the others by their names. */
   readonly code: string;
+  readonly pairs: readonly Pair[];
   readonly products: readonly string[];
-  readonly everybody: boolean;
+  readonly who: 'everybody' | 'conditions' | 'list';
   readonly audience: Draft;
+  /** Of a list that automations fill: its id. */
+  readonly list: string;
   /** Empty: no consent is needed. */
   readonly consent: string;
   readonly areas: readonly Area[];
@@ -50,31 +55,32 @@ export function formOf(
   version: OfferVersion | null,
   zone: string,
   fields: ReadonlyMap<string, Field>,
+  campaign: string | null = null,
 ): Form {
   const own = version?.time_zone ?? zone;
   const wall = (moment: string | null | undefined) => (moment ? (wallOf(moment, own) ?? '') : '');
   const number = (value: number | null | undefined) => (value === null || value === undefined ? '' : String(value));
   const audience = version?.audience ?? null;
+  const list = listOf(audience);
+  const { code, ...others } = version?.attributes ?? {};
+  const coded = typeof code === 'string';
   return {
     name,
+    campaign: campaign ?? '',
     title: version?.title ?? '',
     terms: version?.terms ?? '',
-    attributes: version?.attributes ?? {},
-    code: typeof version?.attributes?.code === 'string' ? version.attributes.code : '',
+    code: coded ? code : '',
+    pairs: pairsOf(coded || code === undefined ? others : { code, ...others }),
     products: version?.product_ids ?? [],
-    everybody: audience === null,
-    audience: audience === null ? emptyDraft('') : draftOf('', audience, fields),
+    who: audience === null ? 'everybody' : list === null ? 'conditions' : 'list',
+    audience: audience === null || list !== null ? emptyDraft('') : draftOf('', audience, fields),
+    list: list ?? '',
     consent: version ? (version.consent_purpose ?? '') : 'marketing',
     areas: version?.areas ?? [],
     zone: own,
     starts: wall(version?.starts_at),
     ends: wall(version?.ends_at),
-    hours: ((version?.hours ?? []) as unknown as HoursRow[]).map(({ days, from, to }) => ({
-      days,
-      from,
-      // A field of a form knows no 24:00.
-      to: to === '24:00' ? MIDNIGHT : to,
-    })),
+    hours: hoursOf(version?.hours),
     closed: version?.closed_on ?? [],
     capTotal: number(version?.cap_total),
     capEach: number(version?.cap_per_customer),
@@ -119,19 +125,25 @@ export function bodyOf(
   };
   const share = Number(form.holdOut.trim() === '' ? '0' : form.holdOut);
   if (!Number.isFinite(share) || share < 0 || share > 100) fault('/hold_out_share', 'a number of per cent');
-  const audience = form.everybody ? null : filterOf(form.audience, fields);
-  if (!form.everybody && audience === null) fault('/audience', 'a condition is needed, and every one of them whole');
+  const audience =
+    form.who === 'conditions'
+      ? filterOf(form.audience, fields)
+      : form.who === 'list' && form.list !== ''
+        ? { audience: form.list }
+        : null;
+  if (form.who === 'conditions' && audience === null)
+    fault('/audience', 'a condition is needed, and every one of them whole');
+  if (form.who === 'list' && audience === null) fault('/audience', 'choose the list');
   if (form.name.trim() === '') fault('/name', 'a name is needed, so that you find it again');
-  form.hours.forEach(({ days }, row) => {
-    if (days.length === 0) fault(`/hours/${row}/days`, 'choose a day of the week');
-  });
+  faults.push(...hoursFaults(form.hours), ...pairFaults(form.pairs, '/attributes'));
   const said = (text: string) => (text.trim() === '' ? null : text.trim());
   return {
     body: {
       name: form.name.trim(),
       title: said(form.title),
       terms: said(form.terms),
-      attributes: withCode(form),
+      campaign_id: form.campaign === '' ? null : form.campaign,
+      attributes: { ...heldBy(form.pairs), ...(form.code.trim() === '' ? {} : { code: form.code.trim() }) },
       product_ids: [...form.products],
       audience: audience as Record<string, unknown> | null,
       consent_purpose: said(form.consent),
@@ -139,7 +151,7 @@ export function bodyOf(
       starts_at: at('/starts_at', form.starts),
       ends_at: at('/ends_at', form.ends),
       time_zone: form.zone,
-      hours: form.hours.length > 0 ? form.hours.map(hoursSent) : null,
+      hours: hoursSent(form.hours),
       closed_on: [...form.closed],
       cap_total: whole('/cap_total', form.capTotal, 1),
       cap_per_customer: whole('/cap_per_customer', form.capEach, 1),
@@ -151,15 +163,31 @@ export function bodyOf(
   };
 }
 
-/** The attributes with the code of the form; one that is no text stays while the field is empty. */
-function withCode({ attributes, code }: Form): Record<string, unknown> {
-  const { code: former, ...rest } = attributes;
-  if (code.trim() !== '') return { ...rest, code: code.trim() };
-  return former === undefined || typeof former === 'string' ? rest : { ...rest, code: former };
+/** The list that is all of an audience; null for another audience. */
+export function listOf(audience: unknown): string | null {
+  const said = audience as { audience?: unknown; all?: readonly unknown[] } | null;
+  const [only] = said?.all ?? [];
+  const named = said?.all?.length === 1 ? (only as { audience?: unknown }).audience : said?.audience;
+  return typeof named === 'string' ? named : null;
 }
 
 const MIDNIGHT = '00:00';
-const hoursSent = ({ days, from, to }: HoursRow) => ({ days: [...days], from, to: to === MIDNIGHT ? '24:00' : to });
+
+/** Hours as rows of a form, whose fields know no 24:00. */
+export const hoursOf = (hours: unknown): readonly HoursRow[] =>
+  ((hours ?? []) as HoursRow[]).map(({ days, from, to }) => ({ days, from, to: to === '24:00' ? MIDNIGHT : to }));
+
+/** The same as the API takes them; null for none, which is at any hour. */
+export const hoursSent = (hours: readonly HoursRow[]) =>
+  hours.length === 0
+    ? null
+    : hours.map(({ days, from, to }) => ({ days: [...days], from, to: to === MIDNIGHT ? '24:00' : to }));
+
+/** What is wrong with hours. */
+export const hoursFaults = (hours: readonly HoursRow[]): readonly Fault[] =>
+  hours.flatMap(({ days }, row) =>
+    days.length === 0 ? [{ pointer: `/hours/${row}/days`, detail: 'choose a day of the week' }] : [],
+  );
 
 /** The one thing that names an area of an offer, and its radius. */
 function sent({ area_id, geofence, geofence_tag, place_id, place_kind, radius_m }: Area): object {

@@ -37,13 +37,7 @@ export function HowOften(props: Props) {
       <legend class="field-name">How often</legend>
       <div class="pair">
         <NumberField {...props} name="capTotal" id="offer-cap" label="In all" of="/cap_total" />
-        <NumberField
-          {...props}
-          name="capEach"
-          id="offer-cap-each"
-          label="For each customer"
-          of="/cap_per_customer"
-        />
+        <NumberField {...props} name="capEach" id="offer-cap-each" label="For each customer" of="/cap_per_customer" />
       </div>
       <p class="small quiet">Redemptions; empty is without a cap.</p>
       <NumberField

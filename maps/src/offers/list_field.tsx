@@ -74,12 +74,7 @@ export function ListField({ id, hint, list, faults, of, change }: Props) {
               onInput={(event) => setName(event.currentTarget.value)}
             />
           </div>
-          <button
-            type="button"
-            class="button low"
-            disabled={busy || name.trim() === ''}
-            onClick={() => void make()}
-          >
+          <button type="button" class="button low" disabled={busy || name.trim() === ''} onClick={() => void make()}>
             Make it
           </button>
         </div>

@@ -11,8 +11,11 @@ import { may } from '../segments/state';
 import { usePages } from '../state/remote';
 import { company, loadCompany } from '../state/session';
 import { state } from '../state/store';
+import { AutomationPanel, NewAutomation } from './automation_panel';
+import { AutomationsPanel } from './automations';
 import { DetailPanel } from './detail';
 import { NewOffer } from './editor';
+import { ImportPanel } from './fence_import';
 import { FencesPanel } from './fences';
 import { open, stamp } from './state';
 import { TestPanel } from './test_point';
@@ -36,21 +39,31 @@ export function OffersPanel() {
   if (status === 'failed' && problem) return <Failed problem={problem} again={() => void loadCompany()} />;
   if (status === 'loading') return <Loading what="offers" lines={6} />;
   if (offer === null) return <List />;
+  const above = offer === 'import' ? FENCES : /^(aut_|new_automation)/.test(offer) ? AUTOMATIONS : OFFERS;
   return (
     <div class="blocks">
-      <button type="button" class="button plain back" onClick={() => open(null)}>
+      <button type="button" class="button plain back" onClick={() => open(above.page)}>
         <Icon name="back" />
-        All offers
+        {above.name}
       </button>
       <Page key={offer} offer={offer} />
     </div>
   );
 }
 
+/** Where the button leads that stands above a page. */
+const OFFERS = { page: null, name: 'All offers' };
+const FENCES = { page: 'fences', name: 'All fences' };
+const AUTOMATIONS = { page: 'automations', name: 'All automations' };
+
 function Page({ offer }: { offer: string }) {
   if (offer === 'test') return <TestPanel />;
   if (offer === 'walk') return <WalkPanel />;
   if (offer === 'fences') return <FencesPanel />;
+  if (offer === 'import') return <ImportPanel />;
+  if (offer === 'automations') return <AutomationsPanel />;
+  if (offer === 'new_automation') return <NewAutomation />;
+  if (offer.startsWith('aut_')) return <AutomationPanel id={offer} />;
   if (offer === 'new') {
     return may('offers:write') ? (
       <NewOffer />
@@ -95,6 +108,9 @@ function List() {
           </button>
           <button type="button" id="open-fences" class="button" onClick={() => open('fences')}>
             Fences
+          </button>
+          <button type="button" id="open-automations" class="button" onClick={() => open('automations')}>
+            Automations
           </button>
         </div>
       </section>

@@ -119,6 +119,8 @@ const PAUSE_MS = 300;
 export const drawnKey = (rows: readonly Fence[]): string =>
   rows.length > MOST_DRAWN ? JSON.stringify(state.value.view) : '';
 
+export const NOTHING_ON: ReadonlySet<unknown> = new Set();
+
 /** So many fences are drawn at a time: those that are entered, then those nearest to the middle of the map. */
 const MOST_DRAWN = 150;
 

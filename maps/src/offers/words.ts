@@ -1,7 +1,8 @@
 /** Where an offer stands, where and when it holds, and why not, in words. Pure. */
 
-import type { Offer, OfferVersion, OfferWhere, OtherOffer } from '../api/shapes';
+import type { Fence, Offer, OfferVersion, OfferWhere, OtherOffer } from '../api/shapes';
 import { count, date, distance, words } from '../format';
+import { lasting } from './walks';
 
 export type Reason = OtherOffer['reasons'][number];
 
@@ -82,6 +83,14 @@ export function hoursWords(hours: readonly Span[] | null): string | null {
     .join('; ');
 }
 
+/** What a fence is: its shape, when it tells of staying, its hours. */
+export function fenceWords(fence: Fence): string {
+  const shape = fence.radius_m === null ? 'polygon' : `${distance(fence.radius_m)} around a point`;
+  const stay = fence.dwell_s === null ? null : `tells who stays ${lasting(fence.dwell_s)}`;
+  const hours = hoursWords(fence.hours);
+  return [shape, stay, hours && `${hours} (${fence.time_zone})`].filter(Boolean).join(' · ');
+}
+
 const PLACE_KINDS: Readonly<Record<string, string>> = {
   own: 'every own shop',
   competitor: 'every competitor',
@@ -151,6 +160,8 @@ export function reasonWords(reason: Reason, zone: string | null): string {
 
 const FIELD_NAMES: Readonly<Record<string, string>> = {
   name: 'Name',
+  campaign_id: 'Campaign',
+  attributes: 'For the app',
   title: 'Title',
   terms: 'Terms',
   product_ids: 'Products',

@@ -20,6 +20,8 @@ export type Permission =
   | 'offers:write'
   | 'offers:publish'
   | 'geofences:write'
+  | 'automations:write'
+  | 'automations:publish'
   | 'keys:manage'
   | 'webhooks:manage';
 export const may = (permission: Permission): boolean => me.value?.permissions.includes(permission) ?? false;
@@ -122,15 +124,22 @@ export function useRun(segmentation: string, number: number | null, stamp: numbe
   return now.key === key ? now : { run: null, problem: null };
 }
 
-/** Waits for a job to end; throws the `Problem` of one that failed. */
-export async function finished(job_id: string): Promise<void> {
+/** Waits for a job to end, and says what came of it; `tell` is given how far it is. Throws the `Problem` of one that
+ * failed, or an AbortError. */
+export async function finished(
+  job_id: string,
+  { tell, signal = new AbortController().signal }: { tell?: (result: unknown) => void; signal?: AbortSignal } = {},
+): Promise<unknown> {
   for (;;) {
-    const job = await routes.job(job_id, new AbortController().signal);
-    if (job.status === 'done') return;
+    const job = await routes.job(job_id, signal);
+    if (job.status === 'done') return job.result;
     if (job.status === 'failed') {
-      const { title, detail } = (job.error ?? {}) as { title?: string; detail?: string };
-      throw new Problem(0, title ?? 'It did not work', detail ?? '');
+      const { title, detail, errors } = (job.error ?? {}) as Partial<Pick<Problem, 'title' | 'errors'>> & {
+        detail?: string;
+      };
+      throw new Problem(0, title ?? 'It did not work', detail ?? '', { errors: errors ?? [] });
     }
+    tell?.(job.result);
     await pause(ASK_AGAIN_MS / 2);
   }
 }

@@ -59,7 +59,7 @@ const isValue: Record<FilterField, (value: string) => boolean> = {
 
 /** The longest condition that an address carries. */
 const LONGEST = 4000;
-const OFFER = /^(off_\d{1,18}|new|test|walk|fences)$/;
+const OFFER = /^((off|aut)_\d{1,18}|new|test|walk|fences|import|automations|new_automation)$/;
 const TOOL = /^((key|whk)_\d{1,18}|new_key|new_webhook|requests)$/;
 const SEGMENTATION = /^(sgm_\d{1,18}|new(\.[a-z_]{1,40})?)$/;
 
