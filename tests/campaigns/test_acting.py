@@ -139,17 +139,22 @@ def test_an_offer_is_made_by_an_event_and_holds_for_so_long(session: Session, fe
     offers.go_live(session, offer.id, actor=SYSTEM)
     automations.enable(session, SYSTEM, automation)
 
-    def eligible(customer: models.Customer, at: datetime) -> tuple[str, ...]:
+    def judged(customer: models.Customer, at: datetime) -> eligibility.Judged:
         with access.as_user(session, SYSTEM):
             (one,) = eligibility.judge(session, customer.id, 8.54, 47.37, moment=at, explain=True)
-        return one.reasons
+        return one
+
+    def eligible(customer: models.Customer, at: datetime) -> tuple[str, ...]:
+        return judged(customer, at).reasons
 
     assert eligible(ann, now + timedelta(seconds=1)) == ("not_in_audience",)
     happen(session, fence, ann, at=now)
     act(session, automation, now)
     moments = (now + timedelta(seconds=1), now + timedelta(minutes=119), now + timedelta(minutes=121))
     assert [eligible(ann, at) for at in moments] == [(), (), ("not_in_audience",)]
+    assert judged(ann, moments[0]).open_until == now + timedelta(hours=2), "not the end of the offer, days later"
     assert eligible(bea, moments[0]) == ("not_in_audience",)
+    assert judged(bea, moments[0]).open_until == now + timedelta(days=3)
     with pytest.raises(Conflict):
         redemptions.redeem(session, offer.id, bea.id, actor=SYSTEM, key="b")
     assert not redemptions.redeem(session, offer.id, ann.id, actor=SYSTEM, key="a").again

@@ -147,6 +147,7 @@ DECLARE
   here geometry := ST_SetSRID(ST_MakePoint(p_lon, p_lat), 4326);
   exact boolean := geocrm_exact();
   audiences bigint[];
+  audience_ends timestamptz[];
   purposes text[];
   taken bigint[];
   shown bigint[];
@@ -164,7 +165,7 @@ DECLARE
   near_places bigint[];
   near_m double precision[];
 BEGIN
-  SELECT array_agg(m.audience_id) INTO audiences FROM visible.audience_members m
+  SELECT array_agg(m.audience_id), array_agg(m.expires_at) INTO audiences, audience_ends FROM visible.audience_members m
   WHERE m.customer_id = p_customer AND (m.expires_at IS NULL OR m.expires_at > p_moment);
   SELECT array_agg(k.purpose) INTO purposes FROM visible.consents k
   WHERE k.customer_id = p_customer AND k.withdrawn_at IS NULL AND k.granted_at <= p_moment;
@@ -211,14 +212,8 @@ BEGIN
 
   RETURN QUERY
   WITH y AS (
-    SELECT j.*, array_remove(ARRAY[
-      coalesce(j.not_now, CASE WHEN (j.closes_at > p_moment) IS NOT TRUE THEN 'closed' END),
-      CASE WHEN NOT j.inside THEN CASE WHEN here IS NULL THEN 'no_position' ELSE 'outside' END END,
-      j.not_for_whom,
-      j.not_allowed,
-      CASE WHEN j.left_in_all = 0 THEN 'cap_reached' END,
-      CASE WHEN j.left_for_customer = 0 THEN 'customer_cap_reached' END,
-      CASE WHEN j.held_out THEN 'held_out' END], NULL) AS reasons
+    SELECT j.*, j.not_now IS NULL AND j.open_until IS NOT NULL AND j.inside AND j.not_for_whom IS NULL
+        AND j.not_allowed IS NULL AND (j.left_in_all = 0) IS NOT TRUE AND (j.left_for_customer = 0) IS NOT TRUE AS fits
     FROM (
       SELECT i.*, k.hold_out_key, w.unit,
         i.hold_out_share > 0 AND w.unit IS NOT NULL AND coalesce(
@@ -233,11 +228,8 @@ BEGIN
       FROM (
         SELECT c.*, o.name, o.campaign_id, a.kind AS area_kind, a.area_id, a.place_id, a.place_kind, a.radius_m,
           r.not_now, r.not_for_whom, r.not_allowed,
-          -- what has neither hours nor closed days is open from its start to its end
-          CASE WHEN p_moment < c.starts_at THEN NULL WHEN c.hours IS NULL AND c.closed_on = '{}' THEN c.ends_at ELSE (
-            SELECT l.closes_at FROM offer_openings l
-            WHERE l.offer_id = c.offer_id AND l.version = c.version AND l.opens_at <= p_moment
-            ORDER BY l.opens_at DESC LIMIT 1) END AS closes_at
+          CASE WHEN g.closes_at IS NOT NULL THEN  -- for who is in the audience for some time only, no longer than that
+            least(g.closes_at, audience_ends[array_position(audiences, c.audience_id)]) END AS open_until
         FROM (
           SELECT h.n, h.place, h.fence, true AS inside, v.*
           FROM unnest(here_offer, here_version, here_n, here_place, here_fence) AS h(offer_id, version, n, place, fence)
@@ -264,6 +256,12 @@ BEGIN
             THEN 'no_consent' END AS not_allowed) AS r
         JOIN offers o ON o.id = c.offer_id
         LEFT JOIN offer_areas a ON a.offer_id = c.offer_id AND a.version = c.version AND a.n = c.n
+        -- what has neither hours nor closed days is open from its start to its end
+        CROSS JOIN LATERAL (SELECT CASE WHEN r.not_now IS NULL THEN
+          CASE WHEN c.hours IS NULL AND c.closed_on = '{}' THEN c.ends_at ELSE (
+            SELECT CASE WHEN l.closes_at > p_moment THEN l.closes_at END FROM offer_openings l
+            WHERE l.offer_id = c.offer_id AND l.version = c.version AND l.opens_at <= p_moment
+            ORDER BY l.opens_at DESC LIMIT 1) END END AS closes_at) AS g
         -- who is not told why not needs no more of what does not hold
         WHERE p_all OR (r.not_now IS NULL AND r.not_for_whom IS NULL AND r.not_allowed IS NULL)
       ) AS i
@@ -276,24 +274,32 @@ BEGIN
     ) AS j
   ),
   z AS (
-    SELECT y.*, count(*) FILTER (WHERE y.reasons = '{}') OVER ranked AS held_before, row_number() OVER ranked AS rank
-    FROM y WHERE p_all OR y.reasons <@ ARRAY['held_out']
+    SELECT y.*, count(*) FILTER (WHERE y.fits AND NOT y.held_out) OVER ranked AS held_before,
+      row_number() OVER ranked AS rank
+    FROM y WHERE p_all OR y.fits
     WINDOW ranked AS (
-      ORDER BY y.priority DESC, y.n IS NULL, y.area_kind = 'area',
-               CASE WHEN y.closes_at > p_moment THEN y.closes_at END, y.offer_id
+      ORDER BY y.priority DESC, y.n IS NULL, y.area_kind = 'area', y.open_until, y.offer_id
       ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
   )
   SELECT z.offer_id, z.version, z.priority, z.n, z.area_kind, z.area_id, z.place_id, z.place_kind, z.radius_m,
          CASE WHEN z.inside THEN 0
               WHEN here IS NOT NULL AND u.turn > p_from AND (u.turn <= p_from + p_most) IS NOT FALSE THEN
                 geocrm_offer_distance(z.offer_id, z.version, here, p_moment, near_kinds, near_m) END,
-         CASE WHEN z.closes_at > p_moment THEN z.closes_at END,
-         CASE WHEN p_all AND (z.closes_at > p_moment) IS NOT TRUE THEN
-           geocrm_offer_opens(z.offer_id, z.version, p_moment) END,
-         z.left_in_all, z.left_for_customer, z.hold_out_key, z.unit, z.held_out, z.exposed, z.reasons, z.place, z.fence,
-         u.turn, z.held_before, z.name, z.title, z.terms, z.product_ids, z.attributes, z.ends_at, z.consent_purpose
+         z.open_until,
+         CASE WHEN p_all AND z.open_until IS NULL THEN geocrm_offer_opens(z.offer_id, z.version, p_moment) END,
+         z.left_in_all, z.left_for_customer, z.hold_out_key, z.unit, z.held_out, z.exposed,
+         CASE WHEN z.fits THEN CASE WHEN z.held_out THEN ARRAY['held_out'] ELSE '{}' END ELSE array_remove(ARRAY[
+           coalesce(z.not_now, CASE WHEN z.open_until IS NULL THEN 'closed' END),
+           CASE WHEN NOT z.inside THEN CASE WHEN here IS NULL THEN 'no_position' ELSE 'outside' END END,
+           z.not_for_whom,
+           z.not_allowed,
+           CASE WHEN z.left_in_all = 0 THEN 'cap_reached' END,
+           CASE WHEN z.left_for_customer = 0 THEN 'customer_cap_reached' END,
+           CASE WHEN z.held_out THEN 'held_out' END], NULL) END,
+         z.place, z.fence, u.turn, z.held_before, z.name, z.title, z.terms, z.product_ids, z.attributes, z.ends_at,
+         z.consent_purpose
   FROM z CROSS JOIN LATERAL (
-    SELECT CASE WHEN z.reasons = '{}' THEN z.held_before + 1 ELSE z.rank - z.held_before END AS turn) AS u;
+    SELECT CASE WHEN z.fits AND NOT z.held_out THEN z.held_before + 1 ELSE z.rank - z.held_before END AS turn) AS u;
 END
 $$;
 
