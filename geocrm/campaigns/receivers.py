@@ -26,6 +26,13 @@ OPEN_S: Final = 60.0
 _MOST_ANSWER: Final = 65_536
 _LATE: Final = "no answer in time"
 _SITE_LOCAL: Final = ipaddress.IPv6Network("fec0::/10")
+_PRIVATE: Final = tuple(
+    ipaddress.ip_network(net)
+    for net in ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+)
+_METADATA: Final = (ipaddress.IPv6Address("fd00:ec2::254"), ipaddress.IPv6Address("fd20:ce::254"))
+"""Where hosters tell a machine its secrets, within `fc00::/7`; elsewhere these addresses are link-local."""
+ALLOW: Final = "GEOCRM_WEBHOOK_ALLOW_PRIVATE=true"
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -43,7 +50,7 @@ class Target:
 def read_url(url: str, *, allow_private: bool) -> Target:
     """Take an address apart; raises Invalid for one that webhooks are not sent to. Asks no name server.
 
-    With `allow_private` (development, tests) http and addresses of this machine are let through."""
+    With `allow_private` (development, tests) http is let through."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -54,7 +61,7 @@ def read_url(url: str, *, allow_private: bool) -> Target:
     if parts.scheme not in ("https", "http") or not parts.hostname:
         raise _refused("expected an address such as https://example.com/hooks")
     if parts.scheme == "http" and not allow_private:
-        raise _refused("webhooks are sent over https only")
+        raise _refused(f"webhooks are sent over https only; while you develop, start geocrm with {ALLOW}")
     if parts.username is not None or parts.password is not None:
         raise _refused("leave user and password out: the signature tells who sends")
     if port == 0:
@@ -65,15 +72,26 @@ def read_url(url: str, *, allow_private: bool) -> Target:
 
 
 def resolve(target: Target, *, allow_private: bool) -> list[str]:
-    """The addresses of a target's host; raises Invalid where it has none, or one that is not public."""
+    """The addresses of a target's host; raises Invalid where it has none, or one that is not public. With
+    `allow_private` those of this machine and of private networks are let through; link-local ones never are."""
     try:
         found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise _refused(f"{target.host} has no address") from None
+        raise _refused(f"{target.host} has no address: is the name written right?") from None
     addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
     for address in addresses:
-        if not allow_private and not is_public(address):
-            raise _refused(f"{target.host} is an address of a private network, of this machine or of its surroundings")
+        if is_public(address):
+            continue
+        if not is_private(address):
+            raise _refused(
+                f"{target.host} is link-local, shared or reserved: webhooks are never sent there, send them to"
+                " an address that is reached from the internet"
+            )
+        if not allow_private:
+            raise _refused(
+                f"{target.host} is an address of a private network or of this machine: name one that is reached from"
+                f" the internet, or, while you develop, start geocrm with {ALLOW}"
+            )
     return addresses
 
 
@@ -84,6 +102,15 @@ def is_public(address: str) -> bool:
         one.is_global and not (one.is_multicast or one.is_reserved or one.is_unspecified or one in _SITE_LOCAL)
         for one in _held(found)
     )
+
+
+def is_private(address: str) -> bool:
+    """Whether an IP address is of this machine or of a private network: not link-local, multicast or unspecified, and
+    none where a hoster tells secrets."""
+    found = ipaddress.ip_address(address)
+    inner = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    one = inner or found
+    return one not in _METADATA and any(one in net for net in _PRIVATE)
 
 
 def _held(found: Address) -> list[Address]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Row, func, text
+from sqlalchemy import Row, func, select, text
 from sqlalchemy.orm import Session
 
 from geocrm import ids
@@ -31,9 +31,9 @@ def create(
     allow_private: bool = False,
 ) -> dict[str, Any]:
     """A new webhook; `secret` is in this answer and never again. Raises Invalid for an address that is not public or
-    an unknown type, Conflict where there are too many."""
+    an unknown type, Conflict where there are too many, or another sends such events to the same address."""
     _check(url, types, allow_private)
-    session.execute(text("LOCK TABLE webhooks IN SHARE ROW EXCLUSIVE MODE"))
+    _check_doubles(session, url, types)
     if int(session.scalar(text("SELECT count(*) FROM webhooks")) or 0) >= MOST:
         raise Conflict(f"There are {MOST} webhooks already: one can be told every type of event.")
     secret = signing.new_secret()
@@ -69,8 +69,11 @@ def open_for_edit(session: Session, webhook_id: int) -> Webhook:
 def edit(
     session: Session, actor: Actor, hook: Webhook, changes: Mapping[str, Any], *, allow_private: bool = False
 ) -> None:
-    """Change url, types, description, or whether it is enabled; what is changed may be tried at once."""
+    """Change url, types, description, or whether it is enabled; what is changed may be tried at once. Raises as
+    `create`."""
     _check(changes.get("url", hook.url) if "url" in changes else None, changes.get("types", ()), allow_private)
+    if changes.get("enabled", hook.enabled) and changes.keys() & {"url", "types", "enabled"}:
+        _check_doubles(session, changes.get("url", hook.url), changes.get("types", hook.types), but=hook.id)
     before = {name: getattr(hook, name) for name in changes}
     for name, value in changes.items():
         setattr(hook, name, sorted(set(value)) if name == "types" else value)
@@ -158,6 +161,22 @@ def _check(url: str | None, types: Sequence[str], allow_private: bool) -> None:
     if url is not None:
         target = receivers.read_url(url, allow_private=allow_private)
         receivers.resolve(target, allow_private=allow_private)
+
+
+def _check_doubles(session: Session, url: str, types: Sequence[str], but: int | None = None) -> None:
+    """Raise Conflict where an enabled webhook sends some of these events to the address already. Whoever asks is alone
+    with it until the transaction ends."""
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('webhooks', 12))"))
+    target = receivers.read_url(url, allow_private=True)
+    for other in session.scalars(select(Webhook).where(Webhook.enabled).order_by(Webhook.id)):
+        common = not types or not other.types or set(types) & set(other.types)
+        if other.id != but and common and receivers.read_url(other.url, allow_private=True) == target:
+            number = ids.show("whk", other.id)
+            raise Conflict(
+                f"{number} sends such events to this address already, and each would come twice: change the types of one,"
+                f" or disable or delete {number}.",
+                webhook_id=number,
+            )
 
 
 def _shown(row: Row[Any]) -> dict[str, Any]:

@@ -177,6 +177,17 @@ PRIVATE = [
 ]  # fmt: skip
 
 
+def test_to_allow_private_addresses_lets_through_this_machine_and_private_networks_alone() -> None:
+    for url in ("http://127.0.0.1/", "http://[::1]/", "http://10.1.2.3/", "http://192.168.1.1/", "http://[fc00::1]/",
+                "http://[::ffff:127.0.0.1]/"):  # fmt: skip
+        assert receivers.resolve(receivers.read_url(url, allow_private=True), allow_private=True)
+    for url in ("http://169.254.169.254/latest/meta-data/", "http://[::ffff:a9fe:a9fe]/", "http://[fe80::1]/",
+                "http://[fd00:ec2::254]/", "http://0.0.0.0/", "http://[::]/", "http://224.0.0.1/", "http://[fec0::1]/",
+                "http://[64:ff9b::7f00:1]/", "http://[2002:a9fe:a9fe::]/", "http://255.255.255.255/"):  # fmt: skip
+        with pytest.raises(errors.Invalid, match="never sent there"):
+            receivers.resolve(receivers.read_url(url, allow_private=True), allow_private=True)
+
+
 @pytest.mark.parametrize("url", PRIVATE)
 def test_private_addresses_are_refused_however_they_are_written(url: str) -> None:
     with pytest.raises(errors.Invalid) as caught:
@@ -513,6 +524,24 @@ def test_one_that_is_gone_or_too_slow(database: Database, receiver: Receiver) ->
     time.sleep(0.1)
     deliver(database)
     assert len(receiver.messages) == 1
+
+
+def test_an_address_is_told_an_event_by_one_webhook(session: Session) -> None:
+    def make(url: str, *types: str) -> dict[str, Any]:
+        return webhooks.create(session, SYSTEM, url=url, types=types, allow_private=True)
+
+    first = make("http://127.0.0.1:9/one", "geofence.entered")
+    other = make("http://127.0.0.1:9/one", "geofence.exited")
+    make("http://127.0.0.1:9/two")
+    for types in ((), ("geofence.dwelled", "geofence.entered")):
+        with pytest.raises(errors.Conflict, match=f"{first['id']} sends such events") as caught:
+            make("http://127.0.0.1:9/one", *types)
+        assert caught.value.extra == {"webhook_id": first["id"]}
+    hook = webhooks.open_for_edit(session, int(other["id"][4:]))
+    webhooks.edit(session, SYSTEM, hook, {"description": "Exits"}, allow_private=True)
+    webhooks.edit(session, SYSTEM, hook, {"types": [], "enabled": False}, allow_private=True)
+    with pytest.raises(errors.Conflict, match="would come twice"):
+        webhooks.edit(session, SYSTEM, hook, {"enabled": True}, allow_private=True)
 
 
 def test_an_event_and_its_deliveries_are_of_one_transaction(session: Session) -> None:
