@@ -173,8 +173,8 @@ def _check_doubles(session: Session, url: str, types: Sequence[str], but: int | 
         if other.id != but and common and receivers.read_url(other.url, allow_private=True) == target:
             number = ids.show("whk", other.id)
             raise Conflict(
-                f"{number} sends such events to this address already, and each would come twice: change the types of one,"
-                f" or disable or delete {number}.",
+                f"{number} sends such events to this address already, and each would come twice: change the types of"
+                f" one, or disable or delete {number}.",
                 webhook_id=number,
             )
 
