@@ -179,9 +179,7 @@ def _columns(source: Source, recipe: Recipe) -> dict[str, int]:
             raise Unmatched(f"There is no column {column}.", source.columns)
         found[f"metadata.{column}"] = folded[column.casefold()]
     if "external_id" not in found:
-        raise Unmatched(
-            "Which column names a fence? Say which one is external_id (at a terminal by --id-column).", source.columns
-        )
+        raise Unmatched("Which column names a fence? Say which one is external_id.", source.columns)
     if not source.has_geometry:
         missing = [word for word in ("lon", "lat") if word not in found]
         if "radius_m" not in found and recipe.radius_m is None:
@@ -292,6 +290,8 @@ def import_at_terminal(path: Path, recipe: Recipe, *, dry_run: bool, echo: Calla
         savepoint = session.begin_nested()
         try:
             done = import_fences(session, SYSTEM, path, recipe)
+        except Unmatched as error:
+            raise InvalidFile(f"{error.detail} Name columns by --id-column, --lon-column and the like.") from None
         except Unusable as error:
             for one in error.refused:
                 echo(f"  line {one.line}: {one.why}")

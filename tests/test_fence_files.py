@@ -125,7 +125,7 @@ def test_every_bad_row_is_told_and_nothing_is_half_done(session: Session, tmp_pa
 @pytest.mark.parametrize(
     ("content", "given", "said"),
     [
-        ("key,lon,lat,radius_m\na,1,1,50\n", {}, "Which column names a fence.*--id-column.*key, lon, lat"),
+        ("key,lon,lat,radius_m\na,1,1,50\n", {}, "Which column names a fence.*external_id.*key, lon, lat"),
         ("id,lon\na,1\n", {}, "needs columns for lat, radius_m"),
         ("id,lon,lat,radius_m\na,1,1,50\n", {"columns": {"name": "label"}}, "no column label"),
         ("id,lon,lat,radius_m\na,1,1,50\n", {"metadata": ["city"]}, "no column city"),
@@ -160,6 +160,7 @@ def run(*words: str) -> str:
 def test_on_the_command_line(company: Database, shops: Path) -> None:
     words = ("geofences", "import", str(shops), "--tag", "shops")
     assert "There are no such geofences." in run("geofences", "list")
+    assert "--id-column" in run(*words, "--name-column", "label")
     assert (
         run(*words, "--dry-run").strip()
         == "shops.csv: fences 2 new, 0 changed, 0 unchanged (a try: nothing was written)."

@@ -19,7 +19,7 @@ import {
   usualConsent,
 } from './automation';
 import { CampaignField } from './campaign_field';
-import { Faults, Field, TextField } from './faults';
+import { Faults, Field, reveal, TextField } from './faults';
 import { type Fault, faultsMet, listOf } from './form';
 import { DaysField, HERE, ZoneField } from './hours_form';
 import { ListField } from './list_field';
@@ -47,6 +47,7 @@ export function AutomationEditor({ automation, done }: Props) {
   };
   const mark = (found: readonly Fault[]) => {
     setFaults(found);
+    reveal();
     if (found.length > 0)
       setSaid(`Not saved: see ${[...new Set(found.map(({ pointer }) => partName(pointer)))].join(', ')}.`);
   };

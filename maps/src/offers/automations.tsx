@@ -88,7 +88,9 @@ function Row({ automation, names }: { automation: Automation; names: ReadonlyMap
         <span class="small">{triggerWords(automation)}</span>
         <span class="small">{actionWords(automation, names)}</span>
         <span class="small quiet">
-          {latest?.last_at ? `Last ${moment(latest.last_at, HERE)}: ${came}` : 'Not set off yet'}
+          {latest?.last_at
+            ? `Last ${moment(latest.last_at, HERE)}: ${came}`
+            : 'Not set off yet by customers that you see'}
           {next_at && ` · next ${moment(next_at, HERE)}`}
         </span>
         {latest && latest.failed > 0 && (

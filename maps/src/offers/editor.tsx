@@ -11,7 +11,7 @@ import { ruleFields } from '../segments/rule_fields';
 import { asProblem, useRemote, useSubmit } from '../state/remote';
 import { show } from '../state/store';
 import { CalendarForm } from './calendar_form';
-import { Faults, Field, TextField } from './faults';
+import { Faults, Field, reveal, TextField } from './faults';
 import { bodyOf, type Fault, type Form, faultsMet, formOf } from './form';
 import { HERE } from './hours_form';
 import { HoldOut, HowOften } from './how_often_form';
@@ -66,13 +66,7 @@ export function Editor({ offer, done }: Props) {
   /** Says what is wrong at its fields, and brings the first of them into view. */
   const mark = (found: readonly Fault[]) => {
     setFaults(found);
-    // Not by scrollIntoView: on a phone that moves the page away from under its menu.
-    requestAnimationFrame(() => {
-      const first = document.querySelector('.editor .faults:not([hidden])');
-      const panel = first?.closest('.panel-scroll');
-      if (!first || !panel) return;
-      panel.scrollBy({ top: first.getBoundingClientRect().top - panel.getBoundingClientRect().top - 120 });
-    });
+    reveal();
   };
 
   /** What the API refuses is said at its fields where it names them. */

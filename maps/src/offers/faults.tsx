@@ -16,6 +16,17 @@ export function Faults({ id, faults, of }: { id: string; faults: readonly Fault[
   );
 }
 
+/** Brings the first of what is said into view, below the head of its panel. */
+export function reveal(said = '.editor .faults:not([hidden])'): void {
+  // Not by scrollIntoView: on a phone that moves the page away from under its menu.
+  requestAnimationFrame(() => {
+    const first = document.querySelector(said);
+    const panel = first?.closest('.panel-scroll');
+    if (!first || !panel) return;
+    panel.scrollBy({ top: first.getBoundingClientRect().top - panel.getBoundingClientRect().top - 120 });
+  });
+}
+
 interface FieldProps {
   id: string;
   label: string;

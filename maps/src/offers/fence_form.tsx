@@ -12,7 +12,7 @@ import { keyFor } from '../segments/words';
 import type { Point } from '../state/model';
 import { useSubmit } from '../state/remote';
 import { isCoarse, map } from '../state/screen';
-import { Faults, TextField } from './faults';
+import { Faults, reveal, TextField } from './faults';
 import { type Drawn, drawnOf, fenceBody, keepsShape } from './fence';
 import { type Fault, faultsMet } from './form';
 import { HERE, HoursFields, ZoneField } from './hours_form';
@@ -70,12 +70,14 @@ export function FenceForm({ fence, done }: { fence: Fence | null; done: (news: s
       (wrong) => {
         const at = faultsMet(wrong);
         setFaults(at);
+        reveal();
         return wrong.status === 422 && at.length > 0 ? null : wrong;
       },
     );
   const save = () => {
     const { body, faults: own } = fenceBody(form, fence);
     setFaults(own);
+    reveal();
     if (own.length > 0) return;
     const taken = fences.value.rows.filter(({ tag }) => tag === form.tag).map(({ external_id }) => external_id);
     const id = form.id === '' ? keyFor(form.name, taken) : form.id;

@@ -7,7 +7,7 @@ import { Empty, Failed } from '../components/states';
 import { count, counted } from '../format';
 import { finished, may } from '../segments/state';
 import { useSubmit } from '../state/remote';
-import { Field, TextField } from './faults';
+import { Field, reveal, TextField } from './faults';
 import { type Fault, faultsMet } from './form';
 import { drawnFences, fences, loadFences, NOTHING_ON, open, useSketch, written } from './state';
 
@@ -64,6 +64,8 @@ function Import() {
   useEffect(() => () => leaving.current.abort(), []);
   useEffect(() => void loadFences(), []);
   useSketch({ parts: drawnFences(fences.value.rows, NOTHING_ON), moving: [], layers: [], alone: true });
+  // What came of it stands below a long form.
+  useEffect(() => reveal('.editor .answer, .editor .faults:not([hidden])'), [faults, refused, outcome, problem]);
   const change = (part: Partial<Form>) => {
     setForm((now) => ({ ...now, ...part }));
     setOutcome(null);
@@ -81,7 +83,8 @@ function Import() {
     }
     const at = faultsMet(wrong);
     setFaults(at);
-    return wrong.status === 422 && at.every(({ pointer }) => PLACED.test(pointer)) && at.length > 0 ? null : wrong;
+    if (wrong.status !== 422 || at.length === 0 || !at.every(({ pointer }) => PLACED.test(pointer))) return wrong;
+    return null;
   };
   const send = (dryRun: boolean) => {
     const { file } = form;
@@ -148,10 +151,7 @@ function Import() {
             type="file"
             class="input"
             accept={ENDINGS}
-            onChange={(event) => {
-              setColumns([]);
-              change({ file: event.currentTarget.files?.[0] ?? null, columns: {} });
-            }}
+            onChange={(event) => change({ file: event.currentTarget.files?.[0] ?? null })}
           />
         )}
       </Field>
@@ -203,7 +203,11 @@ function Import() {
         change={(chosen) => change({ columns: chosen })}
       />
       {refused && <RefusedRows problem={refused} />}
-      {problem && <Failed problem={problem} />}
+      {problem && (
+        <div class="answer">
+          <Failed problem={problem} />
+        </div>
+      )}
       {outcome && <Came outcome={outcome} tag={form.tag} />}
       <div class="save-bar">
         <p role="status" class="small">
@@ -267,7 +271,7 @@ function Columns({ columns, faults, chosen, change }: ColumnsProps) {
       <summary>Columns that are called otherwise</summary>
       <div class="block">
         {missing.map(({ detail }) => (
-          <p key={detail} class="small wrong" role="alert">
+          <p key={detail} class="small wrong answer" role="alert">
             {detail}
           </p>
         ))}
@@ -285,7 +289,11 @@ function Columns({ columns, faults, chosen, change }: ColumnsProps) {
                     value={chosen[field] ?? ''}
                     onChange={(event) => put(event.currentTarget.value)}
                   >
-                    <option value="">{`As usual: ${usual}`}</option>
+                    <option value="">As usual</option>
+                    {/* One that was chosen for another file stays until something else is. */}
+                    {chosen[field] && !columns.includes(chosen[field]) && (
+                      <option value={chosen[field]}>{chosen[field]}</option>
+                    )}
                     {columns.map((column) => (
                       <option key={column} value={column}>
                         {column}
@@ -316,7 +324,7 @@ const LISTED = 50;
 function RefusedRows({ problem }: { problem: Problem }) {
   const more = problem.errors.length - LISTED;
   return (
-    <section class="failed" role="alert" aria-label="Rows that cannot be fences">
+    <section class="failed answer" role="alert" aria-label="Rows that cannot be fences">
       <strong>{problem.message}</strong>
       <ul class="lines" aria-label="Lines">
         {problem.errors.slice(0, LISTED).map(({ line, detail }: FieldError) => (
@@ -339,7 +347,7 @@ function Came({ outcome, tag }: { outcome: Outcome; tag: string }) {
     `${count(outcome.unchanged)} as they were`,
   ];
   return (
-    <section class="notice" role="status" aria-label="What came of it">
+    <section class="notice answer" role="status" aria-label="What came of it">
       <strong>{dry_run ? 'A try: nothing is written yet' : 'Imported'}</strong>
       <p>{`Fences “${tag}”: ${parts.join(', ')}.`}</p>
       {overlaps.length > 0 && (
