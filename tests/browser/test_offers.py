@@ -12,6 +12,8 @@ from geocrm.access import SYSTEM
 from geocrm.campaigns import offers
 from tests.browser.conftest import Opening, Scheme, Server
 
+SHOWN = "new URLSearchParams(location.search).get('offer')"
+
 
 @pytest.fixture(autouse=True, scope="module")
 def far(server: Server) -> Iterator[str]:
@@ -91,10 +93,16 @@ def test_from_a_draft_to_its_end(open_screen: Opening) -> None:
     held = page.get_by_role("list", name="Where the offer holds").get_by_role("listitem")
     expect(held).to_have_count(1)
     page.get_by_label("Around", exact=True).select_option("own")
-    page.get_by_label("Metres around it").fill("250")
-    page.get_by_role("button", name="Add", exact=True).first.click()
+    expect(held).to_have_text([re.compile("."), "300 m around every own shop"])  # at once, no other button
+    page.get_by_label("Metres around").fill("250")
     expect(held).to_have_text([re.compile("."), "250 m around every own shop"])
     page.get_by_role("button", name="Only at certain hours").click()
+    page.get_by_label("Per cent").fill("150")
+    page.get_by_label("Until").fill("2026-01-31T18:00")
+    page.get_by_role("button", name="Save draft").click()
+    expect(page.get_by_text("Not saved: see Until, Hold-out.")).to_be_visible()
+    page.get_by_label("Per cent").fill("10")
+    page.get_by_label("Until").fill("")
     page.get_by_role("button", name="Save draft").click()
     expect(page.get_by_text("To go live it still lacks: Until.")).to_be_visible()
     expect(page.locator("#offer-ends-faults")).to_have_text("an offer needs an end")
@@ -105,13 +113,14 @@ def test_from_a_draft_to_its_end(open_screen: Opening) -> None:
     expect(page.get_by_label("Code, for the app")).to_have_value("BOOTS")
 
     # somebody else saves meanwhile: nothing is lost unasked
-    offer = next(one for one in screen.ask("/v1/offers?limit=500")["data"] if one["name"] == "Boots here")
+    offer = screen.ask(f"/v1/offers/{page.evaluate(SHOWN)}")
+    assert offer["name"] == "Boots here"
     assert held.first.inner_text().strip() == offer["draft"]["areas"][0]["name"]
     with screen.server.database.writing() as session:
         offers.edit_offer(session, int(offer["id"][4:]), actor=SYSTEM, terms="Theirs")
     page.get_by_label("Until").fill(f"{datetime.now(UTC) + timedelta(days=20):%Y-%m-%dT18:00}")
     page.get_by_role("button", name="Save draft").click()
-    expect(page.get_by_text("Somebody else has changed this offer meanwhile")).to_be_visible()
+    expect(page.get_by_text("Not saved: somebody else has changed this offer meanwhile")).to_be_in_viewport(ratio=1)
     page.get_by_role("button", name="Save mine over it").click()
     expect(page.get_by_text("Nothing stands in the way")).to_be_visible()
     assert screen.ask(f"/v1/offers/{offer['id']}")["draft"]["attributes"] == {"code": "BOOTS"}
@@ -144,7 +153,7 @@ def test_an_analyst_on_a_phone_drafts_and_does_not_publish(open_screen: Opening,
     page.locator(".segmentation", has_text="Spring coffee").click()
     expect(page.get_by_role("heading", name="Spring coffee")).to_be_visible()
     page.get_by_role("button", name="Compare with those held out").click()
-    offer = page.evaluate("new URLSearchParams(location.search).get('offer')")
+    offer = page.evaluate(SHOWN)
     told = screen.ask(f"/v1/offers/{offer}/results")
     assert told["held_out"] > 100
     assert told["sales"]["effect"]

@@ -6,12 +6,13 @@ interface ConfirmProps {
   question: string;
   children: ComponentChildren;
   yes: string;
+  no?: string;
   busy: boolean;
   act: () => void;
   cancel: () => void;
 }
 
-export function Confirm({ question, children, yes, busy, act, cancel }: ConfirmProps) {
+export function Confirm({ question, children, yes, no = 'Not now', busy, act, cancel }: ConfirmProps) {
   return (
     <section
       class="notice"
@@ -36,7 +37,7 @@ export function Confirm({ question, children, yes, busy, act, cancel }: ConfirmP
           {yes}
         </button>
         <button type="button" class="button" disabled={busy} onClick={cancel}>
-          Not now
+          {no}
         </button>
       </div>
     </section>

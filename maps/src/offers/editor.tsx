@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Problem } from '../api/client';
 import * as routes from '../api/routes';
 import type { Offer, Product } from '../api/shapes';
+import { Confirm } from '../components/confirm';
 import { Failed } from '../components/states';
 import { Icon } from '../design/icons';
 import { Conditions } from '../segments/rule_builder';
@@ -12,12 +13,12 @@ import { asProblem, useRemote, useSubmit } from '../state/remote';
 import { show } from '../state/store';
 import { CalendarForm } from './calendar_form';
 import { Faults, Field, reveal, TextField } from './faults';
-import { bodyOf, type Fault, type Form, faultsMet, formOf } from './form';
+import { bodyOf, type Fault, type Form, faultsMet, formOf, hasField, inOrder } from './form';
 import { HERE } from './hours_form';
 import { HoldOut, HowOften } from './how_often_form';
 import { ListField } from './list_field';
 import { PairsFields } from './pairs_form';
-import { open, written } from './state';
+import { made, open, written } from './state';
 import { WhereForm } from './where_form';
 import { fieldName } from './words';
 
@@ -38,9 +39,9 @@ const NEW = 'new';
 export const isKept = (offer: string): boolean => kept.has(offer);
 
 export function Editor({ offer, done }: Props) {
-  const key = offer?.id ?? NEW;
-  const former = useRef(kept.get(key)).current;
+  const former = useRef(kept.get(offer?.id ?? NEW)).current;
   const [held, setHeld] = useState(former?.held ?? offer);
+  const key = held?.id ?? NEW;
   const [stored, setStored] = useState(() => former?.stored ?? startOf(offer));
   const [form, setForm] = useState(former?.form ?? stored);
   const [faults, setFaults] = useState<readonly Fault[]>([]);
@@ -50,6 +51,7 @@ export function Editor({ offer, done }: Props) {
   const change = (part: Partial<Form>) => {
     setForm((now) => ({ ...now, ...part }));
     setSaid('');
+    setLeaving(false);
   };
   const changed = JSON.stringify(form) !== JSON.stringify(stored);
   useEffect(() => {
@@ -99,9 +101,15 @@ export function Editor({ offer, done }: Props) {
       }
       const saved =
         held && version !== undefined ? await routes.editOffer(held.id, version, body) : await routes.createOffer(body);
-      const { data } = await routes.checkOffer(saved.id);
+      if (held === null) {
+        // From here on it is that offer's page: loaded anew, it shows what was saved.
+        kept.delete(NEW);
+        made.value = saved.id;
+        show({ offer: saved.id }, 'quiet');
+      }
       setHeld(saved);
       setStored(form);
+      const { data } = await routes.checkOffer(saved.id);
       mark(data);
       setSaid(
         data.length === 0
@@ -120,10 +128,10 @@ export function Editor({ offer, done }: Props) {
   const leave = () => {
     kept.delete(key);
     written();
-    if (offer === null && held) show({ offer: held.id });
-    else if (held === null) open(null);
+    if (held === null) open(null);
     else done();
   };
+  const [leaving, setLeaving] = useState(false);
 
   return (
     <form
@@ -155,84 +163,80 @@ export function Editor({ offer, done }: Props) {
       <CalendarForm form={form} faults={faults} change={change} />
       <HowOften form={form} faults={faults} change={change} />
       <HoldOut form={form} faults={faults} change={change} fixed={held?.live != null} />
-      {conflict && (
-        <div class="notice" role="alert">
-          <strong>Somebody else has changed this offer meanwhile</strong>
-          <p>Nothing of yours is saved yet.</p>
-          <div class="row-actions">
-            <button type="button" class="button primary" onClick={() => takeTheirs(conflict)}>
-              Take theirs, drop mine
-            </button>
-            <button type="button" class="button" onClick={() => void save(conflict.version)}>
-              Save mine over it
-            </button>
-          </div>
-        </div>
-      )}
-      {problem && <Failed problem={problem} />}
       <div class="save-bar">
-        <p role="status" class="small">
-          {said}
-        </p>
-        <Elsewhere faults={faults} />
-        <div class="row-actions">
-          <button type="submit" class="button primary" disabled={busy}>
-            {busy ? 'Saving…' : 'Save draft'}
-          </button>
-          {changed && stored !== form && (
-            <button
-              type="button"
-              class="button"
-              disabled={busy}
-              onClick={() => {
-                setForm(stored);
-                setFaults([]);
-                setSaid('Your changes since the last saving are undone.');
-              }}
-            >
-              Undo
-            </button>
-          )}
-          <button type="button" class="button" disabled={busy} onClick={leave}>
-            {changed ? 'Cancel' : 'Done'}
-          </button>
-        </div>
+        {problem && <Failed problem={problem} />}
+        {leaving ? (
+          <Confirm
+            question="Drop your changes?"
+            yes="Drop them"
+            no="Keep them"
+            busy={busy}
+            act={leave}
+            cancel={() => setLeaving(false)}
+          >
+            <p>{held === null ? 'The offer was never saved.' : 'What you changed since the last saving is lost.'}</p>
+          </Confirm>
+        ) : conflict ? (
+          <div class="notice" role="alert">
+            <strong>Not saved: somebody else has changed this offer meanwhile</strong>
+            <div class="row-actions">
+              <button type="button" class="button primary" disabled={busy} onClick={() => takeTheirs(conflict)}>
+                Take theirs, drop mine
+              </button>
+              <button type="button" class="button" disabled={busy} onClick={() => void save(conflict.version)}>
+                Save mine over it
+              </button>
+            </div>
+          </div>
+        ) : (
+          <>
+            <p role="status" class="small">
+              {said}
+            </p>
+            <Elsewhere faults={faults} />
+            <div class="row-actions">
+              <button type="submit" class="button primary" disabled={busy}>
+                {busy ? 'Saving…' : 'Save draft'}
+              </button>
+              {changed && stored !== form && (
+                <button
+                  type="button"
+                  class="button"
+                  disabled={busy}
+                  onClick={() => {
+                    setForm(stored);
+                    setFaults([]);
+                    setSaid('Your changes since the last saving are undone.');
+                  }}
+                >
+                  Undo
+                </button>
+              )}
+              <button
+                type="button"
+                class="button"
+                disabled={busy}
+                onClick={() => (changed ? setLeaving(true) : leave())}
+              >
+                {changed ? 'Cancel' : 'Done'}
+              </button>
+            </div>
+          </>
+        )}
       </div>
     </form>
   );
 }
 
 const fieldsOf = (faults: readonly Fault[]): string =>
-  [...new Set(faults.map(({ pointer }) => fieldName(pointer)))].join(', ');
+  [...new Set(inOrder(faults).map(({ pointer }) => fieldName(pointer)))].join(', ');
 
 const startOf = (offer: Offer | null): Form =>
   formOf(offer?.name ?? '', offer?.draft ?? offer?.live ?? null, HERE, ruleFields.value, offer?.campaign_id);
 
-const PLACED = [
-  '/name',
-  '/title',
-  '/terms',
-  '/attributes',
-  '/product_ids',
-  '/audience',
-  '/consent_purpose',
-  '/areas',
-  '/time_zone',
-  '/starts_at',
-  '/ends_at',
-  '/hours',
-  '/closed_on',
-  '/cap_total',
-  '/cap_per_customer',
-  '/priority',
-  '/hold_out_share',
-  '/hold_out_unit',
-  '/campaign_id',
-];
-
 /** Faults of what has no field of its own here. */
 function Elsewhere({ faults }: { faults: readonly Fault[] }) {
-  const rest = faults.filter(({ pointer }) => !PLACED.some((one) => pointer === one || pointer.startsWith(`${one}/`)));
+  const rest = faults.filter((fault) => !hasField(fault));
   return rest.length === 0 ? null : (
     <ul class="faults">
       {rest.map(({ pointer, detail }) => (
@@ -431,10 +435,15 @@ function Who({ form, faults, change }: PartProps) {
   );
 }
 
-/** Sets the page of a new offer free once it has an id. */
+const leaveNew = (): void => {
+  made.value = null;
+};
+
+/** The form of a new offer; left once it is saved, it makes room for the page of that offer. */
 export function NewOffer() {
   useEffect(() => {
     document.getElementById('offer-name')?.focus({ preventScroll: true });
+    return leaveNew;
   }, []);
-  return <Editor offer={null} done={() => open(null)} />;
+  return <Editor offer={null} done={leaveNew} />;
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { OfferVersion } from '../api/shapes';
 import type { Field } from '../segments/rules';
-import { type Area, bodyOf, faultsOf, formOf, toggledArea } from './form';
+import { type Area, bodyOf, faultsOf, formOf, inOrder, toggledArea } from './form';
 
 const FIELDS: ReadonlyMap<string, Field> = new Map([
   ['stage', { name: 'stage', label: 'Stage', group: 'Customer', kind: 'choice', options: [] } as Field],
@@ -39,9 +39,11 @@ const VERSION = {
   hold_out_unit: 'area',
 } as unknown as OfferVersion;
 
+const NOW = new Date('2026-03-10T12:00:00Z');
+
 describe('the form of an offer', () => {
   it('comes back as what it was', () => {
-    const { body, faults } = bodyOf(formOf('Breakfast', VERSION, 'UTC', FIELDS), FIELDS);
+    const { body, faults } = bodyOf(formOf('Breakfast', VERSION, 'UTC', FIELDS), FIELDS, NOW);
     expect(faults).toEqual([]);
     expect(body).toEqual({
       name: 'Breakfast',
@@ -82,6 +84,9 @@ describe('the form of an offer', () => {
     [{ capEach: '0' }, '/cap_per_customer'],
     [{ priority: 'high' }, '/priority'],
     [{ holdOut: 'a tenth' }, '/hold_out_share'],
+    [{ holdOut: '91' }, '/hold_out_share'],
+    [{ areas: [{ area_id: 'ter_3' }, { place_kind: 'own', radius_m: 0 }] }, '/areas/1/radius_m'],
+    [{ ends: '2026-03-10T12:00' }, '/ends_at'],
     [{ who: 'conditions' as const }, '/audience'],
     [{ who: 'list' as const }, '/audience'],
     [{ pairs: [{ name: '', value: 'red' }] }, '/attributes'],
@@ -89,7 +94,7 @@ describe('the form of an offer', () => {
     [{ hours: [{ days: [], from: '07:00', to: '11:00' }] }, '/hours/0/days'],
   ])('says what is wrong with %o', (part, pointer) => {
     const form = { ...formOf('x', null, 'UTC', FIELDS), ...part };
-    expect(bodyOf(form, FIELDS).faults.map((fault) => fault.pointer)).toEqual([pointer]);
+    expect(bodyOf(form, FIELDS, NOW).faults.map((fault) => fault.pointer)).toEqual([pointer]);
   });
 });
 
@@ -116,6 +121,11 @@ it('takes an area once, and leaves it again', () => {
   expect(toggledArea(both, { area_id: 'ter_3', name: 'called otherwise' })).toEqual([
     { place_kind: 'own', radius_m: 300 },
   ]);
+});
+
+it('tells faults in the order of the form, and last those that have no field', () => {
+  const faults = ['/odd', '/hold_out_share', '/hours/0/from', '/name'].map((pointer) => ({ pointer, detail: 'a' }));
+  expect(inOrder(faults).map(({ pointer }) => pointer)).toEqual(['/name', '/hours/0/from', '/hold_out_share', '/odd']);
 });
 
 it('finds the faults of a field and of its parts', () => {

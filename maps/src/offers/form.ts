@@ -96,6 +96,47 @@ export interface Fault {
   readonly detail: string;
 }
 
+export const RADIUS = '1 to 100,000 metres';
+
+/** Whether so many metres can be told around a place. */
+export const isRadius = (metres: number | null | undefined): metres is number =>
+  typeof metres === 'number' && metres >= 1 && metres <= 100_000;
+
+/** The fields in the order of the form, by their pointers. */
+export const FIELDS: readonly string[] = [
+  '/name',
+  '/title',
+  '/terms',
+  '/attributes',
+  '/product_ids',
+  '/audience',
+  '/consent_purpose',
+  '/areas',
+  '/time_zone',
+  '/starts_at',
+  '/ends_at',
+  '/hours',
+  '/closed_on',
+  '/cap_total',
+  '/cap_per_customer',
+  '/priority',
+  '/hold_out_share',
+  '/hold_out_unit',
+  '/campaign_id',
+];
+
+const placeOf = ({ pointer }: Fault): number => {
+  const place = FIELDS.findIndex((field) => pointer === field || pointer.startsWith(`${field}/`));
+  return place < 0 ? FIELDS.length : place;
+};
+
+/** Faults in the order in which the form shows them. */
+export const inOrder = (faults: readonly Fault[]): readonly Fault[] =>
+  faults.toSorted((a, b) => placeOf(a) - placeOf(b));
+
+/** Whether the form has a field for it. */
+export const hasField = (fault: Fault): boolean => placeOf(fault) < FIELDS.length;
+
 const WHOLE = /^-?\d{1,15}$/;
 
 /** What the API says is wrong, by its fields. */
@@ -107,6 +148,7 @@ export function faultsMet({ errors }: Problem): readonly Fault[] {
 export function bodyOf(
   form: Form,
   fields: ReadonlyMap<string, Field>,
+  now = new Date(),
 ): { readonly body: OfferChange & { name: string }; readonly faults: readonly Fault[] } {
   const faults: Fault[] = [];
   const fault = (pointer: string, detail: string) => faults.push({ pointer, detail });
@@ -124,7 +166,10 @@ export function bodyOf(
     return moment;
   };
   const share = Number(form.holdOut.trim() === '' ? '0' : form.holdOut);
-  if (!Number.isFinite(share) || share < 0 || share > 100) fault('/hold_out_share', 'a number of per cent');
+  if (!(share >= 0 && share <= 90)) fault('/hold_out_share', 'a number of per cent, from 0 to 90');
+  for (const [place, area] of form.areas.entries()) {
+    if ((area.place_id || area.place_kind) && !isRadius(area.radius_m)) fault(`/areas/${place}/radius_m`, RADIUS);
+  }
   const audience =
     form.who === 'conditions'
       ? filterOf(form.audience, fields)
@@ -137,6 +182,8 @@ export function bodyOf(
   if (form.name.trim() === '') fault('/name', 'a name is needed, so that you find it again');
   faults.push(...hoursFaults(form.hours), ...pairFaults(form.pairs, '/attributes'));
   const said = (text: string) => (text.trim() === '' ? null : text.trim());
+  const ends_at = at('/ends_at', form.ends);
+  if (ends_at !== null && new Date(ends_at) <= now) fault('/ends_at', 'this moment is past: choose a later one');
   return {
     body: {
       name: form.name.trim(),
@@ -149,7 +196,7 @@ export function bodyOf(
       consent_purpose: said(form.consent),
       areas: form.areas.map(sent),
       starts_at: at('/starts_at', form.starts),
-      ends_at: at('/ends_at', form.ends),
+      ends_at,
       time_zone: form.zone,
       hours: hoursSent(form.hours),
       closed_on: [...form.closed],

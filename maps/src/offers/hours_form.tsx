@@ -5,7 +5,7 @@ import { Icon } from '../design/icons';
 import { words } from '../format';
 import { Faults, Field } from './faults';
 import type { Fault, HoursRow } from './form';
-import { type Day, WEEK } from './words';
+import { type Day, dayWords, WEEK } from './words';
 import { knownZones } from './zoned';
 
 /** The time zone of this browser. */
@@ -93,6 +93,12 @@ function Hours({ row, number, change }: { row: HoursRow; number: number; change:
   return (
     <fieldset class="condition">
       <legend class="hidden-visually">{`Hours ${number}`}</legend>
+      <div class="hours-head">
+        <p class="small quiet">{row.days.length === 0 ? 'On no day yet' : dayWords(row.days)}</p>
+        <button type="button" class="icon-button" aria-label={`Take hours ${number} away`} onClick={() => change(null)}>
+          <Icon name="close" />
+        </button>
+      </div>
       <DaysField days={row.days} change={(days) => change({ ...row, days })} />
       <div class="times">
         <input
@@ -102,7 +108,6 @@ function Hours({ row, number, change }: { row: HoursRow; number: number; change:
           value={row.from}
           onInput={(event) => change({ ...row, from: event.currentTarget.value })}
         />
-        <span aria-hidden="true">–</span>
         <input
           class="input"
           type="time"
@@ -110,9 +115,6 @@ function Hours({ row, number, change }: { row: HoursRow; number: number; change:
           value={row.to}
           onInput={(event) => change({ ...row, to: event.currentTarget.value })}
         />
-        <button type="button" class="icon-button" aria-label={`Take hours ${number} away`} onClick={() => change(null)}>
-          <Icon name="close" />
-        </button>
       </div>
     </fieldset>
   );

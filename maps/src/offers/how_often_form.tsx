@@ -35,7 +35,7 @@ export function HowOften(props: Props) {
   return (
     <fieldset class="rule">
       <legend class="field-name">How often</legend>
-      <div class="pair">
+      <div class="pair even">
         <NumberField {...props} name="capTotal" id="offer-cap" label="In all" of="/cap_total" />
         <NumberField {...props} name="capEach" id="offer-cap-each" label="For each customer" of="/cap_per_customer" />
       </div>
@@ -57,7 +57,7 @@ export function HoldOut({ fixed, ...props }: Props & { fixed: boolean }) {
   return (
     <fieldset class="rule">
       <legend class="field-name">Hold-out</legend>
-      <div class="pair">
+      <div class="pair even">
         <NumberField {...props} name="holdOut" id="offer-hold-out" label="Per cent" of="/hold_out_share" />
         <Field id="offer-unit" label="Of" faults={faults} of="/hold_out_unit">
           {(tied) => (

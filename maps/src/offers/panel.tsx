@@ -17,7 +17,7 @@ import { DetailPanel } from './detail';
 import { NewOffer } from './editor';
 import { ImportPanel } from './fence_import';
 import { FencesPanel } from './fences';
-import { open, stamp } from './state';
+import { made, open, stamp } from './state';
 import { TestPanel } from './test_point';
 import { WalkPanel } from './walk';
 import { holdOutWords, redeemedWords, said, standing, term, whereWords } from './words';
@@ -25,7 +25,8 @@ import './offers.css';
 
 export function OffersPanel() {
   const { status, problem } = company.value;
-  const { offer } = state.value;
+  // The form of a new offer stays the page that it is when its first saving gives it an address.
+  const offer = state.value.offer !== null && state.value.offer === made.value ? NEW : state.value.offer;
   const last = useRef<string | null>(null);
   // A page that was opened begins at its top, where its heading is.
   useEffect(() => {
@@ -51,6 +52,8 @@ export function OffersPanel() {
   );
 }
 
+const NEW = 'new';
+
 /** Where the button leads that stands above a page. */
 const OFFERS = { page: null, name: 'All offers' };
 const FENCES = { page: 'fences', name: 'All fences' };
@@ -64,7 +67,7 @@ function Page({ offer }: { offer: string }) {
   if (offer === 'automations') return <AutomationsPanel />;
   if (offer === 'new_automation') return <NewAutomation />;
   if (offer.startsWith('aut_')) return <AutomationPanel id={offer} />;
-  if (offer === 'new') {
+  if (offer === NEW) {
     return may('offers:write') ? (
       <NewOffer />
     ) : (

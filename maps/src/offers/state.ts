@@ -19,6 +19,9 @@ export const written = (): void => {
   stamp.value += 1;
 };
 
+/** The offer that the open form of a new one has become: the form stays while the address is the offer's. */
+export const made = signal<string | null>(null);
+
 export function open(offer: string | null): void {
   if (sheet.value === 'peek') sheet.value = 'half';
   show({ offer });

@@ -9,7 +9,7 @@ import { useRemote } from '../state/remote';
 import { isCoarse } from '../state/screen';
 import { company } from '../state/session';
 import { Faults, TextField } from './faults';
-import { type Area, areaKey, type Fault, toggledArea } from './form';
+import { type Area, areaKey, type Fault, isRadius, RADIUS, toggledArea } from './form';
 import { fences, holdSketch, loadFences, tileLayer, usePick, useSketch } from './state';
 import { onePlace } from './words';
 
@@ -55,7 +55,7 @@ export function WhereForm({ areas, faults, change }: Props) {
       )}
       <Faults id="areas" faults={faults} of={['/areas']} />
       <Areas layer={layer} setLayer={setLayer} areas={areas} take={take} />
-      <Around add={add} />
+      <Around areas={areas} change={change} />
       {fences.value.rows.length > 0 && <FenceChoice add={add} />}
     </fieldset>
   );
@@ -143,67 +143,86 @@ function Areas({ layer, setLayer, areas, take }: AreasProps) {
   );
 }
 
-const KINDS: readonly { kind: string; name: string }[] = [
-  { kind: 'own', name: 'Every own shop' },
-  { kind: 'branch', name: 'Every branch' },
-  { kind: 'depot', name: 'Every depot' },
-  { kind: 'competitor', name: 'Every competitor' },
+const KINDS: readonly { kind: string; every: string; group: string }[] = [
+  { kind: 'own', every: 'Every own shop', group: 'Own shops' },
+  { kind: 'branch', every: 'Every branch', group: 'Branches' },
+  { kind: 'depot', every: 'Every depot', group: 'Depots' },
+  { kind: 'competitor', every: 'Every competitor', group: 'Competitors' },
 ];
 
-function Around({ add }: { add: (area: Area) => void }) {
+const METRES = 300;
+
+interface AroundProps {
+  areas: readonly Area[];
+  change: Props['change'];
+}
+
+/** Metres around places. What is chosen is taken at once; its metres can be changed while it is chosen. */
+function Around({ areas, change }: AroundProps) {
   const [what, setWhat] = useState('');
-  const [metres, setMetres] = useState('300');
+  const [metres, setMetres] = useState('');
   const { places } = company.value;
-  const kinds = KINDS.filter(({ kind }) => places.some((place) => place.kind === kind));
-  const radius_m = Number(metres);
-  const wrong = metres.trim() === '' || !(radius_m > 0 && radius_m <= 100_000);
+  const isOf = ({ place_id, place_kind }: Area) => what !== '' && (place_id === what || place_kind === what);
+  const chosen = areas.find(isOf);
+  const choose = (next: string) => {
+    const held = areas.find(({ place_id, place_kind }) => place_id === next || place_kind === next);
+    setWhat(next);
+    setMetres(String(held?.radius_m ?? METRES));
+    if (next === '' || held) return;
+    const place = places.find(({ id }) => id === next);
+    const area = place ? { place_id: place.id, name: place.name } : { place_kind: next };
+    change((now) => [...now, { ...area, radius_m: METRES }]);
+  };
   if (places.length === 0) return null;
+  const kinds = KINDS.filter(({ kind }) => places.some((place) => place.kind === kind));
   return (
     <div class="block">
       <div class="field">
         <label for="where-place">Around</label>
-        <select id="where-place" class="input" value={what} onChange={(event) => setWhat(event.currentTarget.value)}>
-          <option value="">Choose a shop…</option>
-          {kinds.map(({ kind, name }) => (
-            <option key={kind} value={kind}>
-              {name}
-            </option>
-          ))}
-          <optgroup label="One of them">
-            {places
-              .filter(({ location }) => location)
-              .map(({ id, name }) => (
-                <option key={id} value={id}>
-                  {name}
-                </option>
-              ))}
+        <select
+          id="where-place"
+          class="input"
+          value={chosen ? what : ''}
+          onChange={(event) => choose(event.currentTarget.value)}
+        >
+          <option value="">Choose a place…</option>
+          <optgroup label="All of a kind, as they come and go">
+            {kinds.map(({ kind, every }) => (
+              <option key={kind} value={kind}>
+                {every}
+              </option>
+            ))}
           </optgroup>
+          {kinds.map(({ kind, group }) => (
+            <optgroup key={kind} label={group}>
+              {places
+                .filter((place) => place.kind === kind && place.location)
+                .map(({ id, name }) => (
+                  <option key={id} value={id}>
+                    {name}
+                  </option>
+                ))}
+            </optgroup>
+          ))}
         </select>
       </div>
-      {what !== '' && (
-        <div class="pair">
-          <TextField
-            id="where-metres"
-            label="Metres around it"
-            of="/metres"
-            faults={wrong ? [{ pointer: '/metres', detail: '1 to 100,000 metres' }] : []}
-            inputMode="decimal"
-            value={metres}
-            change={setMetres}
-          />
-          <button
-            type="button"
-            class="button"
-            disabled={wrong}
-            onClick={() => {
-              const place = places.find(({ id }) => id === what);
-              add(place ? { place_id: place.id, name: place.name, radius_m } : { place_kind: what, radius_m });
-              setWhat('');
-            }}
-          >
-            Add
-          </button>
-        </div>
+      {chosen && (
+        <TextField
+          id="where-metres"
+          label={`Metres around ${onePlace({ ...chosen, radius_m: null })}`}
+          of="/metres"
+          faults={isRadius(chosen.radius_m) ? [] : [{ pointer: '/metres', detail: RADIUS }]}
+          inputMode="decimal"
+          value={metres}
+          change={(text) => {
+            const radius_m = text.trim() === '' ? 0 : Number(text);
+            setMetres(text);
+            // What is no number is kept as none, which the form does not save.
+            change((now) =>
+              now.map((area) => (isOf(area) ? { ...area, radius_m: isRadius(radius_m) ? radius_m : 0 } : area)),
+            );
+          }}
+        />
       )}
     </div>
   );
