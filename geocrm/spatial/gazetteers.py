@@ -355,8 +355,11 @@ def codes_by_town(country: str, named: list[tuple[str, str]]) -> PostalCodes | N
     if not chosen:
         return None
     codes = sorted(chosen)
-    lon = [float(np.median(towns.lon[chosen[code]])) for code in codes]
-    lat = [float(np.median(towns.lat[chosen[code]])) for code in codes]
+    lon, lat = (
+        # of one town, as nearly all are, the median is the town: NumPy's is slow to say so
+        [float(of[rows[0]] if len(rows) == 1 else np.median(of[rows])) for rows in map(chosen.__getitem__, codes)]
+        for of in (towns.lon, towns.lat)
+    )
     table = _table(codes, lon, lat, [""] * len(codes), "postal_code_town", "locality")
     # the towns of one code, the size of the largest and what the next codes are apart bound the place from below
     spread = [
@@ -510,6 +513,8 @@ def _find_town(country: str, code: str, names: list[str], region: str, hint: _Hi
 
 def _largest(towns: Towns, rows: NDArray[Any]) -> int | None:
     """The largest of some namesakes; None where another place of that name is nearly as large."""
+    if len(rows) == 1:
+        return int(rows[0])
     ranked = rows[np.argsort(-towns.population[rows], kind="stable")]
     first = int(ranked[0])
     apart = distance_m(towns.lon[ranked], towns.lat[ranked], towns.lon[first], towns.lat[first])
