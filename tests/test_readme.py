@@ -35,8 +35,6 @@ SHOWN = (
 def demo() -> Iterator[Running]:
     with fresh_home() as home:
         running = Running(home / "home", GEOCRM_WEBHOOK_ALLOW_PRIVATE="true")  # as the page for app builders says
-        loaded = running.run("migrate")
-        assert loaded.returncode == 0, loaded.stderr
         loaded = running.run("demo", "load", "--customers", "2000")
         assert loaded.returncode == 0, loaded.stderr
         running.start()

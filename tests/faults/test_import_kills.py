@@ -135,8 +135,8 @@ class Company:
 
     way: str
     running: Running
-    file: Path
     token: str
+    file: Path
     tables: dict[str, str]
     written: int
 
@@ -258,27 +258,36 @@ class Company:
         return f"{victim} after {at} of {self.written} bytes, import {status[0] if status else '?'}"
 
 
-@pytest.fixture(scope="module", params=SHARES)
-def company(request: pytest.FixtureRequest) -> Iterator[Company]:
+@pytest.fixture(scope="module")
+def territories() -> Iterator[tuple[Running, str]]:
+    """A running geocrm with territories, and the token of a key to it."""
     with fresh_home() as home:
-        file = home / "customers.csv"
-        write_customers(file, seed=20, share=SHARES[request.param])
-        assert file.stat().st_size > FIRST_LOAD_BYTES
         running = Running(home / "data").start()
         try:
             running.wait_for("ready after")
             database = open_database(Settings(home=running.home))
             token = make_territories(database)
             database.dispose()
-            made = Company(request.param, running, file, token, {}, 0)
-            with made.admin() as watcher:
-                begin = made.wal(watcher)
-                made.finish_import(made.start_import())
-                made.written = made.wal(watcher) - begin
-            made.tables = made.snapshot()
-            yield made
+            yield running, token
         finally:
             running.clean_up()
+
+
+@pytest.fixture(scope="module", params=SHARES)
+def company(
+    request: pytest.FixtureRequest, territories: tuple[Running, str], tmp_path_factory: pytest.TempPathFactory
+) -> Company:
+    file = tmp_path_factory.mktemp("company") / "customers.csv"
+    write_customers(file, seed=20, share=SHARES[request.param])
+    assert file.stat().st_size > FIRST_LOAD_BYTES
+    made = Company(request.param, *territories, file, {}, 0)
+    made.empty()
+    with made.admin() as watcher:
+        begin = made.wal(watcher)
+        made.finish_import(made.start_import())
+        made.written = made.wal(watcher) - begin
+    made.tables = made.snapshot()
+    return made
 
 
 def test_undisturbed_import_is_what_the_file_says(company: Company) -> None:
