@@ -60,8 +60,8 @@ class Settings(BaseSettings):
     webhook_days: float = Field(3.0, description="A delivery to a webhook is given up after so many days of trying.")
     webhook_allow_private: bool = Field(
         False,
-        description="Send webhooks over http, to this machine and to private networks too (never to link-local addresses)"
-        ": for development and tests only.",
+        description="Send webhooks over http, to this machine and to private networks too (never to link-local"
+        " addresses): for development and tests only.",
     )
     event_days: float = Field(
         90.0, description="Events and their deliveries to webhooks are deleted after so many days."
