@@ -34,6 +34,8 @@ from geocrm.spatial import nearby, tiles
 
 _NUMBER: Final = re.compile(r"^[+-]?(\d{1,20}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?$", re.ASCII)
 _WHOLE: Final = re.compile(r"^\d{1,9}$", re.ASCII)
+PATIENCE_S: Final = 30.0
+"""A request waits for a connection so long."""
 _ELIGIBLE: Final = ("customer", "lon", "lat", "at", "limit", "explain", "explain_from", "explain_limit", "record")
 _TILE: Final = "application/vnd.mapbox-vector-tile"
 _JSON: Final = "application/json"
@@ -132,11 +134,14 @@ class Pool:
             handed = await self._turn()
             if handed is not None:
                 return handed  # else: a place to open one in
+        connection: psycopg.AsyncConnection[Any] | None = None
         try:
             connection = await psycopg.AsyncConnection.connect(self.conninfo, autocommit=True, connect_timeout=5)
             for question in _QUESTIONS:
                 await connection.execute(f"PREPARE {question.name}({question.types}) AS {question.sql}", prepare=False)
-        except BaseException:
+        except BaseException:  # given up, too
+            if connection is not None:
+                connection.pgconn.finish()
             self._leave()
             raise
         connection.pgconn.nonblocking = 1
@@ -146,8 +151,10 @@ class Pool:
         turn: asyncio.Future[psycopg.AsyncConnection[Any] | None] = asyncio.get_running_loop().create_future()
         self.waiting.append(turn)
         try:
-            return await asyncio.wait_for(turn, 30)
+            return await asyncio.wait_for(turn, PATIENCE_S)
         except TimeoutError:
+            if turn.done() and not turn.cancelled():  # given at the same moment after all
+                return turn.result()
             raise errors.Unavailable("Too many requests at once; try again in a moment.") from None
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # given at the same moment: pass it on

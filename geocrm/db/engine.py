@@ -3,10 +3,10 @@
 import json
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError
@@ -46,24 +46,27 @@ class Database:
         self.api_url = api_url
         self.worker_url = worker_url
         self.settings = settings or Settings()
+        self._engines: dict[str, Engine] = {}
+        self._opening = threading.Lock()
 
-    @cached_property
+    @property
     def reading_engine(self) -> Engine:
         """Engine of the login that reads under row security."""
-        return create_engine(
-            self.api_url, pool_size=self.settings.read_pool_size, max_overflow=0, pool_pre_ping=True, pool_timeout=30
-        )
+        return self._engine("api", self.api_url, self.settings.read_pool_size, 0)
 
-    @cached_property
+    @property
     def writing_engine(self) -> Engine:
         """Engine of the login that writes."""
-        return create_engine(
-            self.worker_url,
-            pool_size=self.settings.write_pool_size,
-            max_overflow=2,
-            pool_pre_ping=True,
-            pool_timeout=30,
-        )
+        return self._engine("worker", self.worker_url, self.settings.write_pool_size, 2)
+
+    def _engine(self, login: str, url: URL, size: int, more: int) -> Engine:
+        """One for all threads, also where several ask first at the same time."""
+        with self._opening:
+            if login not in self._engines:
+                self._engines[login] = create_engine(
+                    url, pool_size=size, max_overflow=more, pool_pre_ping=True, pool_timeout=30
+                )
+            return self._engines[login]
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -115,9 +118,9 @@ class Database:
 
     def dispose(self) -> None:
         """Close all connections."""
-        for name in ("reading_engine", "writing_engine"):
-            if name in self.__dict__:
-                self.__dict__.pop(name).dispose()
+        with self._opening:
+            while self._engines:
+                self._engines.popitem()[1].dispose()
 
 
 @contextmanager

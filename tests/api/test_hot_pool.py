@@ -1,6 +1,7 @@
 """The connections of the hot lookups: bounded, healed after a cut, none lost when a request is given up."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -86,6 +87,44 @@ def test_given_up_requests_lose_nothing(place: tuple[Database, bytes]) -> None:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
             assert all(isinstance(answer, list) for answer in ended[1::2])
+
+    run(place, work)
+
+
+def test_a_connection_that_is_given_up_while_it_opens_is_closed(
+    place: tuple[Database, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request is cancelled between connecting and the last prepared statement."""
+    real, opened = psycopg.AsyncConnection.execute, []
+
+    async def cancelled(connection: psycopg.AsyncConnection[Any], *args: Any, **more: Any) -> Any:
+        opened.append(connection)
+        raise asyncio.CancelledError
+
+    async def work(pool: hot.Pool, values: tuple[Any, ...]) -> None:
+        monkeypatch.setattr(psycopg.AsyncConnection, "execute", cancelled)
+        with pytest.raises(asyncio.CancelledError):
+            await pool.ask(hot._NEARBY, values)
+        monkeypatch.setattr(psycopg.AsyncConnection, "execute", real)
+        assert [connection.closed for connection in opened] == [True]
+
+    run(place, work)
+
+
+def test_what_is_given_as_patience_ends_is_not_lost(
+    place: tuple[Database, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only connection comes back at the very moment at which who waits gives up."""
+    monkeypatch.setattr(hot, "PATIENCE_S", 0.05)
+
+    async def work(pool: hot.Pool, values: tuple[Any, ...]) -> None:
+        pool.size = 1
+        connection = await pool._take(fresh=False)
+        turn = asyncio.create_task(pool.ask(hot._NEARBY, values))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.02, pool._give, connection)
+        time.sleep(0.1)  # both are due in one turn of the loop, the connection first
+        assert isinstance(await turn, list)
 
     run(place, work)
 

@@ -457,6 +457,7 @@ def test_wherever_in_its_cell_a_customer_is_a_partner_is_told_the_same(new_datab
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3000)
 def test_so_it_is_for_many_points_of_the_cell(new_database: Callable[[], Database]) -> None:
     shifts = [(0.0, 0.0), *EDGES, (0.11, -0.3), (0.499, 0.0), (0.0, -0.499), (-0.2, 0.33)]
     check(new_database, ("partner", "partner of a rep", "exact"), shifts, every=True)

@@ -97,6 +97,7 @@ def test_events_are_those_of_the_oracle() -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("part", range(4))
 def test_events_are_those_of_the_oracle_on_a_thousand_walks(part: int) -> None:
     _walks(250, 100, SEED + 1 + part)

@@ -71,6 +71,7 @@ def test_nothing_is_told_of_nothing_and_a_lift_is_held(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("n", "share", "areas"),
     [(300, 0.1, False), (600, 0.1, False), (2_000, 0.1, False), (2_000, 0.5, False), (3_000, 0.5, True)],

@@ -3,14 +3,16 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
 from geocrm import access
+from geocrm.db import engine
 from geocrm.db.engine import Database, expecting_many_rows
 from tests.makers import actor_of, make_user
 
@@ -25,6 +27,25 @@ def test_joins_over_all_that_a_reader_sees_are_hashed(session: Session) -> None:
     assert "Nested Loop" not in plan
     assert "Join" in plan
     assert session.scalar(text("SHOW enable_nestloop")) == "on"
+
+
+def test_threads_that_ask_first_share_one_engine(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one would keep its connections open when all are closed."""
+    fresh = Database(database.admin_url, database.api_url, database.worker_url, settings=database.settings)
+    real = engine.create_engine
+
+    def slow(*args: Any, **more: Any) -> Engine:
+        time.sleep(0.05)
+        return real(*args, **more)
+
+    monkeypatch.setattr(engine, "create_engine", slow)
+    with ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(lambda: fresh.reading_engine) for _ in range(4)]
+        assert len({id(one.result()) for one in asked}) == 1
+    before = fresh.reading_engine
+    fresh.dispose()
+    assert fresh.reading_engine is not before
+    fresh.dispose()
 
 
 def test_one_moment_is_after_the_wait_for_the_lock(new_database: Callable[[], Database]) -> None:
