@@ -8,6 +8,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { feature, mesh } from 'topojson-client';
+import { labelPoint, polygonsOf } from './rings.mjs';
 
 const require = createRequire(import.meta.url);
 const here = dirname(fileURLToPath(import.meta.url));
@@ -40,6 +41,7 @@ function sound(geometry) {
 }
 
 const compact = (geometry, digits) => sound({ ...geometry, coordinates: rounded(geometry.coordinates, digits) });
+const whole = (geometry) => ({ type: 'MultiPolygon', coordinates: polygonsOf(geometry) });
 const asFeature = (geometry, properties = {}) => ({ type: 'Feature', properties, geometry });
 const collection = (features) => ({ type: 'FeatureCollection', features });
 
@@ -60,39 +62,6 @@ function lakes() {
     return lon < -45 && lat > 0;
   };
   return [...from('north-america'), ...from('world').filter((lake) => !isNorthAmerican(lake))];
-}
-
-/** A point well inside the largest ring: the middle of the widest of some horizontal cuts. */
-function labelPoint(geometry) {
-  const polygons = geometry.type === 'Polygon' ? [geometry.coordinates] : geometry.coordinates;
-  let best = null;
-  for (const [ring] of polygons) {
-    const area = Math.abs(
-      ring.reduce((sum, [x, y], i) => {
-        const [nextX, nextY] = ring[(i + 1) % ring.length];
-        return sum + x * nextY - nextX * y;
-      }, 0) / 2,
-    );
-    if (!best || area > best.area) best = { ring, area };
-  }
-  const ys = best.ring.map((p) => p[1]);
-  const [south, north] = [Math.min(...ys), Math.max(...ys)];
-  let widest = { width: -1, point: best.ring[0] };
-  for (let step = 3; step <= 7; step++) {
-    const y = south + ((north - south) * step) / 10;
-    const crossings = [];
-    for (let i = 0; i < best.ring.length - 1; i++) {
-      const [x1, y1] = best.ring[i];
-      const [x2, y2] = best.ring[i + 1];
-      if (y1 > y !== y2 > y) crossings.push(x1 + ((y - y1) / (y2 - y1)) * (x2 - x1));
-    }
-    crossings.sort((a, b) => a - b);
-    for (let i = 0; i + 1 < crossings.length; i += 2) {
-      const width = crossings[i + 1] - crossings[i];
-      if (width > widest.width) widest = { width, point: [(crossings[i] + crossings[i + 1]) / 2, y] };
-    }
-  }
-  return { point: widest.point.map((c) => Number(c.toFixed(2))), area: Number(best.area.toFixed(1)) };
 }
 
 function towns() {
@@ -127,7 +96,7 @@ const nation = feature(counties, counties.objects.nation).features;
 
 // The United States are drawn from the finer atlas, which also knows the shores of the Great Lakes.
 const land = [
-  ...countries.filter((c) => c.id !== UNITED_STATES).map((c) => asFeature(compact(c.geometry, 2))),
+  ...countries.filter((c) => c.id !== UNITED_STATES).map((c) => asFeature(compact(whole(c.geometry), 2))),
   ...nation.map((n) => asFeature(compact(n.geometry, 3))),
 ];
 const borders = mesh(world, world.objects.countries, (a, b) => a !== b);

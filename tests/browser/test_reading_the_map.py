@@ -1,5 +1,6 @@
 """What the map says can be relied on: counts that are drawn, rows that stay, whom one calls, where one is."""
 
+import base64
 import re
 
 import pytest
@@ -27,6 +28,18 @@ def reaches(screen: Screen, selector: str, x: float, y: float) -> bool:
             [selector, x, y],
         )
     )
+
+
+def colour_at(screen: Screen, x: int, y: int) -> list[int]:
+    """Red, green, blue and opacity of a pixel of the page as it is seen."""
+    seen: list[int] = screen.page.evaluate(
+        "async ([png, x, y]) => { const bytes = Uint8Array.from(atob(png), (c) => c.charCodeAt(0));"
+        " const image = await createImageBitmap(new Blob([bytes], {type: 'image/png'}));"
+        " const pen = new OffscreenCanvas(image.width, image.height).getContext('2d'); pen.drawImage(image, 0, 0);"
+        " return [...pen.getImageData(x, y, 1, 1).data]; }",
+        [base64.b64encode(screen.page.screenshot()).decode(), x, y],
+    )
+    return seen
 
 
 @pytest.mark.parametrize("size", [pytest.param("desktop", marks=pytest.mark.soak), "phone"])
@@ -119,6 +132,13 @@ def test_a_finger_finds_the_handle_of_the_sheet_and_the_sources(open_screen: Ope
         assert reaches(screen, ".sheet-handle", 0, y)
     for x, y in ((-21, 0), (21, 0), (0, -21), (0, 19)):
         assert reaches(screen, ".maplibregl-ctrl-attrib-button", x, y), (x, y)
+    for selector in (".sheet-handle", ".maplibregl-ctrl-attrib-button"):
+        assert (screen.page.locator(selector).bounding_box() or {})["height"] == 44
+
+    # a form with its bar at the lower end covers nothing of the map above it
+    screen.page.goto(screen.page.url.replace("panel=key", "panel=offers&offer=new"))
+    screen.drawn()
+    assert colour_at(screen, 3, 70) != [255, 255, 255, 255]
 
 
 def test_the_card_says_whom_one_calls(open_screen: Opening) -> None:
