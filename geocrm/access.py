@@ -5,7 +5,7 @@ Row visibility is decided in the database (`db/sql/security.sql`); this module t
 
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -110,9 +110,29 @@ SYSTEM = Actor(user_id=None, name="geocrm", role="administrator", sees_all=True,
 
 def require(actor: Actor, permission: str) -> None:
     """Raise Forbidden unless the actor has the permission."""
-    if not actor.may(permission):
-        who = "This API key" if actor.key_id is not None else f"The role {actor.role}"
-        raise Forbidden(f"{who} may not do this ({permission}).")
+    require_any(actor, (permission,))
+
+
+def require_any(actor: Actor, permissions: Sequence[str]) -> None:
+    """Raise Forbidden, with who may, unless the actor has one of the permissions."""
+    if any(actor.may(permission) for permission in permissions):
+        return
+    held = [permission for permission in permissions if actor.role in PERMISSIONS[permission]]
+    if not held:
+        roles = " and ".join(f"{role}s" for role in ROLES if any(role in PERMISSIONS[one] for one in permissions))
+        who = f"The role {actor.role}" + ("" if actor.key_id is None else ", for which this API key acts,")
+        may = roles.replace(" and ", ", ", roles.count(" and ") - 1)
+        raise Forbidden(f"{who} may not do this: it is for {may}. An administrator gives roles.")
+    scopes = [name for name, lets in SCOPES.items() if lets.intersection(held) and name not in (actor.scopes or ())]
+    if not scopes and "customers:write" not in held:
+        raise Forbidden("No API key may do this: it is for people who sign in.")
+    wanted = " or ".join(scopes or ["customers:read"])
+    raise lacks(wanted)
+
+
+def lacks(scope: str) -> Forbidden:
+    """What an API key without this scope is told."""
+    return Forbidden(f"This API key lacks the scope {scope}: an administrator makes keys, with the scopes they need.")
 
 
 def load_actor(session: Session, user_id: int, *, key_id: int | None = None) -> Actor:

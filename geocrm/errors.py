@@ -19,7 +19,9 @@ class GeocrmError(Exception):
 
     def __init__(self, detail: str | None = None, *, errors: Sequence[Fault] = (), **extra: Any) -> None:
         self.title = (type(self).__doc__ or "").strip().splitlines()[0]
-        self.detail = detail or self.title
+        first = next(iter(errors), None)
+        told = "" if first is None else f"{first.get('pointer', '').lstrip('/')}: {first['detail']}"
+        self.detail = detail or told.removeprefix(": ") or self.title
         self.errors = list(errors)
         self.extra = extra
         super().__init__(self.detail)
@@ -111,7 +113,7 @@ class PreconditionFailed(GeocrmError):
 
 
 class PreconditionRequired(GeocrmError):
-    """Send If-Match with the ETag you read."""
+    """Send If-Match with the ETag you read, such as If-Match: "1"."""
 
     slug = "precondition-required"
 

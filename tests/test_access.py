@@ -117,8 +117,13 @@ def test_a_key_is_limited_by_its_scopes_and_its_role(session: Session) -> None:
         *("automations:read", "customers:read", "geofences:read", "layers:read", "offers:read", "segmentations:read"),
         "imports:reference",
     }
-    with pytest.raises(Forbidden):
-        access.require(actor, "users:manage")
+    for permission, said in (
+        ("users:manage", "The role marketer, for which this API key acts, may not do this: it is for administrators."),
+        ("automations:publish", "No API key may do this: it is for people"),
+        ("offers:redeem", "This API key lacks the scope offers:redeem: an administrator makes keys"),
+    ):
+        with pytest.raises(Forbidden, match=said):
+            access.require(actor, permission)
     with pytest.raises(Unauthenticated):
         access.authenticate(session, token + "x")
 

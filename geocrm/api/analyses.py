@@ -11,7 +11,7 @@ from geocrm.api import pages
 from geocrm.api.customer_edits import Attributes
 from geocrm.api.dependencies import CanAnalyse, CanReadAnalyses, Reading, Writing, router
 from geocrm.api.idempotency import Idempotent
-from geocrm.api.shapes import AnalysisId, Body, Page, Shown, When
+from geocrm.api.shapes import AnalysisId, Body, DayOrWhen, Page, Shown
 from geocrm.db.models import Analysis
 from geocrm.segmentation import analyses, handing_on, runs
 
@@ -27,7 +27,9 @@ class NewAnalysis(Body):
 
     kind: KindName = Field(examples=["forecast"])
     parameters: Attributes = Field(default_factory=dict, description="By kind.", examples=[_PARAMETERS])
-    cutoff: When | None = Field(None, description="What happened before it counts; default: today's beginning, UTC.")
+    cutoff: DayOrWhen | None = Field(
+        None, description="What happened before it counts; default: today's beginning, UTC."
+    )
     seed: Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] = runs.DEFAULT_SEED
 
 

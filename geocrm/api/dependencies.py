@@ -9,10 +9,11 @@ import hashlib
 import hmac
 import itertools
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -95,8 +96,8 @@ class Allowed:
 
     def check(self, actor: Actor) -> None:
         """Raise Forbidden unless the actor has one of the permissions."""
-        if self.permissions and not any(actor.may(permission) for permission in self.permissions):
-            access.require(actor, self.permissions[0])
+        if self.permissions:
+            access.require_any(actor, self.permissions)
 
 
 SignedIn = Annotated[Actor, Depends(Allowed())]
@@ -374,16 +375,29 @@ class Expected:
             raise PreconditionFailed(version=version)
 
 
+_ETAG: Final = re.compile(r'"[^",]*"')
+_MATCHES: Final = r'^(\*|"[^",]*"( *, *"[^",]*")*)$'
+
+
 def _if_match(
     if_match: Annotated[
-        str | None, Header(description="The ETag that you read, so that nobody's change is lost.", examples=['"3"'])
+        str | None,
+        Header(
+            description="The ETag that you read, so that nobody's change is lost.",
+            examples=['"3"'],
+            json_schema_extra={"pattern": _MATCHES},
+        ),
     ] = None,
 ) -> Expected:
     if if_match is None or not if_match.strip():
         raise PreconditionRequired()
     if if_match.strip() == "*":
         return Expected(None)
-    return Expected(frozenset(part.strip() for part in if_match.split(",")))
+    tags = frozenset(part.strip() for part in if_match.split(","))
+    if not all(_ETAG.fullmatch(tag) for tag in tags):
+        fault = 'expected the ETag as you read it, in its quotation marks, such as If-Match: "1"; or *'
+        raise Invalid(f"If-Match: {fault}", errors=[{"pointer": "/If-Match", "detail": fault}])
+    return Expected(tags)
 
 
 IfMatch = Annotated[Expected, Depends(_if_match)]
@@ -392,7 +406,11 @@ IfMatch = Annotated[Expected, Depends(_if_match)]
 def _if_match_where_sent(
     if_match: Annotated[
         str | None,
-        Header(description="The ETag that you read, where nobody's change may be lost.", examples=[None]),
+        Header(
+            description="The ETag that you read, where nobody's change may be lost.",
+            examples=[None],
+            json_schema_extra={"pattern": _MATCHES},
+        ),
     ] = None,
 ) -> Expected | None:
     return None if if_match is None else _if_match(if_match)

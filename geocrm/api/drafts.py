@@ -22,7 +22,7 @@ from geocrm.api.layers import (
     shown_areas,
     shown_version,
 )
-from geocrm.api.shapes import AreaId, Body, CustomerId, Flag, Name, TeamId, UserId, When
+from geocrm.api.shapes import AreaId, Body, CustomerId, DayOrWhen, Flag, Name, TeamId, UserId
 from geocrm.db.models import Layer
 from geocrm.errors import Invalid
 from geocrm.spatial import areas, layers
@@ -122,14 +122,14 @@ class NamedAccounts(Body):
 class Preview(Body):
     """From when the draft would be in force."""
 
-    effective_from: When | None = None
+    effective_from: DayOrWhen | None = None
 
 
 class Publish(Body):
     """From when, and why."""
 
     reason: Annotated[Name, Field(max_length=500, examples=["Boulder joins the north"])]
-    effective_from: When | None = Field(None, description="Left out: now. Earlier re-states, later schedules.")
+    effective_from: DayOrWhen | None = Field(None, description="Left out: now. Earlier re-states, later schedules.")
     overwrite: Flag = Field(False, description="Where both changed an area since the draft began, take the draft's.")
 
 

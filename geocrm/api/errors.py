@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from geocrm import errors, logs
+from geocrm.api import faults as wording
 
 log = structlog.get_logger("geocrm.api")
 
@@ -153,12 +154,8 @@ def handle_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults = []
     for fault in error.errors()[:50]:
-        message = str(fault["msg"])
-        if fault["type"] == "value_error":
-            message = message.removeprefix("Value error, ")
-        elif fault["type"] == "extra_forbidden":
-            message = "there is no such field"
-        faults.append({"pointer": pointer(fault["loc"]), "detail": message})
+        whole = fault["type"] == "json_invalid"  # its place is a character, not a field
+        faults.append({"pointer": "" if whole else pointer(fault["loc"]), "detail": wording.of(fault)})
     first = faults[0] if faults else {"pointer": "", "detail": "not valid"}
     detail = f"{first['pointer'].lstrip('/') or 'the body'}: {first['detail']}"
     return problem(request, 422, errors.Invalid.slug, errors.Invalid.__doc__ or "", detail, faults=faults)

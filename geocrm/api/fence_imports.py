@@ -111,7 +111,7 @@ def _read(tag: str, recipe: str | None) -> fence_files.Recipe:
     try:
         said = FenceRecipe.model_validate_json(recipe if recipe and recipe.strip() else "{}")
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        faults = error.errors(include_url=False)
         raise RequestValidationError([fault | {"loc": ("body", "recipe", *fault["loc"])} for fault in faults]) from None
     reading = Options(crs=said.crs, sheet=said.sheet, layer=said.layer)
     columns = {str(column): name for column, name in said.columns.items()}

@@ -64,7 +64,7 @@ Hours = Annotated[
         }
     ),
 ]
-Metres = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Metres = Annotated[float, Field(strict=True, ge=geofences.SMALLEST_M, le=geofences.LARGEST_M / 2, allow_inf_nan=False)]
 Metadata = Annotated[dict[str, Any], Field(max_length=50)]
 
 

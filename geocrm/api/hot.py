@@ -338,7 +338,7 @@ class Asked:
             if error.sqlstate == "GC404":
                 raise errors.NotFound() from None
             if error.sqlstate == "GC403":
-                raise errors.Forbidden(f"This API key may not do this ({error.diag.message_primary}).") from None
+                raise access.lacks("customers:read") from None
             raise
         self.scope.setdefault("state", {})["credential_is_known"] = True
         if not self.bearer:
@@ -544,7 +544,11 @@ def _moment(value: str | None, name: str = "as_of") -> str | None:
         raise _invalid(name, "expected a date or time such as 2026-01-31 or 2026-01-31T09:00:00Z") from None
     if not 1 < made.year < 9998:
         raise _invalid(name, "expected a year from 2 to 9997")
-    return (made if made.tzinfo else made.replace(tzinfo=dt.UTC)).isoformat()
+    if made.tzinfo is None:
+        if len(value) > len("2026-01-31"):
+            raise _invalid(name, "expected a time with its offset, such as 2026-01-31T09:00:00Z, or a day alone")
+        made = made.replace(tzinfo=dt.UTC)
+    return made.isoformat()
 
 
 def _invalid(name: str, detail: str) -> errors.Invalid:

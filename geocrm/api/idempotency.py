@@ -20,6 +20,7 @@ from geocrm.errors import Invalid
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"  # on an answer that was given before
+_KEPT = ("location", "etag")
 
 
 class Once:
@@ -41,8 +42,10 @@ class Once:
         *,
         shape: type[BaseModel],
         status: int = 201,
+        as_it_is: Callable[[dict[str, Any]], Any] | None = None,
     ) -> Response:
-        """The answer of `produce` (content and headers), or the stored one where the request came before.
+        """The answer of `produce` (content and headers), or the stored one where the request came before; with
+        `as_it_is`, which is given that, what was made then as it is now.
 
         Raises Invalid where the key was used for another request.
         """
@@ -60,10 +63,14 @@ class Once:
             values,
         ).scalar()
         if begun is None:
-            return self._stored(session, values)
+            stored = self._stored(session, values)
+            if as_it_is is None:
+                return stored
+            kept = {name: value for name, value in stored.headers.items() if name in (*_KEPT, REPLAYED.lower())}
+            return _render((as_it_is(json.loads(bytes(stored.body))), kept), shape, stored.status_code)
         response = _render(produce(), shape, status)
         session.flush()
-        kept = {name: value for name, value in response.headers.items() if name in ("location", "etag")}
+        kept = {name: value for name, value in response.headers.items() if name in _KEPT}
         session.execute(
             text(
                 "UPDATE idempotency_keys SET status = CAST(:status AS bigint), headers = CAST(:headers AS jsonb),"

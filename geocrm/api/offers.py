@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from geocrm import filters, ids
+from geocrm import access, filters, ids
 from geocrm.access import Actor
 from geocrm.api import pages
 from geocrm.api.customer_edits import Attributes
@@ -486,7 +486,8 @@ def redeem_offer(
     session: Writing, actor: CanRedeemOffers, once: Idempotent, offer_id: OfferId, new: NewRedemption
 ) -> Response:
     """Once for an `Idempotency-Key`, for ever, and never more often than the caps allow, whatever comes at the same
-    time. 409 says in `reasons` why the offer does not hold for the customer here and now."""
+    time. Sent again it is answered as it is now: one that was taken back meanwhile has its `reversed_at`. 409 says in
+    `reasons` why the offer does not hold for the customer here and now."""
     if once.key is None:
         fault = "send one, so that a redemption sent again is not made again"
         raise Invalid(f"{HEADER}: {fault}", errors=[{"pointer": f"/{HEADER}", "detail": fault}])
@@ -497,7 +498,11 @@ def redeem_offer(
         shown = _redemption(made.redemption)
         return shown, {"Location": f"/v1/offers/{shown['offer_id']}/redemptions/{shown['id']}"}
 
-    return once.answer(session, actor, produce, shape=ShownRedemption)
+    def as_it_is(made: dict[str, Any]) -> Any:
+        with access.as_user(session, actor):
+            return _redemption(redemptions.read_redemption(session, offer_id, ids.read("red", made["id"])))
+
+    return once.answer(session, actor, produce, shape=ShownRedemption, as_it_is=as_it_is)
 
 
 @routes.get(

@@ -162,7 +162,7 @@ def problem_of(status: int) -> dict[str, Any]:
         slug, title = kind.slug, kind().title
     made: dict[str, Any] = {"type": TYPES + slug, "title": title, "status": status}
     if status == 422:
-        fault = {"pointer": "/limit", "detail": "Input should be greater than or equal to 1"}
+        fault = {"pointer": "/limit", "detail": "expected at least 1"}
         made |= {"detail": f"limit: {fault['detail']}", "errors": [fault]}
     return made | {"instance": "req_0f3c9a7be8d14c55"}
 

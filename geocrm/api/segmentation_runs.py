@@ -13,7 +13,7 @@ from geocrm.api.dependencies import CanEditSegments, CanPublishSegments, CanRead
 from geocrm.api.idempotency import Idempotent
 from geocrm.api.jobs import StartedJob
 from geocrm.api.segmentations import EXAMPLE_PARAMETERS, job_on_segmentation
-from geocrm.api.shapes import Body, Flag, Named, Page, SegmentationId, Shown, When
+from geocrm.api.shapes import Body, DayOrWhen, Flag, Named, Page, SegmentationId, Shown
 from geocrm.db.models import Segmentation, SegmentationRun
 from geocrm.errors import Conflict
 from geocrm.segmentation import runs, segmentations, suppressing
@@ -26,7 +26,7 @@ RunNumber = Annotated[int, Path(ge=1, le=2_000_000_000, description="Number of t
 class NewRun(Body):
     """By what was when, and with which chance."""
 
-    cutoff: When | None = Field(None, description="Default: the beginning of today, UTC. Rules take none.")
+    cutoff: DayOrWhen | None = Field(None, description="Default: the beginning of today, UTC. Rules take none.")
     seed: Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] = runs.DEFAULT_SEED
     then_publish: Flag = Field(False, description="Publish it when it is done.")
 

@@ -1,9 +1,10 @@
 """Shapes that several subjects share: ids, strict bodies, pages, points."""
 
 import math
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -12,11 +13,13 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    StringConstraints,
     WithJsonSchema,
     model_validator,
 )
 
 from geocrm import errors, ids
+from geocrm.api import faults
 
 Item = TypeVar("Item")
 _DEEPEST = 40
@@ -127,7 +130,13 @@ Flag = Annotated[bool, Field(strict=True)]
 """True or false in a body, and nothing that could be read as either."""
 
 Text = Annotated[str, AfterValidator(_storable_text)]
-Name = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_storable_text)]
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=500),
+    AfterValidator(_storable_text),
+    Field(json_schema_extra={"pattern": r"\S"}),
+]
+"""What something is called: blanks around it are left out, and blanks alone are no name."""
 Short = Annotated[str, Field(max_length=300), AfterValidator(_storable_text)]
 Lon = Annotated[
     float, Field(strict=True, ge=-180, le=180, allow_inf_nan=False, description="Longitude, degrees east (WGS 84).")
@@ -140,7 +149,9 @@ Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", description="ISO 4217 code
 
 
 def _aware(value: datetime) -> datetime:
-    value = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+    if value.tzinfo is None:
+        local = value.replace(microsecond=0).isoformat()
+        raise ValueError(f"expected a time with its offset from UTC, such as {local}Z or {local}+01:00")
     try:
         utc = value.astimezone(UTC)
     except OverflowError:
@@ -152,11 +163,17 @@ def _aware(value: datetime) -> datetime:
 
 def _not_a_number(value: Any) -> Any:
     if not isinstance(value, str | datetime):
-        raise ValueError("expected a time such as 2026-01-31T09:00:00Z")
-    if isinstance(value, str) and not value[:4].isdigit():
-        raise ValueError("expected a time such as 2026-01-31T09:00:00Z")
+        raise ValueError(faults.TIME)
+    if isinstance(value, str) and not _DAY.match(value):
+        raise ValueError(faults.TIME)
     return value
 
+
+def _whole_day(value: Any) -> Any:
+    return f"{value}T00:00:00Z" if isinstance(value, str) and _DAY.fullmatch(value) else value
+
+
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 When = Annotated[
     datetime,
@@ -164,7 +181,10 @@ When = Annotated[
     AfterValidator(_aware),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-01-31T09:00:00Z"]}),
 ]
-"""A time; UTC where it names no offset."""
+"""A moment: a time with its offset from UTC, so that nobody's local time is taken for another."""
+
+DayOrWhen = Annotated[When, BeforeValidator(_whole_day)]
+"""The same, or a day alone, which means its beginning in UTC."""
 
 _MONEY = {"type": "string", "pattern": r"^-?[0-9]{1,14}(\.[0-9]{1,4})?$", "examples": ["129.9000"]}
 
@@ -231,7 +251,7 @@ class Problem(BaseModel):
     type: str = Field(examples=["https://geocrm.example/problems/invalid"])
     title: str = Field(examples=["The input is not valid."])
     status: int = Field(examples=[422])
-    detail: str | None = Field(None, examples=["lon: Input should be less than or equal to 180"])
+    detail: str | None = Field(None, examples=["lon: expected at most 180"])
     errors: list["ProblemFault"] | None = None
     instance: str = Field(examples=["req_0f3c9a7be8d14c55"])
 
@@ -240,4 +260,4 @@ class ProblemFault(BaseModel):
     """One place in the input."""
 
     pointer: str = Field("", examples=["/lon"])
-    detail: str = Field("", examples=["Input should be less than or equal to 180"])
+    detail: str = Field("", examples=["expected at most 180"])

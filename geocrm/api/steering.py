@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Query, Request, Response
 from pydantic import Field
 
-from geocrm import ids
+from geocrm import access, ids
 from geocrm.api import pages
 from geocrm.api.dependencies import CanReadCustomers, CanReadLayers, CanReassign, Reading, Writing, router
 from geocrm.api.idempotency import Idempotent
@@ -15,6 +15,7 @@ from geocrm.api.shapes import (
     AreaId,
     Body,
     CustomerId,
+    DayOrWhen,
     Flag,
     Name,
     Named,
@@ -25,9 +26,8 @@ from geocrm.api.shapes import (
     SiteId,
     TeamId,
     UserId,
-    When,
 )
-from geocrm.errors import Forbidden, Invalid
+from geocrm.errors import Invalid
 from geocrm.spatial import contradictions, handover, layers, preview, territories
 
 routes = router("Territories")
@@ -345,8 +345,8 @@ def report_territory_sales(
     session: Reading,
     actor: CanReadCustomers,
     layer: LayerName,
-    start: Annotated[When, Query(description="From this moment on.", examples=["2026-01-01T00:00:00Z"])],
-    end: Annotated[When, Query(description="Before this moment.", examples=["2027-01-01T00:00:00Z"])],
+    start: Annotated[DayOrWhen, Query(description="From this moment on.", examples=["2026-01-01T00:00:00Z"])],
+    end: Annotated[DayOrWhen, Query(description="Before this moment.", examples=["2027-01-01T00:00:00Z"])],
     basis: Annotated[
         Literal["as_was", "restated"],
         Query(description="By the territory valid at the sale, or by today's.", examples=["as_was"]),
@@ -359,7 +359,7 @@ def report_territory_sales(
     if (end - start).days > 36_600 or (period in ("day", "week") and (end - start).days > 3700):
         raise Invalid("end: too far from start", errors=[{"pointer": "/end", "detail": "too far from start"}])
     if not actor.exact:  # sums by territory would tell on which side of a border a site lies
-        raise Forbidden("This API key may not do this (locations:exact).")
+        raise access.lacks("locations:exact")
     found = open_layer(session, layer)
     rows = territories.sales_by_territory(session, found.id, start, end, basis=basis, period=period)
     return {

@@ -11,7 +11,7 @@ from geocrm import access, ids
 from geocrm.api.dependencies import CanPublishAreas, CanReadCustomers, CanReadLayers, Reading, Writing, router
 from geocrm.api.idempotency import Idempotent
 from geocrm.api.layers import LayerName, open_layer
-from geocrm.api.shapes import AreaId, Body, CustomerId, Name, Named, Point, Shown, When
+from geocrm.api.shapes import AreaId, Body, CustomerId, DayOrWhen, Name, Named, Point, Shown
 from geocrm.crm import customers
 from geocrm.errors import Invalid
 from geocrm.spatial import territories
@@ -48,7 +48,7 @@ class PointsAt(Body):
     points: Annotated[list[Point], Field(min_length=1, max_length=1000)] = Field(
         examples=[[{"lon": -104.9903, "lat": 39.7392}]]
     )
-    as_of: When | None = Field(None, description="Left out: now.")
+    as_of: DayOrWhen | None = Field(None, description="Left out: now.")
 
 
 class TerritoriesAt(Shown):
@@ -84,7 +84,7 @@ class Moves(Body):
 
     moves: Annotated[list[Move], Field(min_length=1, max_length=1000)]
     reason: Annotated[Name, Field(max_length=500, examples=["Asked for by the customer"])]
-    effective_from: When | None = None
+    effective_from: DayOrWhen | None = None
 
 
 class Moved(Shown):
@@ -122,8 +122,8 @@ def get_customer_territories(
     session: Reading,
     actor: CanReadCustomers,
     customer_id: CustomerId,
-    as_of: Annotated[When | None, Query(description="Only what held at this moment.")] = None,
-    known_at: Annotated[When | None, Query(description="As it was known at this moment.")] = None,
+    as_of: Annotated[DayOrWhen | None, Query(description="Only what held at this moment.")] = None,
+    known_at: Annotated[DayOrWhen | None, Query(description="As it was known at this moment.")] = None,
     superseded: Annotated[bool, Query(description="Rows too that were corrected since.")] = False,
 ) -> object:
     """Who owned it on that day, and why; newest first."""

@@ -370,7 +370,8 @@ def _read_areas(session: Session, areas: Sequence[Mapping[str, Any]], faults: li
         at = f"/areas/{n}"
         named_by = [word for word in NAMED_BY if area.get(word) is not None]
         if len(named_by) != 1:
-            faults.append({"pointer": at, "detail": f"expected one of {', '.join(NAMED_BY)}"})
+            many = f"say only one of {', '.join(named_by)}; another place is an entry of its own"
+            faults.append({"pointer": at, "detail": many if named_by else f"say one of {', '.join(NAMED_BY)}"})
             continue
         radius = area.get("radius_m")
         if named_by[0] in ("area_id", "geofence", "geofence_tag"):

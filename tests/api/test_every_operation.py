@@ -580,7 +580,7 @@ def _calls() -> dict[str, Callable[[Maker, str | None], Call]]:
         "finish_task": lambda make, who: ("POST", f"{make.task()}/done", {}),
         "reopen_task": lambda make, who: ("POST", f"{make.task()}/reopen", {}),
         "list_webhooks": get("/v1/webhooks"),
-        "create_webhook": lambda make, who: ("POST", "/v1/webhooks", {"json": {"url": "http://127.0.0.1:9/hook"}}),
+        "create_webhook": lambda make, who: ("POST", "/v1/webhooks", {"json": {"url": "http://127.0.0.1:9/another"}}),
         "get_webhook": of_webhook("GET", ""),
         "edit_webhook": of_webhook("PATCH", "", json={"enabled": False}, headers=ANY),
         "delete_webhook": of_webhook("DELETE", "", headers=ANY),

@@ -104,6 +104,11 @@ def test_from_draft_to_redeemed_and_back(client: Client, world: World, app: Test
     assert marketer.get(where).json()["redeemed"] == 1
     back = app.post(f"{first.headers['location']}/reverse", json={"reason": "Rung up twice"})
     assert back.json()["reason"] == "Rung up twice"
+    again = app.post(f"{where}/redemptions", json=alpine, headers={"Idempotency-Key": "k1"})
+    assert (again.status_code, again.json()) == (201, back.json())  # as it is now, not as it was
+    kept = app.post(f"{where}/redemptions", json=alpine, headers={"Idempotency-Key": "k1"})
+    assert (kept.json(), kept.headers["idempotent-replayed"]) == (back.json(), "true")
+    assert kept.headers["location"] == first.headers["location"]
     assert app.post(f"{where}/redemptions", json=coastal, headers={"Idempotency-Key": "k3"}).status_code == 201
     listed = marketer.get(f"{where}/redemptions?limit=1")
     assert listed.json()["has_more"] is True

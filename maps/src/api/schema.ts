@@ -1526,7 +1526,8 @@ export interface paths {
         /**
          * Redeem an offer
          * @description Once for an `Idempotency-Key`, for ever, and never more often than the caps allow, whatever comes at the same
-         *     time. 409 says in `reasons` why the offer does not hold for the customer here and now.
+         *     time. Sent again it is answered as it is now: one that was taken back meanwhile has its `reversed_at`. 409 says in
+         *     `reasons` why the offer does not hold for the customer here and now.
          */
         post: operations["redeem_offer"];
         delete?: never;
@@ -10062,7 +10063,7 @@ export interface components {
             /**
              * Detail
              * @default
-             * @example Input should be less than or equal to 180
+             * @example expected at most 180
              */
             detail: string;
         };
@@ -10089,7 +10090,7 @@ export interface components {
             /**
              * Detail
              * @default null
-             * @example lon: Input should be less than or equal to 180
+             * @example lon: expected at most 180
              */
             detail: string | null;
             /**
@@ -10304,11 +10305,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -10772,11 +10773,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -11105,11 +11106,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -11258,11 +11259,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -11508,11 +11509,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -11839,11 +11840,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -11861,7 +11862,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -12165,11 +12166,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -12461,11 +12462,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -12483,7 +12484,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -12813,11 +12814,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -12835,7 +12836,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -13130,11 +13131,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -13418,11 +13419,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -13440,7 +13441,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -13753,11 +13754,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -13775,7 +13776,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -14069,11 +14070,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -14363,11 +14364,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -14526,11 +14527,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -14688,11 +14689,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -14835,11 +14836,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -15009,11 +15010,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -15175,11 +15176,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -15406,11 +15407,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -15575,11 +15576,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -15734,11 +15735,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -15963,11 +15964,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -15985,7 +15986,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -16197,11 +16198,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -16397,11 +16398,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -16615,11 +16616,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -16773,11 +16774,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -16940,11 +16941,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -16962,7 +16963,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -17194,11 +17195,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -17216,7 +17217,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -17350,11 +17351,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -17644,11 +17645,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -17788,11 +17789,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -17939,11 +17940,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -18151,11 +18152,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -18311,11 +18312,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -18465,11 +18466,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -18658,11 +18659,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -18807,11 +18808,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -19054,11 +19055,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -19319,11 +19320,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -19341,7 +19342,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -19506,11 +19507,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -19528,7 +19529,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -19706,11 +19707,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -19888,11 +19889,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -20072,11 +20073,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -20254,11 +20255,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -20413,11 +20414,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -20622,11 +20623,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -20796,11 +20797,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -20991,11 +20992,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -21163,11 +21164,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -21307,11 +21308,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -21496,11 +21497,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -21668,11 +21669,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -21856,11 +21857,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -22041,11 +22042,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -22200,11 +22201,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -22369,11 +22370,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -22605,11 +22606,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -22796,11 +22797,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -22973,11 +22974,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -23227,11 +23228,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -23249,7 +23250,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -23398,11 +23399,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -23552,11 +23553,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -23738,11 +23739,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -23924,11 +23925,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -24111,11 +24112,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -24305,11 +24306,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -24461,11 +24462,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -24615,11 +24616,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -24761,11 +24762,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -24970,11 +24971,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -24992,7 +24993,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -25147,11 +25148,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -25300,11 +25301,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -25488,11 +25489,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -25663,11 +25664,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -25839,11 +25840,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -26041,11 +26042,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -26341,11 +26342,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -26549,11 +26550,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -26716,11 +26717,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -26738,7 +26739,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -27052,11 +27053,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -27074,7 +27075,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -27269,11 +27270,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -27428,11 +27429,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -27673,11 +27674,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -27695,7 +27696,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -27935,11 +27936,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -27957,7 +27958,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -28110,11 +28111,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -28309,11 +28310,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -28457,11 +28458,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -28648,11 +28649,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -28825,11 +28826,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -29140,11 +29141,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -29162,7 +29163,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -29327,11 +29328,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -29349,7 +29350,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -29555,11 +29556,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -29698,11 +29699,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -29874,11 +29875,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -30081,11 +30082,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -30297,11 +30298,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -30448,11 +30449,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -30591,11 +30592,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -30788,11 +30789,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -30939,11 +30940,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -31106,11 +31107,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -31128,7 +31129,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -31342,11 +31343,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -31364,7 +31365,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -31513,11 +31514,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -31689,11 +31690,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -31852,11 +31853,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -32012,11 +32013,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -32189,11 +32190,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -32321,11 +32322,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -32505,11 +32506,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -32646,11 +32647,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -32813,11 +32814,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -32835,7 +32836,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -33033,11 +33034,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -33055,7 +33056,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -33203,11 +33204,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -33377,11 +33378,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -33630,11 +33631,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -33812,11 +33813,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -33979,11 +33980,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -34001,7 +34002,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -34268,11 +34269,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -34290,7 +34291,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -34444,11 +34445,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -34605,11 +34606,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -34824,11 +34825,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -34846,7 +34847,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -35060,11 +35061,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -35082,7 +35083,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -35242,11 +35243,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -35393,11 +35394,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -35546,11 +35547,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -35716,11 +35717,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -35886,11 +35887,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -36090,11 +36091,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -36225,11 +36226,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -36364,11 +36365,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -36559,11 +36560,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -36706,11 +36707,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -36921,11 +36922,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -36943,7 +36944,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -37222,11 +37223,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -37405,11 +37406,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -37547,11 +37548,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -37744,11 +37745,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -37891,11 +37892,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -38045,11 +38046,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -38187,11 +38188,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -38342,11 +38343,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -38555,11 +38556,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -38718,11 +38719,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -38853,11 +38854,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -39075,11 +39076,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -39278,11 +39279,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -39481,11 +39482,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -39613,11 +39614,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -39756,11 +39757,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -39905,11 +39906,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -40329,11 +40330,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -40351,7 +40352,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -40641,11 +40642,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -40663,7 +40664,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "https://geocrm.example/problems/precondition-required",
-                     *       "title": "Send If-Match with the ETag you read.",
+                     *       "title": "Send If-Match with the ETag you read, such as If-Match: \"1\".",
                      *       "status": 428,
                      *       "instance": "req_0f3c9a7be8d14c55"
                      *     }
@@ -40798,11 +40799,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -40914,11 +40915,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -41054,11 +41055,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -41202,11 +41203,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -41419,11 +41420,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -41692,11 +41693,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -42041,11 +42042,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
@@ -42347,11 +42348,11 @@ export interface operations {
                      *       "type": "https://geocrm.example/problems/invalid",
                      *       "title": "The input is not valid.",
                      *       "status": 422,
-                     *       "detail": "limit: Input should be greater than or equal to 1",
+                     *       "detail": "limit: expected at least 1",
                      *       "errors": [
                      *         {
                      *           "pointer": "/limit",
-                     *           "detail": "Input should be greater than or equal to 1"
+                     *           "detail": "expected at least 1"
                      *         }
                      *       ],
                      *       "instance": "req_0f3c9a7be8d14c55"
