@@ -59,6 +59,9 @@ def test_an_automation_from_its_form_to_its_history(open_screen: Opening, door: 
     expect(page.get_by_text("Not saved: see Name, What sets it off, What it does.")).to_be_visible()
     screen.axe("faults of an automation")
     page.get_by_label("Name, for you").fill("Welcome")
+    screen.menu("Map")  # a look at something else loses nothing
+    page.go_back()
+    expect(page.get_by_label("Name, for you")).to_have_value("Welcome")
     page.get_by_label("Which fence").select_option(label="The door")
     page.get_by_label("Offer", exact=True).select_option(label="Warm (a draft)")
     page.get_by_label("For so many hours").fill("2")
@@ -113,9 +116,14 @@ def test_an_automation_from_its_form_to_its_history(open_screen: Opening, door: 
     assert small_targets(looking.page) == []
     assert looking.page.evaluate("document.documentElement.scrollWidth") <= 360
 
+    page.bring_to_front()
     row.get_by_role("button").click()
-    page.get_by_role("button", name="Disable").click()
-    page.get_by_role("button", name="Disable it now").click()
+    page.get_by_role("button", name="Disable").press("Enter")
+    expect(page.get_by_role("button", name="Disable it now")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Disable")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Delete it").click()
     expect(page.get_by_text("No automations yet")).to_be_visible()

@@ -1,6 +1,7 @@
 /** Asks before something that cannot be taken back. */
 
 import type { ComponentChildren } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
 
 interface ConfirmProps {
   question: string;
@@ -13,6 +14,16 @@ interface ConfirmProps {
 }
 
 export function Confirm({ question, children, yes, no = 'Not now', busy, act, cancel }: ConfirmProps) {
+  const from = useRef(document.activeElement).current;
+  // The keyboard goes on where it came from, unless it was put elsewhere.
+  useEffect(
+    () => () => {
+      const { activeElement } = document;
+      if (from instanceof HTMLElement && (activeElement === null || activeElement === document.body))
+        from.focus({ preventScroll: true });
+    },
+    [],
+  );
   return (
     <section
       class="notice"

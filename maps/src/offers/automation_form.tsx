@@ -1,6 +1,6 @@
 /** An automation as a form: a new one, or one that is not enabled. */
 
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Problem } from '../api/client';
 import * as routes from '../api/routes';
 import type { Automation } from '../api/shapes';
@@ -32,11 +32,36 @@ interface Props {
   done: (saved: Automation | null) => void;
 }
 
+/** Forms that were left with changes, by the automation: whoever comes back finds them. */
+const kept = new Map<string, { readonly version: number | undefined; readonly form: AutomationForm }>();
+const NEW = 'new';
+export const isKept = (automation: string): boolean => kept.has(automation);
+
 export function AutomationEditor({ automation, done }: Props) {
-  const [form, setForm] = useState(() => automationForm(automation, HERE, ruleFields.value));
+  const key = automation?.id ?? NEW;
+  const stored = useRef(automationForm(automation, HERE, ruleFields.value)).current;
+  const former = useRef(kept.get(key)).current;
+  const [form, setForm] = useState(former?.form ?? stored);
+  /** The version that the changes are of: another one since then is somebody else's. */
+  const version = former ? former.version : automation?.version;
   const [faults, setFaults] = useState<readonly Fault[]>([]);
-  const [said, setSaid] = useState('');
+  const [said, setSaid] = useState(former ? 'Not saved yet: your changes from before.' : '');
   const { busy, problem, submit } = useSubmit();
+  const changed = JSON.stringify(form) !== JSON.stringify(stored);
+  useEffect(() => {
+    if (!changed) {
+      kept.delete(key);
+      return;
+    }
+    kept.set(key, { version, form });
+    const warn = (event: BeforeUnloadEvent) => event.preventDefault();
+    window.addEventListener('beforeunload', warn);
+    return () => window.removeEventListener('beforeunload', warn);
+  }, [changed, form]);
+  const leave = (saved: Automation | null) => {
+    kept.delete(key);
+    done(saved);
+  };
   useEffect(() => {
     void loadFences();
     document.getElementById(automation ? 'offers-title' : 'automation-name')?.focus({ preventScroll: true });
@@ -62,9 +87,9 @@ export function AutomationEditor({ automation, done }: Props) {
     if (own.length > 0) return;
     void submit(
       async () =>
-        done(
-          automation
-            ? await routes.editAutomation(automation.id, automation.version, body)
+        leave(
+          automation && version !== undefined
+            ? await routes.editAutomation(automation.id, version, body)
             : await routes.createAutomation(body),
         ),
       refused,
@@ -101,7 +126,7 @@ export function AutomationEditor({ automation, done }: Props) {
         <div class="notice" role="alert">
           <strong>Somebody else has changed this automation meanwhile</strong>
           <p>Nothing of yours is saved.</p>
-          <button type="button" class="button" onClick={() => done(null)}>
+          <button type="button" class="button" onClick={() => leave(null)}>
             Show it as it is now
           </button>
         </div>
@@ -116,7 +141,7 @@ export function AutomationEditor({ automation, done }: Props) {
           <button type="submit" class="button primary" disabled={busy}>
             {busy ? 'Saving…' : 'Save'}
           </button>
-          <button type="button" class="button" disabled={busy} onClick={() => done(null)}>
+          <button type="button" class="button" disabled={busy} onClick={() => leave(null)}>
             Cancel
           </button>
         </div>

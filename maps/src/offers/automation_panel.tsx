@@ -11,7 +11,7 @@ import { may } from '../segments/state';
 import { usePages, useRemote, useSubmit } from '../state/remote';
 import { show } from '../state/store';
 import { actionWords, partName, skippedWords, triggerWords } from './automation';
-import { AutomationEditor } from './automation_form';
+import { AutomationEditor, isKept } from './automation_form';
 import { useNames } from './automations';
 import type { Fault } from './form';
 import { HERE } from './hours_form';
@@ -38,7 +38,8 @@ export function NewAutomation() {
 
 export function AutomationPanel({ id }: { id: string }) {
   const [remote, again] = useRemote(`automation ${id} ${stamp.value}`, (signal) => routes.automation(id, signal));
-  const [editing, setEditing] = useState(false);
+  // Changes that were not saved are there again.
+  const [editing, setEditing] = useState(isKept(id));
   if (remote.status === 'failed' && remote.problem.status === 404)
     return (
       <Empty title="Automation not found">
