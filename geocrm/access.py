@@ -3,6 +3,7 @@
 Row visibility is decided in the database (`db/sql/security.sql`); this module tells the database who acts.
 """
 
+import base64
 import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Literal
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.low_level import ARGON2_VERSION
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -245,8 +247,19 @@ def _leave(session: Session) -> None:
 
 
 _HASHER = PasswordHasher()
-# Verified when there is no such account, so that its absence takes as long as a wrong password.
-_NOBODY = _HASHER.hash(secrets.token_urlsafe())
+
+
+def _hash_of_nothing() -> str:
+    """What a hash of `_HASHER` looks like, made without hashing: to verify it takes as long, and nothing fits it."""
+    parts = (secrets.token_bytes(length) for length in (_HASHER.salt_len, _HASHER.hash_len))
+    salt, made = (base64.b64encode(part).decode().rstrip("=") for part in parts)
+    cost = f"m={_HASHER.memory_cost},t={_HASHER.time_cost},p={_HASHER.parallelism}"
+    return f"$argon2id$v={ARGON2_VERSION}${cost}${salt}${made}"
+
+
+# Verified when there is no such account, so that its absence takes as long as a wrong password. Every command makes it
+# when it starts, and so does not hash for it.
+_NOBODY = _hash_of_nothing()
 
 
 def hash_password(password: str) -> str:

@@ -1,6 +1,8 @@
 """Who sees which rows, decided by the database."""
 
 import pytest
+from argon2 import extract_parameters
+from argon2.exceptions import VerifyMismatchError
 from sqlalchemy import select, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
@@ -133,6 +135,9 @@ def test_passwords() -> None:
     assert access.verify_password("correct horse", stored)
     assert not access.verify_password("wrong horse", stored)
     assert not access.verify_password("anything at all", None)
+    assert extract_parameters(access._NOBODY) == extract_parameters(stored), "no account takes as long as a wrong word"
+    with pytest.raises(VerifyMismatchError):  # and is worked out, not refused as no hash at all
+        access._HASHER.verify(access._NOBODY, "anything at all")
     with pytest.raises(Invalid):
         access.hash_password("short")
 
