@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from geocrm.db import local, reach
 from geocrm.errors import SetupError
@@ -117,10 +118,16 @@ class Database:
         return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
     def dispose(self) -> None:
-        """Close all connections."""
+        """Close all connections: those in use, which the pool knows no more then, when they come back."""
         with self._opening:
             while self._engines:
-                self._engines.popitem()[1].dispose()
+                engine = self._engines.popitem()[1]
+                event.listen(engine.pool, "checkin", _close)
+                engine.dispose()
+
+
+def _close(_: object, entry: ConnectionPoolEntry) -> None:
+    entry.invalidate()
 
 
 @contextmanager

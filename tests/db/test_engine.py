@@ -48,6 +48,16 @@ def test_threads_that_ask_first_share_one_engine(database: Database, monkeypatch
     fresh.dispose()
 
 
+def test_connections_in_use_are_closed_when_they_come_back_after_all_were(database: Database) -> None:
+    fresh = Database(database.admin_url, database.api_url, database.worker_url, settings=database.settings)
+    with fresh.writing() as session, fresh.reading() as other:
+        used = [one.connection().connection.dbapi_connection for one in (session, other)]
+        fresh.dispose()
+        assert session.scalar(text("SELECT 1")) == 1
+        assert [one.closed for one in used if one is not None] == [False, False]
+    assert [one.closed for one in used if one is not None] == [True, True]
+
+
 def test_one_moment_is_after_the_wait_for_the_lock(new_database: Callable[[], Database]) -> None:
     """What commits while it waits is seen, what commits later is not; the lock is free when it ends, well or not."""
     database, lock = new_database(), 42
