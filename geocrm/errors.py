@@ -20,8 +20,8 @@ class GeocrmError(Exception):
     def __init__(self, detail: str | None = None, *, errors: Sequence[Fault] = (), **extra: Any) -> None:
         self.title = (type(self).__doc__ or "").strip().splitlines()[0]
         first = next(iter(errors), None)
-        told = "" if first is None else f"{first.get('pointer', '').lstrip('/')}: {first['detail']}"
-        self.detail = detail or told.removeprefix(": ") or self.title
+        told = "" if first is None else f"{first.get('pointer', '').lstrip('/')}: {first.get('detail', '')}"
+        self.detail = detail or told.removeprefix(": ").removesuffix(": ") or self.title
         self.errors = list(errors)
         self.extra = extra
         super().__init__(self.detail)

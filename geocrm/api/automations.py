@@ -26,6 +26,7 @@ from geocrm.api.idempotency import Idempotent
 from geocrm.api.offers import Obstacles, Purpose, Share, Zone
 from geocrm.api.shapes import AudienceId, AutomationId, Body, CampaignId, Name, Named, OfferId, Page, Shown, Text
 from geocrm.campaigns import automations
+from geocrm.crm import consents
 from geocrm.db.models import Automation, Geofence
 
 routes = router("Automations")
@@ -334,7 +335,10 @@ def delete_automation(
 def check_automation(session: Writing, actor: CanEditAutomations, automation_id: AutomationId) -> object:
     """All of it at once: a fence that is gone, an offer that is not live, nobody who could do a task, a condition that
     nobody will ever pass."""
-    return {"data": automations.check(session, automations.get(session, automation_id))}
+    found = automations.get(session, automation_id)
+    doubt = consents.doubt(session, found.consent_purpose)
+    warnings = [] if doubt is None else [{"pointer": "/consent_purpose", "detail": doubt}]
+    return {"data": automations.check(session, found), "warnings": warnings}
 
 
 @routes.post(

@@ -104,7 +104,7 @@ class NewConsent(Body):
 
     purpose: Annotated[Name, Field(max_length=60, examples=["marketing"])]
     channel: Annotated[Name, Field(max_length=60, examples=["email"])]
-    granted_at: When
+    granted_at: When = Field(description="Not in the future; two minutes ahead of our clock are taken as now.")
     source: Short | None = Field(None, examples=["web form"])
 
 

@@ -207,6 +207,11 @@ class Obstacles(Shown):
     """All that stands in the way; nothing: the draft can go live."""
 
     data: list[Obstacle]
+    warnings: list[Obstacle] = Field(
+        default_factory=list,
+        description="What does not stand in the way, and may be a mistake.",
+        examples=[[{"pointer": "/consent_purpose", "detail": "nobody ever gave a consent with the purpose 'spam'"}]],
+    )
 
 
 class OfferVersions(Shown):
@@ -444,8 +449,8 @@ def list_offer_versions(session: Reading, actor: CanReadOffers, offer_id: OfferI
 )
 def check_offer(session: Writing, actor: CanEditOffers, offer_id: OfferId) -> object:
     """All of it at once: no end, hours that never open, an empty audience, areas that hold nobody. The audience is
-    worked out, so that its size can be shown."""
-    return {"data": offers.check_draft(session, offer_id)}
+    worked out, so that its size can be shown. A consent that nobody ever gave is a warning."""
+    return {"data": offers.check_draft(session, offer_id), "warnings": offers.find_doubts(session, offer_id)}
 
 
 @routes.post(

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from geocrm import filters, ids
 from geocrm.access import Actor, require
 from geocrm.campaigns import audiences, geofences, holdouts, hours
+from geocrm.crm import consents
 from geocrm.db import audit
 from geocrm.db.models import (
     Area,
@@ -223,6 +224,15 @@ def check_draft(session: Session, offer_id: int, *, moment: datetime | None = No
         raise Conflict("There is no draft of this offer to check.")
     whole = get_version(session, offer_id, offer.draft_version)
     return _faults(session, whole, moment or datetime.now(UTC))[0]
+
+
+def find_doubts(session: Session, offer_id: int) -> list[Fault]:
+    """What does not stand in the draft's way, and may be a mistake. Raises as :func:`check_draft`."""
+    offer = get_offer(session, offer_id)
+    if offer.draft_version is None:
+        raise Conflict("There is no draft of this offer to check.")
+    doubt = consents.doubt(session, get_version(session, offer_id, offer.draft_version).version.consent_purpose)
+    return [] if doubt is None else [{"pointer": "/consent_purpose", "detail": doubt}]
 
 
 def go_live(session: Session, offer_id: int, *, actor: Actor, moment: datetime | None = None) -> Offer:

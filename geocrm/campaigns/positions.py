@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from geocrm import access, ids
@@ -22,9 +22,11 @@ from geocrm.campaigns import crossings, events
 from geocrm.campaigns.crossings import Crossing, Presence
 from geocrm.campaigns.events import NewEvent
 from geocrm.campaigns.geofences import Fences
+from geocrm.crm import consents
 from geocrm.crm.forgetting import LOCATION
 from geocrm.db.arrays import of_numbers
 from geocrm.db.engine import Database
+from geocrm.db.models import Consent
 from geocrm.db.queries import named
 from geocrm.errors import ConsentRequired, Fault, Invalid, NotFound
 
@@ -225,9 +227,27 @@ def _check_consents(session: Session, batch: Batch, customers: NDArray[np.int64]
     granted = np.array([since.get(customer, np.inf) for customer in customers.tolist()])
     each = granted[np.searchsorted(customers, batch.customers)]
     if np.isinf(each).any():
-        fault = f"the customer does not allow this: a consent with the purpose {LOCATION!r} is needed"
-        raise ConsentRequired(errors=_faults(np.flatnonzero(np.isinf(each)), "customer_id", fault))
+        places = np.flatnonzero(np.isinf(each))[:_MOST_FAULTS]
+        said = f"the customer does not allow this: a consent with the purpose {LOCATION!r} is needed"
+        have = _purposes(session, np.unique(batch.customers[places]).tolist())
+        faults = _faults(places, "customer_id", said)
+        for place, fault in zip(places.tolist(), faults, strict=True):
+            fault["detail"] += consents.like(LOCATION, have.get(int(batch.customers[place]), ()))
+        raise ConsentRequired(errors=faults)
     return each
+
+
+def _purposes(session: Session, customers: Sequence[int]) -> dict[int, set[str]]:
+    """The purposes of these customers' consents that stand."""
+    found: dict[int, set[str]] = {}
+    rows = session.execute(
+        select(Consent.customer_id, Consent.purpose).where(
+            Consent.customer_id.in_(customers), Consent.withdrawn_at.is_(None)
+        )
+    )
+    for row in rows:
+        found.setdefault(row.customer_id, set()).add(row.purpose)
+    return found
 
 
 # ---------------------------------------------------------------- what is known, and kept

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from geocrm import access, ids
 from geocrm.access import Actor
+from geocrm.crm import consents as purposes
 from geocrm.crm import customers, forgetting, points
 from geocrm.db import audience_changes, audit
 from geocrm.db.models import Consent, Contact, Customer, CustomerSource, Site, SiteSource
@@ -71,8 +72,8 @@ def create(
         placed[0].is_primary = True
     for contact in contacts:
         session.add(Contact(customer_id=customer.id, **contact))
-    for consent in consents:
-        session.add(Consent(customer_id=customer.id, **consent))
+    for n, consent in enumerate(consents):
+        session.add(Consent(customer_id=customer.id, **purposes.read(consent, f"/consents/{n}")))
     session.flush()
     if not _place(session, actor, placed, "customer created"):
         _follow(session, actor, customer.id, "customer created")
@@ -397,7 +398,9 @@ def delete_contact(session: Session, actor: Actor, customer: Customer, contact_i
 
 
 def grant_consent(session: Session, actor: Actor, customer: Customer, values: Values) -> None:
-    """The customer allows something; raises Conflict where it is allowed already."""
+    """The customer allows something; raises Conflict where it is allowed already, Invalid where it is given in the
+    future."""
+    values = purposes.read(values)
     standing = session.scalar(
         select(func.count())
         .select_from(Consent)
@@ -428,7 +431,16 @@ def withdraw_consent(session: Session, actor: Actor, customer: Customer, purpose
         )
     ).all()
     if not standing:
-        raise NotFound()
+        given = session.execute(
+            select(Consent.purpose, Consent.channel)
+            .where(Consent.customer_id == customer.id, Consent.withdrawn_at.is_(None))
+            .order_by(Consent.purpose, Consent.channel)
+        ).all()
+        stands = ", ".join(f"{row.purpose!r} by {row.channel!r}" for row in given) or "none"
+        raise NotFound(
+            f"No consent of this customer with the purpose {purpose!r} by {channel!r} stands, so there is nothing to"
+            f" withdraw. Those that stand: {stands}."
+        )
     for consent in standing:
         consent.withdrawn_at = func.greatest(func.now(), consent.granted_at)
     _changed(session, customer)

@@ -41,7 +41,7 @@ def test_from_a_list_to_a_task_of_a_rep(client: Client, world: World) -> None:
     assert marketer.patch(where, json={"name": "Ring"}).status_code == 428
     edited = marketer.patch(where, json={"name": "Ring"}, headers={"If-Match": tag})
     assert marketer.patch(where, json={"name": "Sing"}, headers={"If-Match": tag}).status_code == 412
-    assert marketer.post(f"{where}/check").json() == {"data": []}
+    assert marketer.post(f"{where}/check").json() == {"data": [], "warnings": []}
     enabled = marketer.post(f"{where}/enable", headers={"If-Match": edited.headers["etag"]})
     assert (enabled.status_code, enabled.json()["enabled"]) == (200, True)
     assert marketer.patch(where, json={"name": "Sing"}, headers={"If-Match": "*"}).status_code == 409

@@ -72,7 +72,9 @@ def test_from_draft_to_redeemed_and_back(client: Client, world: World, app: Test
     where, tag = made.headers["location"], made.headers["etag"]
     shown = made.json()
     assert (shown["status"], shown["live"], shown["draft"]["version"], shown["redeemed"]) == ("draft", None, 1, 0)
-    obstacles = marketer.post(f"{where}/check").json()["data"]
+    told = marketer.post(f"{where}/check").json()
+    obstacles = told["data"]
+    assert told["warnings"] == []
     assert [one["pointer"] for one in obstacles] == ["/title", "/ends_at"]
     refused = marketer.post(f"{where}/live", headers={"If-Match": tag})
     assert refused.status_code == 422
@@ -80,7 +82,7 @@ def test_from_draft_to_redeemed_and_back(client: Client, world: World, app: Test
     edited = marketer.patch(where, json={"title": "A coffee", "ends_at": ends()}, headers={"If-Match": tag})
     assert edited.status_code == 200, edited.text
     assert marketer.patch(where, json={"title": "Tea"}, headers={"If-Match": tag}).status_code == 412
-    assert marketer.post(f"{where}/check").json()["data"] == []
+    assert marketer.post(f"{where}/check").json() == {"data": [], "warnings": []}
     live = marketer.post(f"{where}/live", headers={"If-Match": edited.headers["etag"]})
     assert live.json()["live"]["title"] == "A coffee"
     offer = live.json()["id"]

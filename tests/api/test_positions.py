@@ -43,8 +43,21 @@ def test_from_a_fence_to_its_events_and_to_nothing(client: Clients, world: World
     refused = rep.post("/v1/positions", json={"positions": [position(world, 30)]})
     assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (403, "consent-required")
     assert refused.json()["errors"][0]["pointer"] == "/positions/0/customer_id"
+    assert refused.json()["detail"].endswith("a consent with the purpose 'location' is needed")
     consent = {"purpose": "location", "channel": "app", "granted_at": "2026-01-01T00:00:00Z"}
     path = f"/v1/customers/cus_{world.ids['Alpine']}/consents"
+    tomorrow = (datetime.now(UTC) + timedelta(hours=27)).isoformat()
+    late = rep.post(path, json=consent | {"granted_at": tomorrow})
+    assert (late.status_code, late.json()["errors"][0]["pointer"]) == (422, "/granted_at")
+    misspelt = {"purpose": "Locaton", "channel": "app"}
+    soon = (datetime.now(UTC) + timedelta(seconds=60)).isoformat()
+    taken = rep.post(path, json=misspelt | {"granted_at": soon})
+    assert taken.json()["consents"][0]["granted_at"] < soon  # a clock ahead: it holds from now on
+    refused = rep.post("/v1/positions", json={"positions": [position(world, 30)]})
+    assert "is needed; there is one with the purpose 'Locaton': is either misspelt?" in refused.json()["detail"]
+    none = rep.post(f"{path}/withdraw", json={"purpose": "location", "channel": "app"})
+    assert (none.status_code, "Those that stand: 'Locaton' by 'app'." in none.json()["detail"]) == (404, True)
+    assert rep.post(f"{path}/withdraw", json=misspelt).status_code == 200
     assert rep.post(path, json=consent).status_code == 201
 
     sent = {"positions": [position(world, 20), position(world, 25, lon=-104.9), position(world, 19, accuracy_m=9000)]}

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from geocrm import access
 from geocrm.access import SYSTEM, Actor
 from geocrm.campaigns import audiences, eligibility, holdouts, offers, redemptions, results
-from geocrm.crm import places
+from geocrm.crm import changes, places
 from geocrm.db import models
 from geocrm.errors import Conflict, Forbidden, Invalid, NotFound
 from geocrm.spatial import areas, layers, territories
@@ -397,3 +397,15 @@ def test_sales_move_an_audience(session: Session) -> None:
     sales.create(session, SYSTEM, opened, {"amount": Decimal(600), "currency": "USD", "occurred_at": NOW})
     audiences.follow(session)
     assert judged(session, customer)[offer.id] == ()
+
+
+def test_a_consent_that_nobody_ever_gave_is_a_warning(session: Session) -> None:
+    offer = make_offer(session, live=False, consent_purpose="Newsletters")
+    (doubt,) = offers.find_doubts(session, offer.id)
+    assert (doubt["pointer"], "misspelt" in doubt["detail"]) == ("/consent_purpose", False)
+    consent = {"purpose": "newsletter", "channel": "app", "granted_at": NOW - timedelta(days=900)}
+    changes.grant_consent(session, SYSTEM, make_customer(session), consent)
+    (doubt,) = offers.find_doubts(session, offer.id)
+    assert doubt["detail"].endswith("; there is one with the purpose 'newsletter': is either misspelt?")
+    offers.edit_offer(session, offer.id, actor=SYSTEM, consent_purpose="newsletter")
+    assert offers.find_doubts(session, offer.id) == []

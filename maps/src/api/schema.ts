@@ -1461,7 +1461,7 @@ export interface paths {
         /**
          * What stands in the way of going live
          * @description All of it at once: no end, hours that never open, an empty audience, areas that hold nobody. The audience is
-         *     worked out, so that its size can be shown.
+         *     worked out, so that its size can be shown. A consent that nobody ever gave is a warning.
          */
         post: operations["check_offer"];
         delete?: never;
@@ -4416,6 +4416,7 @@ export interface components {
             /**
              * Granted At
              * Format: date-time
+             * @description Not in the future; two minutes ahead of our clock are taken as now.
              * @example 2026-01-31T09:00:00Z
              */
             granted_at: string;
@@ -5357,6 +5358,17 @@ export interface components {
         Obstacles: {
             /** Data */
             data: components["schemas"]["Obstacle"][];
+            /**
+             * Warnings
+             * @description What does not stand in the way, and may be a mistake.
+             * @example [
+             *       {
+             *         "detail": "nobody ever gave a consent with the purpose 'spam'",
+             *         "pointer": "/consent_purpose"
+             *       }
+             *     ]
+             */
+            warnings: components["schemas"]["Obstacle"][];
         };
         /**
          * OfferEdit
@@ -27343,6 +27355,12 @@ export interface operations {
                      *           "pointer": "/ends_at",
                      *           "detail": "an offer needs an end"
                      *         }
+                     *       ],
+                     *       "warnings": [
+                     *         {
+                     *           "detail": "nobody ever gave a consent with the purpose 'spam'",
+                     *           "pointer": "/consent_purpose"
+                     *         }
                      *       ]
                      *     }
                      */
@@ -34358,6 +34376,12 @@ export interface operations {
                      *         {
                      *           "pointer": "/ends_at",
                      *           "detail": "an offer needs an end"
+                     *         }
+                     *       ],
+                     *       "warnings": [
+                     *         {
+                     *           "detail": "nobody ever gave a consent with the purpose 'spam'",
+                     *           "pointer": "/consent_purpose"
                      *         }
                      *       ]
                      *     }
