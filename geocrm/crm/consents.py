@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import exists, select, text
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from geocrm.db.models import Consent
@@ -43,5 +43,6 @@ def doubt(session: Session, purpose: str | None) -> str | None:
     if purpose is None or session.scalar(select(exists().where(Consent.purpose == purpose))):
         return None
     # what is like it is looked for among some: all may be millions
-    some = session.scalars(text("SELECT DISTINCT purpose FROM (SELECT purpose FROM consents LIMIT 100000) AS looked_at"))
+    looked_at = select(Consent.purpose).limit(100_000).subquery()
+    some = session.scalars(select(looked_at.c.purpose).distinct())
     return f"nobody ever gave a consent with the purpose {purpose!r}, so this holds for nobody yet{like(purpose, some)}"
