@@ -384,8 +384,8 @@ def list_offers(
     limit: pages.Limit = 50,
     cursor: pages.Cursor = None,
 ) -> object:
-    """By id."""
-    found = offers.find_offers(session, status=status, after=pages.read_id(cursor) or 0, limit=limit + 1)
+    """Newest first."""
+    found = offers.find_offers(session, status=status, before=pages.read_id(cursor), limit=limit + 1)
     made = pages.page(request, response, found, limit, lambda offer: [offer.id])
     return made | {"data": _offers(session, actor, made["data"])}
 

@@ -37,7 +37,7 @@ def list_offers(status: str | None) -> list[dict[str, Any]]:
                         "redeemed": redemptions.count_redeemed(session, offer.id),
                     }
                 )
-            found = offers.find_offers(session, status=status, after=found[-1].id, limit=PAGE)
+            found = offers.find_offers(session, status=status, before=found[-1].id, limit=PAGE)
     return rows
 
 

@@ -58,9 +58,13 @@ def status_of(offer: Offer) -> str:
     return "ended" if offer.ended_at is not None else "live" if offer.live_version is not None else "draft"
 
 
-def find_offers(session: Session, *, status: str | None = None, after: int = 0, limit: int = 50) -> Sequence[Offer]:
-    """Offers by id, those of a status where one is asked for."""
-    query = select(Offer).where(Offer.id > after).order_by(Offer.id).limit(limit)
+def find_offers(
+    session: Session, *, status: str | None = None, before: int | None = None, limit: int = 50
+) -> Sequence[Offer]:
+    """Offers, newest first, those of a status where one is asked for, and older than `before`."""
+    query = select(Offer).order_by(Offer.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Offer.id < before)
     if status == "ended":
         query = query.where(Offer.ended_at.is_not(None))
     elif status == "live":

@@ -55,11 +55,12 @@ def test_what_would_this_customer_see_here(open_screen: Opening, far: str) -> No
     screen.sign_in("rep", query="?panel=offers")
     rows = page.locator(".segmentation")
     expect(rows).to_have_count(2)
-    expect(rows.first).to_contain_text("0 of 500 redeemed")
-    expect(rows.last).to_contain_text(far)
+    expect(rows.last).to_contain_text("0 of 500 redeemed")
+    expect(rows.first).to_contain_text(far)  # the newest first
+    expect(page.get_by_text("Your role looks at offers")).to_be_visible()
     expect(page.get_by_role("button", name="New offer")).to_have_count(0)
     screen.axe("offers")
-    rows.last.click()
+    rows.first.click()
     expect(page.get_by_role("heading", name="Far away")).to_be_visible()
     screen.axe("an offer")
     page.get_by_role("button", name="All offers").click()
@@ -124,13 +125,13 @@ def test_from_a_draft_to_its_end(open_screen: Opening) -> None:
     page.get_by_role("button", name="Save mine over it").click()
     expect(page.get_by_text("Nothing stands in the way")).to_be_visible()
     assert screen.ask(f"/v1/offers/{offer['id']}")["draft"]["attributes"] == {"code": "BOOTS"}
-    page.get_by_role("button", name="Done").click()
-
-    page.get_by_role("button", name="Set live").click()
+    page.get_by_role("button", name="Set live").click()  # from the form
     expect(page.get_by_role("alertdialog")).to_contain_text("Nothing changes under a customer’s feet")
+    reached = screen.ask('/v1/customers/count?filter={"all":[{"consent":{"purpose":"marketing"}}]}')["customers"]
+    expect(page.get_by_role("alertdialog")).to_contain_text(f"{reached:,} customers match now, with the consent.")
     screen.axe("before it goes live")
     page.get_by_role("button", name="Set it live now").click()
-    expect(page.get_by_text("Customers have it.")).to_be_visible()
+    expect(page.get_by_text(re.compile("Customers have it|Closed now, opens"))).to_be_visible()  # as the day is
     page.get_by_role("button", name="New version").click()
     page.get_by_label("In all").fill("50")
     page.get_by_role("button", name="Save draft").click()
@@ -142,6 +143,11 @@ def test_from_a_draft_to_its_end(open_screen: Opening) -> None:
     page.get_by_role("button", name="End it").click()
     page.get_by_role("button", name="End it now").click()
     expect(page.get_by_text("Nobody has it any more.")).to_be_visible()
+    page.get_by_role("button", name="Use again").click()
+    expect(page.get_by_role("heading", name="Boots here (again)")).to_be_visible()
+    again = screen.ask(f"/v1/offers/{page.evaluate(SHOWN)}")
+    assert (again["status"], again["draft"]["ends_at"]) == ("draft", None)
+    assert again["draft"]["areas"] == shown["live"]["areas"]
 
 
 @pytest.mark.parametrize("scheme", ["dark", pytest.param("light", marks=pytest.mark.soak)])

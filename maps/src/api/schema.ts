@@ -1386,7 +1386,7 @@ export interface paths {
         };
         /**
          * List offers
-         * @description By id.
+         * @description Newest first.
          */
         get: operations["list_offers"];
         put?: never;

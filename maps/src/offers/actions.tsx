@@ -1,17 +1,26 @@
 /** What can be done with an offer: change it, set it live, end it, throw its draft away. */
 
-import { useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import * as routes from '../api/routes';
 import type { Offer } from '../api/shapes';
 import { Confirm } from '../components/confirm';
 import { Failed } from '../components/states';
+import { ruleFields } from '../segments/rule_fields';
 import { may } from '../segments/state';
 import { useSubmit } from '../state/remote';
-import type { Fault } from './form';
-import { open, written } from './state';
-import { fieldName } from './words';
+import { bodyOf, type Fault, formOf } from './form';
+import { HERE } from './hours_form';
+import { Reach } from './reach';
+import { open, wantsLive, written } from './state';
+import { fieldName, holdOutWords } from './words';
 
 type Asked = 'live' | 'end' | 'discard';
+
+/** What an offer said last as a new draft, whose time is still to be said. */
+function copyOf({ name, live, campaign_id }: Offer) {
+  const form = formOf(`${name.slice(0, 290)} (again)`, live, HERE, ruleFields.value, campaign_id);
+  return bodyOf({ ...form, starts: '', ends: '' }, ruleFields.value).body;
+}
 
 export function Actions({ offer, edit }: { offer: Offer; edit: () => void }) {
   const [asked, setAsked] = useState<Asked | null>(null);
@@ -35,7 +44,15 @@ export function Actions({ offer, edit }: { offer: Offer; edit: () => void }) {
         if (data.length === 0) setAsked('live');
       },
     );
-  if (!writes && !publishes) return null;
+  useEffect(() => {
+    // Its form leads here; it is loaded anew first where the form has saved.
+    if (wantsLive.value?.id !== id || wantsLive.value.version !== version) return;
+    wantsLive.value = null;
+    void wantLive();
+  }, [id, version]);
+  if (!may('offers:write') && !may('offers:publish')) {
+    return <p class="small">Your role looks at offers; an administrator, a marketer or an analyst changes them.</p>;
+  }
   return (
     <>
       <div class="row-actions">
@@ -54,13 +71,40 @@ export function Actions({ offer, edit }: { offer: Offer; edit: () => void }) {
             End it
           </button>
         )}
+        {may('offers:write') && status === 'ended' && offer.live && (
+          <button
+            type="button"
+            class="button"
+            disabled={busy}
+            onClick={() =>
+              void work(
+                () => routes.createOffer(copyOf(offer)),
+                ({ id: copy }) => {
+                  written();
+                  open(copy);
+                },
+              )
+            }
+          >
+            Use again
+          </button>
+        )}
         {writes && offer.draft && (
           <button type="button" class="button plain" disabled={busy} onClick={() => setAsked('discard')}>
             Throw the draft away
           </button>
         )}
       </div>
-      {writes && !publishes && offer.draft && <p class="small quiet">A marketer or an administrator sets it live.</p>}
+      {writes && !publishes && (
+        <p class="small">
+          {offer.live
+            ? 'A marketer or an administrator sets new versions live, and ends it.'
+            : 'A marketer or an administrator sets it live.'}
+        </p>
+      )}
+      {may('offers:write') && status === 'ended' && (
+        <p class="small quiet">Used again, it is a new draft that says the same, but not from when until when.</p>
+      )}
       {missing && missing.length > 0 && (
         <div class="notice" role="alert">
           <strong>It cannot go live yet</strong>
@@ -82,6 +126,8 @@ export function Actions({ offer, edit }: { offer: Offer; edit: () => void }) {
           act={() => void work(() => routes.setOfferLive(id, version), written)}
           cancel={() => setAsked(null)}
         >
+          {offer.draft && <Reach audience={offer.draft.audience} consent={offer.draft.consent_purpose ?? ''} />}
+          {offer.draft && <p class="small">{holdOutWords(offer.draft) ?? 'Nobody is held out.'}</p>}
           <p>
             {offer.live
               ? 'Redemptions count on, and who was held out stays so. '

@@ -11,7 +11,17 @@ import { Actions } from './actions';
 import { Editor, isKept } from './editor';
 import { Brought } from './results';
 import { boundsOf, fences, holdSketch, loadFences, stamp, useSketch } from './state';
-import { holdOutWords, hoursWords, leftWords, onePlace, redeemedWords, said, standing, validity } from './words';
+import {
+  holdOutWords,
+  hoursWords,
+  leftWords,
+  moment,
+  onePlace,
+  redeemedWords,
+  said,
+  standing,
+  validity,
+} from './words';
 
 export function DetailPanel({ id }: { id: string }) {
   const [remote, again] = useRemote(`offer ${id} ${stamp.value}`, (signal) => routes.offer(id, signal));
@@ -67,7 +77,7 @@ function Shown({ offer, edit }: { offer: Offer; edit: () => void }) {
         <Actions offer={offer} edit={edit} />
       </section>
       {offer.live && <Brought id={offer.id} />}
-      {offer.live && <Says version={offer.live} title={`Version ${offer.live.version}`} />}
+      {offer.live && <Says version={offer.live} title={`Version ${offer.live.version}`} ended={offer.ended_at} />}
       {offer.draft && (
         <Says version={offer.draft} title={offer.live ? `The draft of version ${offer.draft.version}` : 'The draft'} />
       )}
@@ -75,7 +85,14 @@ function Shown({ offer, edit }: { offer: Offer; edit: () => void }) {
   );
 }
 
-export function Says({ version, title }: { version: OfferVersion; title: string }) {
+interface SaysProps {
+  version: OfferVersion;
+  title: string;
+  /** When its offer ended, if it did. */
+  ended?: string | null;
+}
+
+function Says({ version, title, ended = null }: SaysProps) {
   const hours = hoursWords(version.hours);
   const rows: readonly (readonly [string, string | null])[] = [
     ['What', version.title ?? 'not said yet'],
@@ -84,6 +101,7 @@ export function Says({ version, title }: { version: OfferVersion; title: string 
     ['Customers', version.audience_members === null ? null : counted(version.audience_members, 'customer')],
     ['Consent', version.consent_purpose === null ? 'none is needed' : `to ${version.consent_purpose}`],
     ['When', validity(version)],
+    ['Ended', ended && moment(ended, version.time_zone)],
     ['Hours', hours && `${hours} (${version.time_zone ?? 'UTC'})`],
     ['Closed on', version.closed_on.length > 0 ? version.closed_on.map((day) => date(day)).join(', ') : null],
     ['Caps', capWords(version)],

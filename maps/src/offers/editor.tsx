@@ -9,16 +9,18 @@ import { Failed } from '../components/states';
 import { Icon } from '../design/icons';
 import { Conditions } from '../segments/rule_builder';
 import { ruleFields } from '../segments/rule_fields';
+import { may } from '../segments/state';
 import { asProblem, useRemote, useSubmit } from '../state/remote';
 import { show } from '../state/store';
 import { CalendarForm } from './calendar_form';
 import { Faults, Field, reveal, TextField } from './faults';
-import { bodyOf, type Fault, type Form, faultsMet, formOf, hasField, inOrder } from './form';
+import { audienceOf, bodyOf, type Fault, type Form, faultsMet, formOf, hasField, inOrder } from './form';
 import { HERE } from './hours_form';
 import { HoldOut, HowOften } from './how_often_form';
 import { ListField } from './list_field';
 import { PairsFields } from './pairs_form';
-import { made, open, written } from './state';
+import { Reach } from './reach';
+import { made, open, wantsLive, written } from './state';
 import { WhereForm } from './where_form';
 import { fieldName } from './words';
 
@@ -127,11 +129,12 @@ export function Editor({ offer, done }: Props) {
   };
   const leave = () => {
     kept.delete(key);
-    written();
+    if (held !== offer) written();
     if (held === null) open(null);
     else done();
   };
   const [leaving, setLeaving] = useState(false);
+  const isWhole = held?.draft && !changed && faults.length === 0 && may('offers:publish');
 
   return (
     <form
@@ -195,7 +198,20 @@ export function Editor({ offer, done }: Props) {
             </p>
             <Elsewhere faults={faults} />
             <div class="row-actions">
-              <button type="submit" class="button primary" disabled={busy}>
+              {isWhole && (
+                <button
+                  type="button"
+                  class="button primary"
+                  disabled={busy}
+                  onClick={() => {
+                    wantsLive.value = held;
+                    leave();
+                  }}
+                >
+                  Set live…
+                </button>
+              )}
+              <button type="submit" class={isWhole ? 'button' : 'button primary'} disabled={busy}>
                 {busy ? 'Saving…' : 'Save draft'}
               </button>
               {changed && stored !== form && (
@@ -391,6 +407,7 @@ const WHO: readonly { who: Form['who']; name: string }[] = [
 ];
 
 function Who({ form, faults, change }: PartProps) {
+  const audience = audienceOf(form, ruleFields.value);
   return (
     <fieldset class="rule">
       <legend class="field-name">For whom</legend>
@@ -431,6 +448,7 @@ function Who({ form, faults, change }: PartProps) {
         value={form.consent}
         change={(consent) => change({ consent })}
       />
+      {(form.who === 'everybody' || audience) && <Reach audience={audience} consent={form.consent} />}
     </fieldset>
   );
 }

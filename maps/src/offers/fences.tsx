@@ -80,6 +80,7 @@ function List({ rows, said, edit }: ListProps) {
         Where a phone enters one, stays in it or leaves it, your app and your webhooks are told. An offer can hold in
         them.
       </p>
+      {!writes && <p class="small">Your role looks at them; an administrator or a marketer draws and imports them.</p>}
       <div class="row-actions">
         {writes && (
           <button type="button" class="button primary" onClick={() => edit(null)}>
@@ -100,11 +101,7 @@ function List({ rows, said, edit }: ListProps) {
         {said}
       </p>
       {rows.length === 0 && (
-        <Empty title="No fences yet">
-          <p>
-            {writes ? 'A circle around a shop is a good first one.' : 'An administrator or a marketer can draw one.'}
-          </p>
-        </Empty>
+        <Empty title="No fences yet">{writes && <p>A circle around a shop is a good first one.</p>}</Empty>
       )}
       {rows.length > LISTED && (
         <div class="field">

@@ -144,6 +144,12 @@ export function faultsMet({ errors }: Problem): readonly Fault[] {
   return errors.map(({ pointer = '', detail = '' }) => ({ pointer, detail }));
 }
 
+/** Who may have it, as a filter of the API; null for everybody, and where it is not told whole. */
+export function audienceOf(form: Form, fields: ReadonlyMap<string, Field>): object | null {
+  if (form.who === 'conditions') return filterOf(form.audience, fields);
+  return form.who === 'list' && form.list !== '' ? { audience: form.list } : null;
+}
+
 /** What the API is sent, and what the form itself knows to be wrong. */
 export function bodyOf(
   form: Form,
@@ -170,12 +176,7 @@ export function bodyOf(
   for (const [place, area] of form.areas.entries()) {
     if ((area.place_id || area.place_kind) && !isRadius(area.radius_m)) fault(`/areas/${place}/radius_m`, RADIUS);
   }
-  const audience =
-    form.who === 'conditions'
-      ? filterOf(form.audience, fields)
-      : form.who === 'list' && form.list !== ''
-        ? { audience: form.list }
-        : null;
+  const audience = audienceOf(form, fields);
   if (form.who === 'conditions' && audience === null)
     fault('/audience', 'a condition is needed, and every one of them whole');
   if (form.who === 'list' && audience === null) fault('/audience', 'choose the list');

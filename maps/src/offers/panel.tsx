@@ -86,6 +86,13 @@ const SHOWN: readonly { status: routes.OfferStatus | null; name: string; none: s
   { status: 'ended', name: 'Ended', none: 'No offer has ended' },
 ];
 
+const TOOLS = [
+  { page: 'fences', name: 'Fences' },
+  { page: 'automations', name: 'Automations' },
+  { page: 'test', name: 'What would a customer see?' },
+  { page: 'walk', name: 'Try a walk' },
+];
+
 function List() {
   const [which, setWhich] = useState(0);
   const shown = SHOWN[which] ?? { status: null, name: '', none: '' };
@@ -95,26 +102,21 @@ function List() {
   return (
     <div class="blocks">
       <section class="block" aria-label="Make and try">
-        <div class="row-actions">
+        {!may('offers:write') && (
+          <p class="small">Your role looks at offers; an administrator, a marketer or an analyst makes them.</p>
+        )}
+        <div class="row-actions tools">
           {may('offers:write') && (
             <button type="button" id="open-new" class="button primary" onClick={() => open('new')}>
               <Icon name="plus" />
               New offer
             </button>
           )}
-          <button type="button" id="open-test" class="button" onClick={() => open('test')}>
-            <Icon name="here" />
-            What would a customer see?
-          </button>
-          <button type="button" id="open-walk" class="button" onClick={() => open('walk')}>
-            Try a walk
-          </button>
-          <button type="button" id="open-fences" class="button" onClick={() => open('fences')}>
-            Fences
-          </button>
-          <button type="button" id="open-automations" class="button" onClick={() => open('automations')}>
-            Automations
-          </button>
+          {TOOLS.map(({ page, name }) => (
+            <button key={page} type="button" id={`open-${page}`} class="button plain" onClick={() => open(page)}>
+              {name}
+            </button>
+          ))}
         </div>
       </section>
       <section class="block" aria-label="Offers">
@@ -138,13 +140,10 @@ function List() {
           empty={
             <Empty title={shown.none}>
               {shown.status === null && (
-                <>
-                  <p>
-                    An offer says what a customer gets, who may have it, where, when and how often. Your app asks for it
-                    with a customer and a point.
-                  </p>
-                  {!may('offers:write') && <p>An administrator, a marketer or an analyst can make one.</p>}
-                </>
+                <p>
+                  An offer says what a customer gets, who may have it, where, when and how often. Your app asks for it
+                  with a customer and a point.
+                </p>
               )}
             </Empty>
           }
@@ -171,7 +170,12 @@ function Row({ offer }: { offer: Offer }) {
   const now = new Date();
   const { word } = standing(offer, now);
   const version = said(offer);
-  const facts = version && [term(version, now), whereWords(version.areas), redeemedWords(offer), holdOutWords(version)];
+  const facts = version && [
+    term(version, now, offer.ended_at),
+    whereWords(version.areas),
+    redeemedWords(offer),
+    holdOutWords(version),
+  ];
   return (
     <li>
       <button type="button" id={`open-${offer.id}`} class="segmentation" onClick={() => open(offer.id)}>

@@ -3,7 +3,7 @@
 import { signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import * as routes from '../api/routes';
-import type { Fence, OfferWhere } from '../api/shapes';
+import type { Fence, Offer, OfferWhere } from '../api/shapes';
 import type { Bounds } from '../map/map';
 import { boxOfShapes, type DrawnLayer, NO_SKETCH, type Part, type Sketch } from '../map/sketch';
 import { circle } from '../map/style';
@@ -21,6 +21,9 @@ export const written = (): void => {
 
 /** The offer that the open form of a new one has become: the form stays while the address is the offer's. */
 export const made = signal<string | null>(null);
+
+/** The version of an offer that its form has left to set live: its page asks for that. */
+export const wantsLive = signal<Pick<Offer, 'id' | 'version'> | null>(null);
 
 export function open(offer: string | null): void {
   if (sheet.value === 'peek') sheet.value = 'half';

@@ -17,7 +17,7 @@ import {
 } from './words';
 
 const version = (change: Partial<OfferVersion>): OfferVersion =>
-  ({ ends_at: null, starts_at: null, ...change }) as OfferVersion;
+  ({ ends_at: null, starts_at: null, hours: null, closed_on: [], ...change }) as OfferVersion;
 const NOW = new Date('2026-03-10T12:00:00Z');
 
 it('has words for every reason of the API', () => {
@@ -47,6 +47,7 @@ describe('standing', () => {
     expect(offer('live', { ends_at: '2026-04-01T00:00:00Z' })).toBe('Live');
     expect(offer('live', { starts_at: '2026-03-11T00:00:00Z' })).toBe('Live, not begun');
     expect(offer('live', { ends_at: '2026-03-10T12:00:00Z' })).toBe('Over');
+    expect(offer('live', { hours: [{ days: ['mon'], from: '07:00', to: '11:00' }] })).toBe('Live, closed now');
   });
 });
 
@@ -61,6 +62,9 @@ describe('days and hours', () => {
     expect(moment('2026-07-01T20:00:00Z', 'Nowhere/Land')).toBe('Jul 1, 2026, 20:00 UTC');
     expect(term(version({ ends_at: '2026-03-31T00:00:00Z', starts_at: '2026-03-01T00:00:00Z' }), NOW)).toBe(
       'until Mar 31, 2026',
+    );
+    expect(term(version({ ends_at: '2026-03-31T00:00:00Z' }), NOW, '2026-03-09T00:00:00Z')).toBe(
+      'ended on Mar 9, 2026',
     );
   });
 });

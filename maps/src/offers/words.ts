@@ -2,6 +2,7 @@
 
 import type { Fence, Offer, OfferVersion, OfferWhere, OtherOffer } from '../api/shapes';
 import { count, date, distance, words } from '../format';
+import { type Opening, openingAt } from './opening';
 import { lasting } from './walks';
 
 export type Reason = OtherOffer['reasons'][number];
@@ -10,17 +11,24 @@ export type Reason = OtherOffer['reasons'][number];
 export const said = (offer: Pick<Offer, 'live' | 'draft'>): OfferVersion | null => offer.live ?? offer.draft;
 
 /** Where an offer stands, in a word and a sentence. */
-export function standing(offer: Pick<Offer, 'status' | 'live' | 'draft'>, now: Date): { word: string; means: string } {
-  if (offer.status === 'ended') return { word: 'Ended', means: 'Nobody has it any more.' };
+export function standing(
+  offer: Pick<Offer, 'status' | 'live' | 'draft' | 'ended_at'>,
+  now: Date,
+): { word: string; means: string } {
+  if (offer.status === 'ended')
+    return { word: 'Ended', means: `It ended on ${date(offer.ended_at)}. Nobody has it any more.` };
   if (offer.status === 'draft') return { word: 'Draft', means: 'Nobody has it before it is set live.' };
   const { starts_at = null, ends_at = null } = offer.live ?? {};
   if (starts_at && new Date(starts_at) > now)
     return { word: 'Live, not begun', means: `It begins on ${date(starts_at)}.` };
   if (ends_at && new Date(ends_at) <= now) return { word: 'Over', means: `It was over on ${date(ends_at)}.` };
-  return {
-    word: 'Live',
-    means: offer.draft ? 'Customers have it. A draft waits to take its place.' : 'Customers have it.',
-  };
+  const waits = offer.draft ? ' A draft waits to take its place.' : '';
+  const opening: Opening = offer.live ? openingAt(offer.live, now) : { open: true };
+  if (opening.open) return { word: 'Live', means: `Customers have it.${waits}` };
+  const then = opening.opens
+    ? `Closed now, opens ${moment(opening.opens, offer.live?.time_zone ?? null)}.`
+    : 'Closed now, and it opens no more before its end.';
+  return { word: 'Live, closed now', means: then + waits };
 }
 
 /** A moment on the clock of a time zone, with the zone's short name. */
@@ -48,8 +56,9 @@ export function validity({ starts_at, ends_at, time_zone }: OfferVersion): strin
   return starts_at ? `from ${moment(starts_at, time_zone)} ${until}` : until;
 }
 
-/** Until when an offer holds, or from when, in a few words for lists. */
-export function term({ starts_at, ends_at }: OfferVersion, now: Date): string {
+/** Until when an offer holds, or from when, or when it ended, in a few words for lists. */
+export function term({ starts_at, ends_at }: OfferVersion, now: Date, ended_at: string | null = null): string {
+  if (ended_at) return `ended on ${date(ended_at)}`;
   const until = ends_at ? `until ${date(ends_at)}` : 'no end yet';
   return starts_at && new Date(starts_at) > now ? `from ${date(starts_at)} ${until}` : until;
 }
