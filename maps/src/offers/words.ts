@@ -26,8 +26,8 @@ export function standing(
   const opening: Opening = offer.live ? openingAt(offer.live, now) : { open: true };
   if (opening.open) return { word: 'Live', means: `Customers have it.${waits}` };
   const then = opening.opens
-    ? `Closed now, opens ${moment(opening.opens, offer.live?.time_zone ?? null)}.`
-    : 'Closed now, and it opens no more before its end.';
+    ? `It opens ${moment(opening.opens, offer.live?.time_zone ?? null)}.`
+    : 'It opens no more before its end.';
   return { word: 'Live, closed now', means: then + waits };
 }
 
