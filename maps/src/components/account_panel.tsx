@@ -1,10 +1,8 @@
 /** Who is signed in, how the page looks, and the way out. */
 
-import { useState } from 'preact/hooks';
-import type { Problem } from '../api/client';
 import { chooseTheme, THEME_CHOICES, themeChoice } from '../design/theme';
 import { words } from '../format';
-import { asProblem } from '../state/remote';
+import { useSubmit } from '../state/remote';
 import { me, signOut } from '../state/session';
 import { show } from '../state/store';
 import { Failed } from './states';
@@ -18,7 +16,7 @@ const ROLES: Readonly<Record<string, string>> = {
 };
 
 export function AccountPanel() {
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const { problem, submit } = useSubmit();
   const somebody = me.value;
   return (
     <div class="blocks">
@@ -57,11 +55,7 @@ export function AccountPanel() {
           API documentation
         </a>
         {problem && <Failed problem={problem} />}
-        <button
-          type="button"
-          class="button"
-          onClick={() => signOut().catch((error: unknown) => setProblem(asProblem(error)))}
-        >
+        <button type="button" class="button" onClick={() => void submit(signOut)}>
           Sign out
         </button>
       </section>
