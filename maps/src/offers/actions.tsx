@@ -12,7 +12,7 @@ import { bodyOf, type Fault, formOf } from './form';
 import { HERE } from './hours_form';
 import { Reach } from './reach';
 import { open, wantsLive, written } from './state';
-import { fieldName, holdOutWords } from './words';
+import { fieldName, holdOutWords, warningWords } from './words';
 
 type Asked = 'live' | 'end' | 'discard';
 
@@ -24,6 +24,7 @@ function copyOf({ name, live, campaign_id }: Offer) {
 
 export function Actions({ offer, edit }: { offer: Offer; edit: () => void }) {
   const [asked, setAsked] = useState<Asked | null>(null);
+  const [warned, setWarned] = useState<readonly string[]>([]);
   const [missing, setMissing] = useState<readonly Fault[] | null>(null);
   const { busy, problem, submit } = useSubmit();
   const { id, status, version } = offer;
@@ -39,8 +40,9 @@ export function Actions({ offer, edit }: { offer: Offer; edit: () => void }) {
   const wantLive = () =>
     work(
       () => routes.checkOffer(id),
-      ({ data }) => {
+      ({ data, warnings }) => {
         setMissing(data);
+        setWarned(warningWords(warnings));
         if (data.length === 0) setAsked('live');
       },
     );
@@ -126,14 +128,19 @@ export function Actions({ offer, edit }: { offer: Offer; edit: () => void }) {
           act={() => void work(() => routes.setOfferLive(id, version), written)}
           cancel={() => setAsked(null)}
         >
-          {offer.draft && <Reach audience={offer.draft.audience} consent={offer.draft.consent_purpose ?? ''} />}
-          {offer.draft && <p class="small">{holdOutWords(offer.draft) ?? 'Nobody is held out.'}</p>}
           <p>
             {offer.live
               ? 'Redemptions count on, and who was held out stays so. '
               : 'From now on customers have it where and when it says. '}
             Nothing changes under a customer’s feet: a live version is never changed, only followed by a new one.
           </p>
+          {offer.draft && <Reach audience={offer.draft.audience} consent={offer.draft.consent_purpose ?? ''} />}
+          {warned.map((warning) => (
+            <p key={warning} class="small">
+              <strong>{warning}</strong>
+            </p>
+          ))}
+          {offer.draft && <p class="small">{holdOutWords(offer.draft) ?? 'Nobody is held out.'}</p>}
         </Confirm>
       )}
       {asked === 'end' && (

@@ -22,7 +22,7 @@ import { PairsFields } from './pairs_form';
 import { Reach } from './reach';
 import { made, open, wantsLive, written } from './state';
 import { WhereForm } from './where_form';
-import { fieldName } from './words';
+import { fieldName, warningWords } from './words';
 
 interface Props {
   /** null for a new one. */
@@ -111,11 +111,11 @@ export function Editor({ offer, done }: Props) {
       }
       setHeld(saved);
       setStored(form);
-      const { data } = await routes.checkOffer(saved.id);
+      const { data, warnings } = await routes.checkOffer(saved.id);
       mark(data);
       setSaid(
         data.length === 0
-          ? 'Saved. Nothing stands in the way of going live.'
+          ? ['Saved. Nothing stands in the way of going live.', ...warningWords(warnings)].join(' ')
           : `Saved. To go live it still lacks: ${fieldsOf(data)}.`,
       );
     }, refused);
@@ -175,7 +175,11 @@ export function Editor({ offer, done }: Props) {
             no="Keep them"
             busy={busy}
             act={leave}
-            cancel={() => setLeaving(false)}
+            cancel={() => {
+              setLeaving(false);
+              // The button that asked stands in the bar again.
+              requestAnimationFrame(() => document.getElementById('offer-leave')?.focus({ preventScroll: true }));
+            }}
           >
             <p>{held === null ? 'The offer was never saved.' : 'What you changed since the last saving is lost.'}</p>
           </Confirm>
@@ -230,6 +234,7 @@ export function Editor({ offer, done }: Props) {
               )}
               <button
                 type="button"
+                id="offer-leave"
                 class="button"
                 disabled={busy}
                 onClick={() => (changed ? setLeaving(true) : leave())}

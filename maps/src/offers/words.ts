@@ -189,6 +189,10 @@ const FIELD_NAMES: Readonly<Record<string, string>> = {
   hold_out_share: 'Hold-out',
 };
 
+/** What the API warns of, each in a sentence; it stands in the way of nothing. */
+export const warningWords = (warnings: readonly { pointer: string; detail: string }[]): readonly string[] =>
+  warnings.map(({ pointer, detail }) => `${fieldName(pointer)}: ${detail}.`);
+
 /** The field of the form that a pointer of the API is of. */
 export const fieldName = (pointer: string): string => {
   const [, name = ''] = pointer.split('/');
