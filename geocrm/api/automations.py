@@ -28,6 +28,7 @@ from geocrm.api.shapes import AudienceId, AutomationId, Body, CampaignId, Name, 
 from geocrm.campaigns import automations
 from geocrm.crm import consents
 from geocrm.db.models import Automation, Geofence
+from geocrm.segmentation.methods import names_of
 
 routes = router("Automations")
 
@@ -140,6 +141,9 @@ class LatestRuns(Shown):
     skipped: int = Field(examples=[7])
     failed: int = Field(examples=[0])
     waiting: int = Field(examples=[0])
+    forgotten: int = Field(
+        description="Runs of all time that were deleted with a consent; 0 to who does not see all.", examples=[0]
+    )
 
 
 class ShownAutomation(Shown):
@@ -206,7 +210,7 @@ def _shown(session: Session, automation: Automation, latest: dict[int, dict[str,
         "id": ids.show("aut", automation.id),
         "latest": None if latest is None else latest[automation.id],
         "campaign_id": ids.show("cam", automation.campaign_id),
-        "condition_sentence": automations.condition_of(automation).sentence(),
+        "condition_sentence": automations.condition_of(automation).sentence(names_of(session)),
         "trigger": {
             "kind": automation.trigger,
             "type": automation.event_type,

@@ -1,5 +1,7 @@
 """Offers: drafts, what stands in their way, live versions, redemptions."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
@@ -299,6 +301,7 @@ def _versions(session: Session, actor: Actor, wholes: Sequence[offers.Whole]) ->
     fences = geofences.find_names(session, [area.fence_id for area in named if area.fence_id is not None])
     asked = {whole.version.audience_id for whole in wholes if whole.version.audience_id is not None}
     found = {one.id: one for one in session.scalars(select(Audience).where(Audience.id.in_(asked)))}
+    lists = _names_of_lists(session, wholes)
     members = {number: _members(session, actor, audience) for number, audience in found.items()}
     same = (
         "version", "title", "terms", "attributes", "audience", "consent_purpose", "starts_at", "ends_at", "time_zone",
@@ -309,13 +312,23 @@ def _versions(session: Session, actor: Actor, wholes: Sequence[offers.Whole]) ->
         {name: getattr(held, name) for name in same}
         | {
             "product_ids": [ids.show("prd", number) for number in held.product_ids],
-            "audience_sentence": filters.parse(held.audience, reader=filters.Reader(contacts=True)).sentence(),
+            "audience_sentence": filters.parse(held.audience, reader=filters.Reader(contacts=True)).sentence(
+                lambda shown: lists.get(shown, shown)
+            ),
             "audience_members": None if held.audience_id is None else members.get(held.audience_id),
             "areas": [_where(area, areas, places, fences) for area in whole.areas],
         }
         for whole in wholes
         for held in (whole.version,)
     ]
+
+
+def _names_of_lists(session: Session, wholes: Sequence[offers.Whole]) -> dict[str, str]:
+    """The names of the audiences that these versions' filters speak of, by id."""
+    said = json.dumps([whole.version.audience for whole in wholes])
+    numbers = {int(number) for number in re.findall(r'"aud_([0-9]{1,18})"', said)}
+    found = session.scalars(select(Audience).where(Audience.id.in_(numbers))) if numbers else ()
+    return {f"aud_{one.id}": one.name for one in found if one.name is not None}
 
 
 def _members(session: Session, actor: Actor, audience: Audience) -> int | None:

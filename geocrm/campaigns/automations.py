@@ -296,11 +296,11 @@ def find_runs(
 
 def find_latest(session: Session, automation_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     """What came of the newest runs of each automation that the reader sees, in customers: `last_at`, `done`, `skipped`,
-    `failed`, `waiting`."""
+    `failed`, `waiting`; and how many runs went with a consent that was withdrawn (`forgotten`)."""
     rows = session.execute(
         text(named("automations", "latest")), {"automations": list(automation_ids), "most": LATEST_RUNS}
     )
-    counts = ("done", "skipped", "failed", "waiting")
+    counts = ("done", "skipped", "failed", "waiting", "forgotten")
     return {row.id: {"last_at": row.last_at} | {name: int(getattr(row, name)) for name in counts} for row in rows}
 
 

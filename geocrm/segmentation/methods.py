@@ -450,7 +450,7 @@ def read_rule(given: Any, pointer: str = "/filter") -> filters.Filter:
 
 
 _NAMED: Final = {
-    "ter": "areas", "are": "areas", "seg": "segments", "usr": "users", "pla": "places",
+    "ter": "areas", "are": "areas", "seg": "segments", "usr": "users", "pla": "places", "aud": "audiences",
 }  # fmt: skip
 
 

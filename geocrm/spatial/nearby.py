@@ -118,7 +118,8 @@ def check_point(lon: float, lat: float) -> None:
     if not (math.isfinite(lon) and -180 <= lon <= 180):
         raise _invalid("/lon", "expected degrees from -180 to 180")
     if not (math.isfinite(lat) and -90 <= lat <= 90):
-        raise _invalid("/lat", "expected degrees from -90 to 90")
+        exchanged = ": perhaps lon and lat are exchanged" if abs(lon) <= 90 < abs(lat) <= 180 else ""
+        raise _invalid("/lat", f"expected degrees from -90 to 90{exchanged}")
 
 
 def _read_cursor(cursor: str, tag: str) -> tuple[float, int, int]:

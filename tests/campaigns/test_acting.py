@@ -294,6 +294,11 @@ def test_a_withdrawn_consent_takes_along_what_was_made_under_it(session: Session
     assert made_for(ann) == made_for(bea) == [2, 1, 3, 1]
     changes.withdraw_consent(session, SYSTEM, ann, "location", "app")
     assert made_for(ann) == [1, 0, 1, 0], "what the schedule did says nothing of a place"
+    counted = {"last_at": NOW, "done": 1, "skipped": 0, "failed": 0, "waiting": 0, "forgotten": 1}
+    with access.as_user(session, SYSTEM):
+        latest = automations.find_latest(session, [into.id, daily.id])
+        assert (latest[into.id], latest[daily.id]["forgotten"]) == (counted, 0)
+        assert len(automations.find_runs(session, into.id)) == 1
     changes.withdraw_consent(session, SYSTEM, ann, "marketing", "app")
     assert made_for(ann) == [0, 0, 1, 0]
     changes.withdraw_consent(session, SYSTEM, bea, "marketing", "app")
@@ -358,8 +363,8 @@ def test_workers_side_by_side_and_a_withdrawal_meanwhile(new_database: Callable[
         assert sorted(members(session, automation.audience_id)) == kept
         counts = session.execute(
             text(
-                "SELECT customer_id, status, reason, count(*) AS n FROM automation_runs GROUP BY 1, 2, 3 ORDER BY 1, 2"
+                "SELECT customer_id, status, reason, sum(customers) FROM automation_runs GROUP BY 1, 2, 3 ORDER BY 1, 2"
             )
         ).all()
         expected = [row for one in kept for row in ((one, "done", None, 1), (one, "skipped", "capped", 2))]
-        assert [tuple(row) for row in counts] == expected
+        assert [tuple(row) for row in counts] == [*expected, (None, "skipped", "forgotten", 3 * len(kept))]

@@ -70,7 +70,8 @@ class Automation(Base):
 
 class AutomationRun(Base):
     """An automation set off for a customer, written with the event in one transaction; or, of a schedule, how many
-    customers it left aside for a reason. It says nothing of where anybody was but by its event."""
+    customers it left aside for a reason, or how many of its runs were deleted with a consent (`forgotten`). It says
+    nothing of where anybody was but by its event."""
 
     __tablename__ = "automation_runs"
     __table_args__ = (

@@ -158,7 +158,7 @@ SELECT EXISTS (
 WITH gone AS (
   DELETE FROM automation_runs WHERE id = ANY (ARRAY(
     SELECT r.id FROM automation_runs r JOIN automations a ON a.id = r.automation_id
-    WHERE r.created_at < CAST(:before AS timestamptz) AND r.status <> 'waiting'
+    WHERE r.created_at < CAST(:before AS timestamptz) AND r.status <> 'waiting' AND r.reason IS DISTINCT FROM 'forgotten'
       AND (r.status <> 'done' OR a.cap_days IS NULL
         OR r.finished_at < CAST(:now AS timestamptz) - make_interval(days => a.cap_days))
     LIMIT CAST(:most AS bigint)))
@@ -170,14 +170,16 @@ SELECT count(*) FROM gone
 SELECT r.id, r.automation_version, r.customer_id, c.name AS customer_name, r.customers, r.event_id, r.moment, r.status,
   r.reason, r.task_id, r.expires_at, r.created_at, r.finished_at
 FROM visible.automation_runs r LEFT JOIN customers c ON c.id = r.customer_id
-WHERE r.automation_id = CAST(:automation AS bigint)
+WHERE r.automation_id = CAST(:automation AS bigint) AND r.reason IS DISTINCT FROM 'forgotten'
   AND (CAST(:status AS text) IS NULL OR r.status = CAST(:status AS text))
   AND (CAST(:before AS bigint) IS NULL OR r.id < CAST(:before AS bigint))
 ORDER BY r.id DESC LIMIT CAST(:limit AS bigint)
 
 -- name: latest
 -- What came of the newest runs of automations, as the reader may see them, in customers.
-SELECT a.id, newest.*
+SELECT a.id, newest.*, (
+  SELECT COALESCE(sum(f.customers), 0) FROM visible.automation_runs f
+  WHERE f.automation_id = a.id AND f.customer_id IS NULL AND f.reason = 'forgotten') AS forgotten
 FROM unnest(CAST(:automations AS bigint[])) AS a (id) CROSS JOIN LATERAL (
   SELECT max(r.moment) AS last_at,
     COALESCE(sum(r.customers) FILTER (WHERE r.status = 'done'), 0) AS done,
@@ -186,13 +188,22 @@ FROM unnest(CAST(:automations AS bigint[])) AS a (id) CROSS JOIN LATERAL (
     COALESCE(sum(r.customers) FILTER (WHERE r.status = 'waiting'), 0) AS waiting
   FROM (
     SELECT v.moment, v.status, v.customers FROM visible.automation_runs v
-    WHERE v.automation_id = a.id ORDER BY v.id DESC LIMIT CAST(:most AS bigint)
+    WHERE v.automation_id = a.id AND v.reason IS DISTINCT FROM 'forgotten' ORDER BY v.id DESC LIMIT CAST(:most AS bigint)
   ) AS r
 ) AS newest
 
 -- name: forget_runs
--- A customer's runs that events of a purpose set off.
-DELETE FROM automation_runs WHERE customer_id = CAST(:customer AS bigint) AND purpose = CAST(:purpose AS text)
+-- A customer's runs that events of a purpose set off. How many an automation lost so is all that stays of them: one row
+-- of it, whose times are the automation's, so that it does not tell by the moment whose they were.
+WITH gone AS (
+  DELETE FROM automation_runs WHERE customer_id = CAST(:customer AS bigint) AND purpose = CAST(:purpose AS text)
+  RETURNING automation_id, customers)
+INSERT INTO automation_runs AS r
+  (automation_id, automation_version, customers, moment, status, reason, finished_at, created_at)
+SELECT a.id, 1, sum(g.customers), a.created_at, 'skipped', 'forgotten', a.created_at, a.created_at
+FROM gone g JOIN automations a ON a.id = g.automation_id GROUP BY a.id
+ON CONFLICT (automation_id, moment, reason) WHERE customer_id IS NULL
+DO UPDATE SET customers = r.customers + excluded.customers
 
 -- name: forget_entries
 -- A customer's entries made under a consent.

@@ -3736,6 +3736,12 @@ export interface components {
              * @example 0
              */
             waiting: number;
+            /**
+             * Forgotten
+             * @description Runs of all time that were deleted with a consent; 0 to who does not see all.
+             * @example 0
+             */
+            forgotten: number;
         };
         /**
          * LayerNamed
@@ -33336,7 +33342,8 @@ export interface operations {
                      *             "done": 41,
                      *             "skipped": 7,
                      *             "failed": 0,
-                     *             "waiting": 0
+                     *             "waiting": 0,
+                     *             "forgotten": 0
                      *           },
                      *           "version": 3,
                      *           "created_at": "2026-01-31T09:00:00Z",
@@ -33542,7 +33549,8 @@ export interface operations {
                      *         "done": 41,
                      *         "skipped": 7,
                      *         "failed": 0,
-                     *         "waiting": 0
+                     *         "waiting": 0,
+                     *         "forgotten": 0
                      *       },
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
@@ -33758,7 +33766,8 @@ export interface operations {
                      *         "done": 41,
                      *         "skipped": 7,
                      *         "failed": 0,
-                     *         "waiting": 0
+                     *         "waiting": 0,
+                     *         "forgotten": 0
                      *       },
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
@@ -34163,7 +34172,8 @@ export interface operations {
                      *         "done": 41,
                      *         "skipped": 7,
                      *         "failed": 0,
-                     *         "waiting": 0
+                     *         "waiting": 0,
+                     *         "forgotten": 0
                      *       },
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
@@ -34742,7 +34752,8 @@ export interface operations {
                      *         "done": 41,
                      *         "skipped": 7,
                      *         "failed": 0,
-                     *         "waiting": 0
+                     *         "waiting": 0,
+                     *         "forgotten": 0
                      *       },
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",
@@ -34978,7 +34989,8 @@ export interface operations {
                      *         "done": 41,
                      *         "skipped": 7,
                      *         "failed": 0,
-                     *         "waiting": 0
+                     *         "waiting": 0,
+                     *         "forgotten": 0
                      *       },
                      *       "version": 3,
                      *       "created_at": "2026-01-31T09:00:00Z",

@@ -79,7 +79,7 @@ it('says what sets it off and what it does', () => {
 });
 
 it('says what came of it', () => {
-  const none = { last_at: null, done: 0, skipped: 0, failed: 0, waiting: 0 };
+  const none = { last_at: null, done: 0, skipped: 0, failed: 0, waiting: 0, forgotten: 0 };
   expect(latestWords(none)).toBeNull();
   expect(latestWords({ ...none, last_at: '2026-03-02T09:00:00Z', done: 1200, failed: 1 })).toBe('1,200 done, 1 failed');
 });

@@ -90,7 +90,9 @@ function Row({ automation, names }: { automation: Automation; names: ReadonlyMap
         <span class="small quiet">
           {latest?.last_at
             ? `Last ${moment(latest.last_at, HERE)}: ${came}`
-            : 'Not set off yet by customers that you see'}
+            : latest && latest.forgotten > 0
+              ? `Set off ${counted(latest.forgotten, 'time')}; what came of it went with the consents`
+              : 'Not set off yet by customers that you see'}
           {next_at && ` · next ${moment(next_at, HERE)}`}
         </span>
         {latest && latest.failed > 0 && (
