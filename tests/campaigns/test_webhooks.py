@@ -3,6 +3,7 @@ is reached."""
 
 import contextlib
 import json
+import re
 import socket
 import threading
 import time
@@ -23,6 +24,7 @@ from geocrm.campaigns import acting, delivering, events, receivers, signing, web
 from geocrm.campaigns.delivering import Deliverer
 from geocrm.campaigns.events import NewEvent
 from geocrm.db.engine import Database
+from geocrm.db.queries import named
 from tests.makers import make_customer
 
 
@@ -411,6 +413,14 @@ def test_what_a_killed_worker_had_taken_is_sent_by_the_next(database: Database, 
         late = happen(database, 2)[0]
         wait_for(lambda: len(receiver.messages) == 2, "what happened later did not come")
     assert [message["id"] for message in receiver.messages] == [f"evt_{number}", f"evt_{late}"]
+
+
+def test_what_waits_is_not_compared_with_all_that_waits(database: Database, receiver: Receiver) -> None:
+    register(database, receiver.url)
+    values = {"most": 400, "lease_s": 90, "worker": 1, "kind": delivering._WORKERS, "busy": []}
+    with database.writing() as session:
+        plan = "\n".join(session.scalars(text("EXPLAIN " + named("webhooks", "claim")), values))
+    assert re.search(r"ix_webhook_deliveries_order.*\n.*Index Cond: .*customer_id <= q\.customer_id", plan), plan
 
 
 def test_two_workers_send_nothing_twice_and_keep_the_order(
