@@ -206,7 +206,7 @@ def test_a_fence_is_drawn_and_a_walk_replayed(open_screen: Opening) -> None:
     page.get_by_label("Stay at each corner").select_option(label="3 min")
     answers: list[Response] = []
     page.on("response", lambda one: answers.append(one) if one.url.endswith("/v1/geofences/walks") else None)
-    for x in (60, 400, 740):  # the fence is in the middle of the map now: only the third corner leads out of it
+    for x in (60, 400, 740):  # the view of the address stays: only the third corner leads out of it
         stage.click(position={"x": x, "y": 400})
     events = page.get_by_role("list", name="Events of the walk").get_by_role("listitem")
     expect(events).to_have_count(3)

@@ -16,6 +16,7 @@ import { chosen, marks, painted, scopeOf, scored, territoryMarks } from '../stat
 import { isFiltered, originOf, type Point, type View } from '../state/model';
 import { asProblem } from '../state/remote';
 import {
+  aimed,
   bring,
   covered,
   edition,
@@ -283,6 +284,9 @@ export function MapView() {
     const start = untracked(() => state.value.view ?? company.value.bounds ?? WORLD);
     const own = made(frame.current, untracked(scene), start, {
       moved: (view) => show({ view }, 'quiet'),
+      aimed: () => {
+        aimed.value = true;
+      },
       customer: (id) => openCard(id, null),
       place: (id) => {
         place.value = id;
@@ -315,7 +319,10 @@ export function MapView() {
     if (!own) return;
     map.value = own;
     // A view in the address is what somebody wanted to show: the card leaves it where it is.
-    if (untracked(() => state.value.view)) bring.value = 'visible';
+    if (untracked(() => state.value.view)) {
+      bring.value = 'visible';
+      aimed.value = true;
+    }
     const stopScene = effect(() => own.show(scene()));
     const stopView = effect(() => {
       const view = state.value.view;

@@ -23,12 +23,15 @@ export function Empty({ title, children }: { title: string; children?: Component
   );
 }
 
+/** What the sentence of a problem does not say already. */
+const untold = ({ message, errors }: Problem) => errors.filter(({ detail }) => !detail || !message.includes(detail));
+
 export function Failed({ problem, again }: { problem: Problem; again?: (() => void) | undefined }) {
   return (
     <div class="failed" role="alert">
       <strong>{problem.title}</strong>
       {problem.message !== problem.title && <p>{problem.message}</p>}
-      {problem.errors.map((fault) => (
+      {untold(problem).map((fault) => (
         <p key={`${fault.pointer}${fault.detail}`}>
           {fault.pointer} {fault.detail}
         </p>

@@ -7,6 +7,8 @@ import { Confirm } from '../components/confirm';
 import { Paged } from '../components/paged';
 import { Empty, Failed, Loading } from '../components/states';
 import { date } from '../format';
+import { Faults, TextField } from '../offers/faults';
+import { type Fault, faultsMet } from '../offers/form';
 import { usePages, useRemote, useSubmit } from '../state/remote';
 import { company, me } from '../state/session';
 import { Secret } from './secret';
@@ -25,38 +27,54 @@ export function NewKeyPage() {
   const [scopes, setScopes] = useState<readonly string[]>(['customers:read']);
   const [days, setDays] = useState<number | null>(365);
   const { busy, problem, submit } = useSubmit();
+  const [faults, setFaults] = useState<readonly Fault[]>([]);
   const people = company.value.owners;
   const make = (event: Event) => {
     event.preventDefault();
-    void submit(async () => {
-      const expires_at = days === null ? null : new Date(Date.now() + days * 86_400_000).toISOString();
-      const made = await routes.createKey({
-        name: name.trim(),
-        user_id: user,
-        scopes: scopes as routes.NewKey['scopes'],
-        expires_at,
-      });
-      holdSecret(made.id, made.secret);
-      written();
-      open(made.id);
-    });
+    const found: Fault[] = [];
+    if (name.trim() === '')
+      found.push({ pointer: '/name', detail: 'a name is needed, so that you know whose key it is' });
+    if (scopes.length === 0)
+      found.push({ pointer: '/scopes', detail: 'choose at least one: without any it opens nothing' });
+    setFaults(found);
+    if (found[0]) {
+      document.getElementById(found[0].pointer === '/name' ? 'key-name' : `scope-${SCOPES[0]?.scope}`)?.focus();
+      return;
+    }
+    void submit(
+      async () => {
+        const expires_at = days === null ? null : new Date(Date.now() + days * 86_400_000).toISOString();
+        const made = await routes.createKey({
+          name: name.trim(),
+          user_id: user,
+          scopes: scopes as routes.NewKey['scopes'],
+          expires_at,
+        });
+        holdSecret(made.id, made.secret);
+        written();
+        open(made.id);
+      },
+      (refused) => {
+        const at = faultsMet(refused);
+        setFaults(at);
+        return at.length > 0 && at.every(({ pointer }) => ['/name', '/scopes'].includes(pointer)) ? null : refused;
+      },
+    );
   };
   return (
-    <form class="block" aria-labelledby="developers-title" onSubmit={make}>
+    <form class="block" aria-labelledby="developers-title" noValidate onSubmit={make}>
       <h2 id="developers-title" class="large" tabIndex={-1}>
         New key
       </h2>
-      <div class="field">
-        <label for="key-name">Name of the program</label>
-        <input
-          id="key-name"
-          class="input"
-          required
-          maxLength={300}
-          value={name}
-          onInput={(event) => setName(event.currentTarget.value)}
-        />
-      </div>
+      <TextField
+        id="key-name"
+        label="Name of the program"
+        faults={faults}
+        of="/name"
+        maxLength={300}
+        value={name}
+        change={setName}
+      />
       <div class="field">
         <label for="key-user">It acts for</label>
         <select id="key-user" class="input" value={user} onChange={(event) => setUser(event.currentTarget.value)}>
@@ -68,12 +86,13 @@ export function NewKeyPage() {
         </select>
         <p class="small quiet">The key sees at most what this user sees.</p>
       </div>
-      <fieldset class="scopes">
+      <fieldset class="scopes" aria-describedby="key-scopes-faults">
         <legend class="field-name">What it may do</legend>
         {SCOPES.map(({ scope, name: called, means }) => (
           <label key={scope} class="scope">
             <input
               type="checkbox"
+              id={`scope-${scope}`}
               checked={scopes.includes(scope)}
               onChange={(event) => {
                 const on = event.currentTarget.checked;
@@ -86,6 +105,7 @@ export function NewKeyPage() {
             </span>
           </label>
         ))}
+        <Faults id="key-scopes" faults={faults} of={['/scopes']} />
       </fieldset>
       <fieldset class="scopes">
         <legend class="field-name">It expires after</legend>
@@ -104,7 +124,7 @@ export function NewKeyPage() {
         </div>
       </fieldset>
       {problem && <Failed problem={problem} />}
-      <button type="submit" class="button primary" disabled={busy || name.trim() === '' || scopes.length === 0}>
+      <button type="submit" class="button primary" disabled={busy}>
         {busy ? 'Making it…' : 'Make the key'}
       </button>
     </form>

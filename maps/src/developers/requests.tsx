@@ -17,6 +17,9 @@ function middle(): { lon: number; lat: number } {
   return bounds ? { lon: (bounds[0] + bounds[2]) / 2, lat: (bounds[1] + bounds[3]) / 2 } : { lon: 0, lat: 0 };
 }
 
+/** Without the secret itself: what is copied may be pasted anywhere. */
+const EXPORT = "export KEY='gk_…'";
+
 export function RequestsPage() {
   const { token, name, scopes } = trying.value;
   const all = examples(middle(), state.value.who ?? 'cus_1');
@@ -47,6 +50,14 @@ export function RequestsPage() {
             program with this key would run them.
           </p>
         </div>
+      </section>
+      <section class="block try" aria-labelledby="try-export">
+        <h3 id="try-export">First, in a terminal</h3>
+        <pre class="code">{EXPORT}</pre>
+        <p class="small quiet">
+          The lines below find the secret of your key in this variable. Requests run from here need no terminal.
+        </p>
+        <CopyButton text={EXPORT} what="the line that sets the key" />
       </section>
       {offered.length < all.length && (
         <p class="small quiet">Requests that the scopes of “{name}” do not let through are left out.</p>

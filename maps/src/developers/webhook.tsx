@@ -6,60 +6,73 @@ import type { Delivery, Webhook } from '../api/shapes';
 import { Confirm } from '../components/confirm';
 import { Paged } from '../components/paged';
 import { Empty, Failed, Loading } from '../components/states';
+import { TextField } from '../offers/faults';
+import { type Fault, faultsMet } from '../offers/form';
 import { usePages, useRemote, useSubmit } from '../state/remote';
 import { Secret } from './secret';
 import { holdSecret, open, secrets, stamp, written } from './state';
-import { EVENTS, health, moment, outcome, took } from './words';
+import { addressFault, answered, EVENTS, health, moment, outcome, took } from './words';
 
 export function NewWebhookPage() {
   const [url, setUrl] = useState('');
   const [description, setDescription] = useState('');
   const [types, setTypes] = useState<readonly string[]>([]);
+  const [faults, setFaults] = useState<readonly Fault[]>([]);
   const { busy, problem, submit } = useSubmit();
+  const wrong = (found: readonly Fault[]) => {
+    setFaults(found);
+    if (found.some(({ pointer }) => pointer === '/url')) document.getElementById('hook-url')?.focus();
+  };
   const register = (event: Event) => {
     event.preventDefault();
-    void submit(async () => {
-      const made = await routes.createWebhook({
-        url: url.trim(),
-        types: [...types],
-        description: description.trim() || null,
-      });
-      holdSecret(made.id, made.secret);
-      written();
-      open(made.id);
-    });
+    const fault = addressFault(url.trim());
+    wrong(fault ? [{ pointer: '/url', detail: fault }] : []);
+    if (fault) return;
+    void submit(
+      async () => {
+        const made = await routes.createWebhook({
+          url: url.trim(),
+          types: [...types],
+          description: description.trim() || null,
+        });
+        holdSecret(made.id, made.secret);
+        written();
+        open(made.id);
+      },
+      (refused) => {
+        const found = faultsMet(refused);
+        wrong(found);
+        return found.length > 0 && found.every(({ pointer }) => ['/url', '/description'].includes(pointer))
+          ? null
+          : refused;
+      },
+    );
   };
   return (
-    <form class="block" aria-labelledby="developers-title" onSubmit={register}>
+    <form class="block" aria-labelledby="developers-title" noValidate onSubmit={register}>
       <h2 id="developers-title" class="large" tabIndex={-1}>
         New webhook
       </h2>
-      <div class="field">
-        <label for="hook-url">Address of your server</label>
-        <input
-          id="hook-url"
-          class="input"
-          type="url"
-          required
-          maxLength={2000}
-          value={url}
-          aria-describedby="hook-url-hint"
-          onInput={(event) => setUrl(event.currentTarget.value)}
-        />
-        <p id="hook-url-hint" class="small quiet">
-          Public, and https. Messages are signed as Standard Webhooks have it.
-        </p>
-      </div>
-      <div class="field">
-        <label for="hook-description">What it is for</label>
-        <input
-          id="hook-description"
-          class="input"
-          maxLength={300}
-          value={description}
-          onInput={(event) => setDescription(event.currentTarget.value)}
-        />
-      </div>
+      <TextField
+        id="hook-url"
+        label="Address of your server"
+        faults={faults}
+        of="/url"
+        hint="Public, and https. Messages are signed as Standard Webhooks have it."
+        inputMode="url"
+        maxLength={2000}
+        value={url}
+        change={setUrl}
+      />
+      <TextField
+        id="hook-description"
+        label="What it is for"
+        faults={faults}
+        of="/description"
+        maxLength={300}
+        value={description}
+        change={setDescription}
+      />
       <fieldset class="scopes">
         <legend class="field-name">What it is told</legend>
         {EVENTS.map(({ type, name }) => (
@@ -73,15 +86,14 @@ export function NewWebhookPage() {
               }}
             />
             <span>
-              <strong>{name}</strong>
-              <code class="small quiet">{type}</code>
+              <strong>{name}</strong> <code class="small quiet">{type}</code>
             </span>
           </label>
         ))}
         <p class="small quiet">None chosen: every event, those of later versions too.</p>
       </fieldset>
       {problem && <Failed problem={problem} />}
-      <button type="submit" class="button primary" disabled={busy || url.trim().length < 8}>
+      <button type="submit" class="button primary" disabled={busy}>
         {busy ? 'Registering…' : 'Register the webhook'}
       </button>
     </form>
@@ -119,14 +131,14 @@ function Shown({ hook }: { hook: Webhook }) {
       setAsked(null);
     });
   };
-  /** Looks at a delivery until something came of it, for some seconds. */
-  const follow = async (delivery_id: string) => {
+  /** Looks at a delivery until something came of a try after those there were, for some seconds. */
+  const follow = async (delivery_id: string, tried: number) => {
     setLog((count) => count + 1);
     let came: string | null = null;
     for (let look = 0; look < POLLS; look++) {
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
       const found = await routes.delivery(hook.id, delivery_id, new AbortController().signal);
-      if (found.last_try === null && found.status === 'queued') continue;
+      if (found.attempts <= tried) continue;
       came = outcome(found);
       break;
     }
@@ -138,13 +150,13 @@ function Shown({ hook }: { hook: Webhook }) {
     work(async () => {
       const sent = await routes.testWebhook(hook.id);
       setSaid('A test is on its way…');
-      await follow(sent.id);
+      await follow(sent.id, 0);
     });
-  const again = (delivery_id: string) =>
+  const again = ({ id, status, attempts }: Delivery) =>
     work(async () => {
-      await routes.resend(hook.id, delivery_id);
-      setSaid('It is sent again…');
-      await follow(delivery_id);
+      await routes.resend(hook.id, id);
+      setSaid(status === 'queued' ? 'It is tried now…' : 'It is sent again…');
+      await follow(id, attempts);
     });
   return (
     <>
@@ -239,7 +251,16 @@ function Shown({ hook }: { hook: Webhook }) {
           </Confirm>
         )}
       </section>
-      <Deliveries id={hook.id} log={log} busy={busy} resend={(delivery) => void again(delivery)} />
+      <Deliveries
+        id={hook.id}
+        log={log}
+        busy={busy || !hook.enabled}
+        resend={(delivery) => void again(delivery)}
+        look={() => {
+          setLog((count) => count + 1);
+          written();
+        }}
+      />
     </>
   );
 }
@@ -256,10 +277,12 @@ interface LogProps {
   /** Raised when there is something new to see. */
   log: number;
   busy: boolean;
-  resend: (delivery_id: string) => void;
+  resend: (delivery: Delivery) => void;
+  /** Asks for the log and for how the webhook does anew. */
+  look: () => void;
 }
 
-function Deliveries({ id, log, busy, resend }: LogProps) {
+function Deliveries({ id, log, busy, resend, look }: LogProps) {
   const [status, setStatus] = useState<routes.DeliveryStatus | null>(null);
   const pages = usePages<Delivery>(`deliveries ${id} ${status} ${log}`, (cursor, signal) =>
     routes.deliveries(id, status, cursor, signal),
@@ -268,7 +291,7 @@ function Deliveries({ id, log, busy, resend }: LogProps) {
     <section class="block" aria-labelledby="log-title">
       <div class="block-head">
         <h3 id="log-title">What was sent</h3>
-        <button type="button" class="button plain" onClick={pages.again}>
+        <button type="button" class="button plain" onClick={look}>
           Look again
         </button>
       </div>
@@ -306,16 +329,44 @@ function Deliveries({ id, log, busy, resend }: LogProps) {
                   {delivery.last_try && ` · ${took(delivery.last_try.took_ms)}`}
                   {delivery.event_id && ` · ${delivery.event_id}`}
                 </span>
-                {delivery.status !== 'queued' && (
-                  <button type="button" class="button resend" disabled={busy} onClick={() => resend(delivery.id)}>
-                    Send again<span class="hidden-visually"> {delivery.id}</span>
-                  </button>
-                )}
+                <button type="button" class="button resend" disabled={busy} onClick={() => resend(delivery)}>
+                  {delivery.status === 'queued' ? 'Try now' : 'Send again'}
+                  <span class="hidden-visually"> {delivery.id}</span>
+                </button>
+                {delivery.attempts > 1 && <Tries key={delivery.attempts} hook={id} delivery={delivery} />}
               </li>
             ))}
           </ol>
         )}
       </Paged>
     </section>
+  );
+}
+
+/** All tries of a message, asked for when they are opened. */
+function Tries({ hook, delivery }: { hook: string; delivery: Delivery }) {
+  const [wanted, setWanted] = useState(false);
+  const [remote, again] = useRemote(wanted ? `tries ${delivery.id} ${delivery.attempts}` : null, (signal) =>
+    routes.delivery(hook, delivery.id, signal),
+  );
+  return (
+    <details class="fold tries" onToggle={(event) => setWanted(event.currentTarget.open)}>
+      <summary>
+        All tries<span class="hidden-visually"> of {delivery.id}</span>
+      </summary>
+      <div>
+        {remote.status === 'loading' && <Loading what="the tries" lines={2} />}
+        {remote.status === 'failed' && <Failed problem={remote.problem} again={again} />}
+        {remote.status === 'ready' && (
+          <ol aria-label={`Tries of ${delivery.id}`}>
+            {remote.data.tries.map((one) => (
+              <li key={one.number} class="small">
+                {`${one.number}. ${moment(one.at)} · ${answered(one)} · ${took(one.took_ms)}`}
+              </li>
+            ))}
+          </ol>
+        )}
+      </div>
+    </details>
   );
 }

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { ApiKey, Delivery, Webhook } from '../api/shapes';
-import { curl, examples, health, inOrder, outcome, SCOPES, standing, took, within } from './words';
+import { addressFault, curl, examples, health, inOrder, outcome, SCOPES, standing, took, within } from './words';
 
 const described = JSON.parse(readFileSync(new URL('../../openapi.json', import.meta.url), 'utf8'));
 const POINT = { lon: -104.99031, lat: 39.7 };
@@ -99,4 +99,13 @@ describe('the requests to try', () => {
       '',
     ]);
   });
+});
+
+it.each([
+  ['', false],
+  ['notaurl', false],
+  ['ftp://127.0.0.1/', false],
+  ['http://127.0.0.1:9/events', true],
+])('%s may be an address: %s', (text, may) => {
+  expect(addressFault(text) === null).toBe(may);
 });

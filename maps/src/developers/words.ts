@@ -58,10 +58,31 @@ export function health(hook: Pick<Webhook, 'enabled' | 'disabled_because' | 'fai
   return { word: 'Working', good: true, means: hook.waiting > 0 ? `${waiting}.` : null };
 }
 
+/** What a receiver answered, or why nothing came of the try. */
+export const answered = ({
+  status,
+  error,
+}: {
+  readonly status: number | null;
+  readonly error: string | null;
+}): string => (status === null ? (error ?? 'no answer') : `answered ${status}`);
+
+/** Why a text is no address to send to; null where it may be one. */
+export function addressFault(text: string): string | null {
+  if (text === '') return 'an address is needed: where your server listens';
+  try {
+    const { protocol, hostname } = new URL(text);
+    if (/^https?:$/.test(protocol) && hostname !== '') return null;
+  } catch {
+    // Not an address at all.
+  }
+  return 'this is no whole address: it begins with “https:” and names your server';
+}
+
 /** What became of a delivery. */
 export function outcome({ status, attempts, last_try }: Pick<Delivery, 'status' | 'attempts' | 'last_try'>): string {
   const tries = attempts === 1 ? '1 try' : `${attempts} tries`;
-  const answer = last_try && (last_try.status === null ? last_try.error : `answered ${last_try.status}`);
+  const answer = last_try && answered(last_try);
   const word = { delivered: 'Delivered', failed: 'Given up', queued: attempts > 0 ? 'Will be tried again' : 'Waits' }[
     status
   ];

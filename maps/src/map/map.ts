@@ -46,6 +46,8 @@ export type Bounds = readonly [number, number, number, number];
 
 export interface MapEvents {
   moved(view: View): void;
+  /** Somebody moves the map by hand. */
+  aimed(): void;
   customer(id: string): void;
   place(id: string): void;
   /** A click on an area of the layer that is picked from. */
@@ -69,8 +71,8 @@ const LONG_PRESS_MS = 600;
 const GATHER_MS = 250;
 /** Cells along the side of a tile of customers. */
 const CELLS = 64;
-/** Pixels that controls on the map cover, on every side. */
-const CONTROLS = { top: 64, right: 64, bottom: 32, left: 24 } as const;
+/** Pixels that controls on the map cover, on every side, and half a mark. */
+const CONTROLS = { top: 64, right: 96, bottom: 48, left: 40 } as const;
 /** The zoom at which a street and its neighbours are seen. */
 const STREET_ZOOM = 15;
 const EARTH_GIRTH_M = 40_075_016.7;
@@ -191,7 +193,7 @@ export class CustomerMap {
   private padding(): { top: number; right: number; bottom: number; left: number } {
     const { clientWidth, clientHeight } = this.map.getCanvas();
     const top = CONTROLS.top + this.covered.top;
-    const { right, left } = clientWidth < 480 ? { right: 64, left: 24 } : CONTROLS;
+    const { right, left } = clientWidth < 480 ? { right: 80, left: 32 } : CONTROLS;
     // Where the sheet covers nearly everything, what is left of the map still gets a strip.
     const bottom = Math.min(CONTROLS.bottom + this.covered.bottom, Math.max(0, clientHeight - top - 40));
     return { top, right, bottom, left };
@@ -214,6 +216,7 @@ export class CustomerMap {
   }
 
   zoomBy(steps: number): void {
+    this.events.aimed();
     this.map.zoomTo(this.map.getZoom() + steps, { duration: 250 });
   }
 
@@ -276,7 +279,10 @@ export class CustomerMap {
     });
     map.on('movestart', (event) => {
       // Whoever moves the map wants to see what is there.
-      if ('originalEvent' in event && event.originalEvent) this.narrowing = false;
+      if ('originalEvent' in event && event.originalEvent) {
+        this.narrowing = false;
+        this.events.aimed();
+      }
       setFlag('busy');
     });
     map.on('moveend', () => this.events.moved(this.view()));

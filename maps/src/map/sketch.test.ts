@@ -55,5 +55,14 @@ describe('a sketch', () => {
     const shapes = pathParts(PATH).map(({ geometry }) => geometry);
     expect(boxOfShapes(shapes)).toEqual([1, 0, 5, 4]);
     expect(boxOfShapes([])).toBeNull();
+    // on both sides of ±180° by the shorter way, alone and with others
+    const box = (west: number, east: number): GeoJSON.Geometry => ({
+      type: 'MultiPolygon',
+      coordinates: [[[[west, -17], [east, -17], [east, -16], [west, -17]]]], // biome-ignore format: one line a ring
+    });
+    expect(boxOfShapes([box(179, 180), box(-180, -178)])).toEqual([179, -17, 182, -16]);
+    expect(boxOfShapes([box(179, 181)])).toEqual([179, -17, 181, -16]);
+    expect(boxOfShapes([box(179, 180), box(-180, -178), box(-105, -104)])).toEqual([179, -17, 256, -16]);
+    expect(boxOfShapes([box(-105, -104), box(10, 12)])).toEqual([-105, -17, 12, -16]);
   });
 });

@@ -163,7 +163,7 @@ function surfaces(inks: Inks): object[] {
 }
 
 function points(inks: Inks): object[] {
-  const dot = (role: Role, radius: number, colour: string, ring: string, width: number) => ({
+  const dot = (role: Role, radius: unknown, colour: string, ring: string, width: number) => ({
     id: `sketch-${role}`,
     type: 'circle',
     ...of(role),
@@ -199,28 +199,55 @@ function points(inks: Inks): object[] {
     },
     dot('hold-at', 13, 'rgba(0,0,0,0)', inks.accent, 3),
     dot('corner', 4, inks.surface, inks.accent, 2.5),
-    dot('event', 11, inks.surface, inks.ink, 2),
-    label('sketch-event-labels', ['event'], 12, [0, 0]),
     label('sketch-fence-labels', ['fence', 'fence-on'], 12, [0, -1.7]),
     dot('walker', 8, inks.accent, inks.halo, 3),
+    // As wide as its numbers.
+    dot('event', ['max', 11, ['*', 4, ['length', ['get', 'label']]]], inks.surface, inks.ink, 2),
+    label('sketch-event-labels', ['event'], 12, [0, 0]),
   ];
 }
 
-/** The box [west, south, east, north] of shapes; null where there is none. What crosses ±180° makes it go around. */
+/** What a shape takes of the circle of longitudes, piece by piece: from where, and how wide. */
+type Span = readonly [from: number, width: number];
+
+/**
+ * The box [west, south, east, north] of shapes; null where there is none. Of the two ways around the earth the shorter:
+ * what lies on both sides of ±180° has its east beyond 180.
+ */
 export function boxOfShapes(shapes: readonly GeoJSON.Geometry[]): readonly [number, number, number, number] | null {
-  let [west, south, east, north] = [180, 90, -180, -90];
-  const take = (coordinates: unknown): void => {
-    if (!Array.isArray(coordinates)) return;
-    if (typeof coordinates[0] === 'number') {
-      const [lon, lat] = coordinates as [number, number];
-      west = Math.min(west, lon);
-      east = Math.max(east, lon);
-      south = Math.min(south, lat);
-      north = Math.max(north, lat);
-    } else for (const inner of coordinates) take(inner);
+  const spans: Span[] = [];
+  let [south, north] = [90, -90];
+  const take = (points: readonly (readonly number[])[]): void => {
+    const lons = points.map(([lon = 0]) => lon);
+    const west = lons.reduce((least, lon) => Math.min(least, lon), Number.POSITIVE_INFINITY);
+    const east = lons.reduce((most, lon) => Math.max(most, lon), Number.NEGATIVE_INFINITY);
+    if (west > east) return;
+    spans.push([west - 360 * Math.floor((west + 180) / 360), east - west]);
+    for (const [, lat = 0] of points) [south, north] = [Math.min(south, lat), Math.max(north, lat)];
   };
-  for (const shape of shapes) if (shape.type !== 'GeometryCollection') take(shape.coordinates);
+  const walk = (coordinates: unknown): void => {
+    if (!Array.isArray(coordinates) || coordinates.length === 0) return;
+    if (typeof coordinates[0] === 'number') take([coordinates as number[]]);
+    else if (Array.isArray(coordinates[0]) && typeof coordinates[0][0] === 'number') take(coordinates as number[][]);
+    else for (const inner of coordinates) walk(inner);
+  };
+  for (const shape of shapes) if (shape.type !== 'GeometryCollection') walk(shape.coordinates);
+  const [west, east] = shortest(spans) ?? [180, -180];
   return west <= east && south <= north ? [west, south, east, north] : null;
+}
+
+/** West and east of the arc that holds all spans: all but the widest gap between them. */
+function shortest(spans: readonly Span[]): readonly [number, number] | null {
+  const sorted = spans.toSorted(([a], [b]) => a - b);
+  const [first] = sorted;
+  if (!first) return null;
+  let reach = first[0] + first[1];
+  let [gap, west, east] = [-1, first[0], reach];
+  for (const [from, width] of sorted.slice(1)) {
+    if (from - reach > gap) [gap, west, east] = [from - reach, from, reach + 360];
+    reach = Math.max(reach, from + width);
+  }
+  return first[0] + 360 - reach >= gap ? [first[0], reach] : [west, east];
 }
 
 /** A point as GeoJSON has it. */

@@ -10,7 +10,7 @@ import { map } from '../state/screen';
 import { Actions } from './actions';
 import { Editor, isKept } from './editor';
 import { Brought } from './results';
-import { boundsOf, fences, holdSketch, loadFences, stamp, useSketch } from './state';
+import { boundsOf, fences, framing, holdSketch, loadFences, stamp, useSketch } from './state';
 import {
   holdOutWords,
   hoursWords,
@@ -53,7 +53,7 @@ function Shown({ offer, edit }: { offer: Offer; edit: () => void }) {
   }, [fenced]);
   const ready = !fenced || fences.value.status === 'ready';
   useEffect(() => {
-    if (!version || !ready || !map.value) return;
+    if (!version || !ready || !map.value || !framing()) return;
     const aborter = new AbortController();
     boundsOf(version.areas, aborter.signal).then(
       (bounds) => bounds && !aborter.signal.aborted && map.value?.fit(bounds),

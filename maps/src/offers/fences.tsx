@@ -8,7 +8,7 @@ import { Icon } from '../design/icons';
 import { count } from '../format';
 import { boxOfShapes } from '../map/sketch';
 import { may } from '../segments/state';
-import { map } from '../state/screen';
+import { aimed, map } from '../state/screen';
 import { FenceForm } from './fence_form';
 import {
   drawnFences,
@@ -34,6 +34,11 @@ export function FencesPanel() {
     setEdited(null);
   };
   const { status, rows, problem } = fences.value;
+  useEffect(() => {
+    if (aimed.value || status !== 'ready') return;
+    const box = boxOfShapes(rows.slice(0, 200).map(({ geometry }) => geometry as unknown as GeoJSON.Polygon));
+    if (box) map.value?.fit(box);
+  }, [status, map.value]);
   if (status === 'failed' && problem) return <Failed problem={problem} again={() => void loadFences(true)} />;
   if (status === 'loading') return <Loading what="fences" lines={5} />;
   if (edited) return <FenceForm key={edited.fence?.id ?? 'new'} fence={edited.fence} done={back} />;
@@ -63,10 +68,6 @@ function List({ rows, said, edit }: ListProps) {
   const parts = useMemo(() => drawnFences(rows, NOTHING_ON), [rows, drawnKey(rows)]);
   useFencesInView();
   useSketch({ parts, moving: [], layers: [], alone: true });
-  useEffect(() => {
-    const box = boxOfShapes(rows.slice(0, 200).map(({ geometry }) => geometry as unknown as GeoJSON.Polygon));
-    if (box) map.value?.fit(box);
-  }, [stamp.value, map.value]);
   const writes = may('geofences:write');
   const sought = text.trim().toLowerCase();
   const called = (fence: Fence) => `${fence.name ?? ''} ${fence.tag}/${fence.external_id}`.toLowerCase();

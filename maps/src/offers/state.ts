@@ -9,7 +9,7 @@ import { boxOfShapes, type DrawnLayer, NO_SKETCH, type Part, type Sketch } from 
 import { circle } from '../map/style';
 import type { Point } from '../state/model';
 import { asProblem } from '../state/remote';
-import { map, pick, sheet, sketch, tap } from '../state/screen';
+import { aimed, map, pick, sheet, sketch, tap } from '../state/screen';
 import { company } from '../state/session';
 import { show, state } from '../state/store';
 
@@ -25,7 +25,13 @@ export const made = signal<string | null>(null);
 /** The version of an offer that its form has left to set live: its page asks for that. */
 export const wantsLive = signal<Pick<Offer, 'id' | 'version'> | null>(null);
 
+let chosen = false;
+
+/** Whether a page brings what it is of into view: it was opened here, or its address had no view. */
+export const framing = (): boolean => chosen || !aimed.value;
+
 export function open(offer: string | null): void {
+  chosen = true;
   if (sheet.value === 'peek') sheet.value = 'half';
   show({ offer });
 }

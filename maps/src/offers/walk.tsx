@@ -6,13 +6,27 @@ import * as routes from '../api/routes';
 import type { WalkEvent } from '../api/shapes';
 import { Empty, Failed, Loading } from '../components/states';
 import { counted, distance } from '../format';
-import { NO_SKETCH, type Part, pathParts, pointOf } from '../map/sketch';
+import { boxOfShapes, NO_SKETCH, type Part, pathParts, pointOf } from '../map/sketch';
 import { may, usePreview } from '../segments/state';
 import type { Point } from '../state/model';
-import { isCoarse, sketch } from '../state/screen';
+import { aimed, isCoarse, map, sketch } from '../state/screen';
+import { state } from '../state/store';
 import { MapCentre } from './map_centre';
 import { drawnFences, drawnKey, fences, loadFences, open, ring, useFencesInView, useTap } from './state';
-import { durationOf, type Fix, fixesOf, lasting, lengthOf, placeAt, spacing, type Walk } from './walks';
+import {
+  apart,
+  durationOf,
+  type Fix,
+  fixesOf,
+  lasting,
+  lengthOf,
+  numbered,
+  pixel_m,
+  placeAt,
+  spacing,
+  sureness,
+  type Walk,
+} from './walks';
 
 const START: Walk = { path: [], speed: 5 / 3.6, every_s: 20, rest_s: 0, accuracy_m: 10, seed: 1 };
 /** The walk stays while one looks at something else. */
@@ -39,6 +53,10 @@ export function WalkPanel() {
   useTap(add);
   useEffect(() => void loadFences(), []);
   useFencesInView();
+  const { status } = fences.value;
+  useEffect(() => {
+    if (!aimed.value && status === 'ready' && isFar()) toNearest();
+  }, [status, map.value]);
   const change = (part: Partial<Walk>) => {
     drawn.value = { ...drawn.value, ...part };
   };
@@ -58,6 +76,11 @@ export function WalkPanel() {
         <p class="small quiet">Nothing is stored, and nobody is told.</p>
         <div class="row-actions">
           <MapCentre take={add} />
+          {walk.path.length === 0 && isFar() && fences.value.rows.length > 0 && (
+            <button type="button" class="button" onClick={toNearest}>
+              To the nearest fence
+            </button>
+          )}
           <button
             type="button"
             class="button"
@@ -111,9 +134,9 @@ export function WalkPanel() {
           />
         </div>
         <div class="chosen">
-          <p class="small quiet">{`Positions jitter by lot ${walk.seed}.`}</p>
+          <p class="small quiet">A phone never knows exactly where it is: each position is a little off, by chance.</p>
           <button type="button" class="button" onClick={() => change({ seed: walk.seed + 1 })}>
-            Another lot
+            Once more
           </button>
         </div>
       </section>
@@ -123,6 +146,28 @@ export function WalkPanel() {
       <Replay key={events === null ? 'none' : question} walk={walk} fixes={fixes} events={events} />
     </>
   );
+}
+
+/** From farther away a fence around a shop is no larger than its mark. */
+const SEEN_ZOOM = 12;
+const isFar = (): boolean => (state.value.view?.zoom ?? 0) < SEEN_ZOOM;
+
+/** Brings the fence nearest to the middle of the map into view, with its surroundings. */
+function toNearest(): void {
+  const middle = map.value?.middle();
+  if (!middle) return;
+  const boxes = fences.value.rows.flatMap(({ geometry }) => {
+    const box = boxOfShapes([geometry as unknown as GeoJSON.Polygon]);
+    return box ? [{ box, far_m: apart(middle, { lon: (box[0] + box[2]) / 2, lat: (box[1] + box[3]) / 2 }) }] : [];
+  });
+  const nearest = boxes.reduce<(typeof boxes)[number] | null>(
+    (best, one) => (best && best.far_m <= one.far_m ? best : one),
+    null,
+  );
+  if (!nearest) return;
+  const [west, south, east, north] = nearest.box;
+  const [wide, high] = [east - west, north - south];
+  map.value?.fit([west - wide, Math.max(south - high, -85), east + wide, Math.min(north + high, 85)]);
 }
 
 /** What the API says of the fixes, and of which walk it says it. */
@@ -200,6 +245,9 @@ interface Fenced {
 const nameOf = ({ name, tag, external_id }: Fenced): string =>
   typeof name === 'string' && name !== '' ? name : `${tag}/${external_id}`;
 
+/** The mark of an event on the map is so wide. */
+const MARK_PX = 26;
+
 const FRAME_MS = 120;
 /** A replay takes this long, however long the walk. */
 const REPLAY_MS = 9_000;
@@ -239,17 +287,18 @@ function Replay({ walk, fixes, events }: ReplayProps) {
   }
   const insideKey = [...inside].join();
   const seen = happened.length;
+  const zoom = Math.round((state.value.view?.zoom ?? 0) * 4) / 4;
   const { rows } = fences.value;
   const parts = useMemo<readonly Part[]>(
     () => [
       ...drawnFences(rows, inside),
       ...pathParts(walk.path),
-      ...happened.flatMap(({ position }, place): Part[] => {
-        const fix = fixes[position];
-        return fix ? [{ role: 'event', geometry: pointOf(fix), label: String(place + 1) }] : [];
-      }),
+      ...numbered(
+        happened.flatMap(({ position }) => fixes[position] ?? []),
+        MARK_PX * pixel_m(walk.path[0]?.lat ?? 0, zoom),
+      ).map((place): Part => ({ role: 'event', geometry: pointOf(place), label: place.label })),
     ],
-    [rows, drawnKey(rows), walk, fixes, insideKey, seen, events],
+    [rows, drawnKey(rows), walk, fixes, insideKey, seen, events, zoom],
   );
   const here = fixes.length > 0 ? placeAt(walk, at) : null;
   const fix = fixes.findLast(({ at_s }) => at_s <= at) ?? null;
@@ -324,16 +373,12 @@ function Replay({ walk, fixes, events }: ReplayProps) {
   );
 }
 
-/** How sure an event is: never wholly. */
-const sureness = (probability: number): string =>
-  probability > 0.9999 ? 'over 99.99 % sure' : `${Number((probability * 100).toFixed(2))} % sure`;
-
 /** When an event was told, when it began, and how far the border was. */
 function said(event: WalkEvent, at_s: number): string {
   const late = (Date.parse(event.detected_at) - Date.parse(event.occurred_at)) / 1000;
   const parts = [`after ${lasting(at_s)}`];
   if (late >= 1) parts.push(`true since ${lasting(at_s - late)}`);
-  parts.push(sureness(event.probability));
+  parts.push(`${sureness(event.probability)} sure`);
   if (event.distance_to_border_m !== null) parts.push(`${distance(event.distance_to_border_m)} from the border`);
   return parts.join(' · ');
 }

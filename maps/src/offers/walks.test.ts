@@ -1,5 +1,18 @@
 import { describe, expect, it } from 'vitest';
-import { apart, durationOf, fixesOf, lasting, lengthOf, MOST, numbers, placeAt, spacing, type Walk } from './walks';
+import {
+  apart,
+  durationOf,
+  fixesOf,
+  lasting,
+  lengthOf,
+  MOST,
+  numbered,
+  numbers,
+  placeAt,
+  spacing,
+  sureness,
+  type Walk,
+} from './walks';
 
 const NORTH: Walk = {
   path: [
@@ -64,6 +77,23 @@ describe('a walk', () => {
     expect(apart({ lon: 179.999, lat: 0 }, { lon: -179.999, lat: 0 })).toBeCloseTo(222.6, 0);
     for (const { lon } of fixesOf(across)) expect(Math.abs(lon)).toBeLessThanOrEqual(180);
   });
+});
+
+it.each([
+  [0.9569, '96 %'],
+  [0.9949, 'over 99 %'],
+  [0.801, '80 %'],
+])('%d is %s sure', (probability, said) => {
+  expect(sureness(probability)).toBe(said);
+});
+
+it('numbers what lies on one place together', () => {
+  const at = (...metres: number[]) => metres.map((metre) => ({ lon: 0, lat: metre / 111_320 }));
+  const labels = (...metres: number[]) => numbered(at(...metres), 20).map(({ label }) => label);
+  expect(labels(0, 100, 200)).toEqual(['1', '2', '3']);
+  expect(labels(0, 10, 100)).toEqual(['1, 2', '3']);
+  expect(labels(0, 10, 15, 100, 5)).toEqual(['1 … 5', '4']);
+  expect(labels(0, 10, 15)).toEqual(['1–3']);
 });
 
 it.each([

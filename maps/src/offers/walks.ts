@@ -36,6 +36,9 @@ export function apart(a: Point, b: Point): number {
   return Math.hypot(east, b.lat - a.lat) * METRES_A_DEGREE;
 }
 
+/** Metres that a pixel of the map is wide at a latitude. */
+export const pixel_m = (lat: number, zoom: number): number => (360 * METRES_A_DEGREE * cosine(lat)) / (512 * 2 ** zoom);
+
 export const lengthOf = (path: readonly Point[]): number =>
   path.slice(1).reduce((sum, point, place) => sum + apart(path[place] ?? point, point), 0);
 
@@ -102,4 +105,32 @@ export function lasting(seconds: number): string {
   const minutes = Math.floor(whole / 60);
   if (minutes < 60) return whole % 60 ? `${minutes} min ${whole % 60} s` : `${minutes} min`;
   return minutes % 60 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${Math.floor(minutes / 60)} h`;
+}
+
+/** How sure an event is, as far as a person can tell apart: never wholly. */
+export const sureness = (probability: number): string =>
+  probability >= 0.99 ? 'over 99 %' : `${Math.round(probability * 100)} %`;
+
+/** What is told of one place on the map: its numbers, in short. */
+export interface Numbered extends Point {
+  readonly label: string;
+}
+
+/** Numbers of the points, from 1; those within `near_m` of the first of a place stand there together. */
+export function numbered(points: readonly Point[], near_m: number): readonly Numbered[] {
+  const places: { readonly at: Point; readonly numbers: number[] }[] = [];
+  for (const [i, point] of points.entries()) {
+    const place = places.find(({ at }) => apart(at, point) <= near_m);
+    if (place) place.numbers.push(i + 1);
+    else places.push({ at: point, numbers: [i + 1] });
+  }
+  return places.map(({ at, numbers: own }) => ({ ...at, label: inShort(own) }));
+}
+
+/** "1", "2–4", "1, 3"; of many the first and the last. */
+function inShort(own: readonly number[]): string {
+  const [first = 0, last = 0] = [own[0], own.at(-1)];
+  if (own.length === 1) return String(first);
+  if (last - first === own.length - 1) return own.length === 2 ? `${first}, ${last}` : `${first}–${last}`;
+  return own.length < 4 ? own.join(', ') : `${first} … ${last}`;
 }

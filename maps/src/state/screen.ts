@@ -25,6 +25,9 @@ export interface Spot extends Point {
 }
 export const spots = signal<readonly Spot[]>([]);
 
+/** The view came with the address, or somebody moved the map: what a page would bring into view by itself stays away. */
+export const aimed = signal(false);
+
 /** How the next card comes into view: a list brings the map near, a click on the map leaves it where it is. */
 export const bring = signal<'near' | 'visible'>('near');
 
