@@ -70,6 +70,7 @@ def test_what_would_this_customer_see_here(open_screen: Opening, far: str) -> No
     page.locator(".option").first.click()
     page.locator(".map-frame").click(position={"x": 300, "y": 300})
     expect(page.get_by_role("heading", name="1 offer here and now")).to_be_visible()
+    expect(page.locator("p", has_text=re.compile(r"^(At|[\d.,]+ k?m [a-z-]+ of) "))).to_be_visible()
     why = page.get_by_role("list", name="Offers that do not hold").get_by_role("listitem")
     expect(why).to_have_count(1)
     # what is told is what the API says of the point in the address
@@ -79,6 +80,10 @@ def test_what_would_this_customer_see_here(open_screen: Opening, far: str) -> No
     metres = said["others"][0]["reasons"][0]["distance_m"]
     expect(why).to_contain_text(f"outside by {metres / 1000:,.0f} km")
     screen.axe("a test point")
+    page.get_by_text("At another time").click()
+    page.get_by_label("On your clock").fill("2020-01-05T12:00")
+    page.get_by_label("On your clock").blur()
+    expect(page.get_by_role("heading", name="Nothing here on Jan 5, 2020, 12:00")).to_be_visible()
 
 
 def test_from_a_draft_to_its_end(open_screen: Opening) -> None:

@@ -487,9 +487,10 @@ function noteLayers(inks: Inks): LayerSpecification[] {
       source: 'notes',
       filter: ['==', ['get', 'role'], 'asked'],
       paint: {
-        'circle-radius': 8,
-        'circle-color': 'rgba(0,0,0,0)',
-        'circle-stroke-color': inks.ink,
+        // Full, so that it stands out from numbers and marks below it.
+        'circle-radius': 7,
+        'circle-color': inks.ink,
+        'circle-stroke-color': inks.halo,
         'circle-stroke-width': 3,
       },
     },

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { orientation } from './towns';
+import { orientation, spotWords } from './towns';
 
 const DENVER = { name: 'Denver', lon: -105, lat: 39.75 };
 const TAVEUNI = { name: 'Taveuni', lon: 179.95, lat: 0 };
@@ -27,4 +27,10 @@ describe('the town by which one knows where one is', () => {
     expect(orientation([DENVER], around(-105, 39.65, 0.2), { lon: -105, lat: 39.65 })).toBeNull();
     expect(orientation([], around(-105, 39.65), { lon: -105, lat: 39.65 })).toBeNull();
   });
+});
+
+it('says where a point is by what is nearest', () => {
+  expect(spotWords([TAVEUNI, DENVER], { lon: -105, lat: 39.85 })).toBe('11 km north of Denver');
+  expect(spotWords([DENVER], { lon: -105, lat: 39.7503 })).toBe('At Denver');
+  expect(spotWords([], { lon: -105, lat: 39.75 })).toBeNull();
 });

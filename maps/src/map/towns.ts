@@ -1,5 +1,6 @@
 /** The town by which one knows where one is when the view holds no town's name. */
 
+import { distance, wind } from '../format';
 import type { Point } from '../state/model';
 import { within } from './labels';
 import type { Bounds } from './map';
@@ -33,10 +34,26 @@ function seenFrom(town: Town, point: Point): Orientation {
 
 /** How the nearest town sees a point; null where a town lies in the view, whose name is drawn, or where there is none. */
 export function orientation(towns: readonly Town[], view: Bounds, point: Point): Orientation | null {
-  if (towns.some(({ lon, lat }) => within(view, lon, lat))) return null;
-  return towns
+  return towns.some(({ lon, lat }) => within(view, lon, lat)) ? null : nearest(towns, point);
+}
+
+/** How the nearest of some named points sees a point; null where there is none. */
+export function nearest(named: readonly Town[], point: Point): Orientation | null {
+  return named
     .map((town) => seenFrom(town, point))
     .reduce<Orientation | null>((best, next) => (best && best.distance_m <= next.distance_m ? best : next), null);
+}
+
+/** So near one is at a place rather than beside it. */
+const AT_M = 100;
+
+/** Where a point is, by the nearest of some named points: "At …", "2.4 km north of …"; null where there is none. */
+export function spotWords(named: readonly Town[], point: Point): string | null {
+  const near = nearest(named, point);
+  if (!near) return null;
+  return near.distance_m <= AT_M
+    ? `At ${near.name}`
+    : `${distance(near.distance_m)} ${wind(near.bearing_deg)} of ${near.name}`;
 }
 
 /** The towns of the built-in basemap. */

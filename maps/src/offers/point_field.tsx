@@ -2,8 +2,11 @@
 
 import { useState } from 'preact/hooks';
 import { coordinates } from '../format';
+import { loadTowns, spotWords } from '../map/towns';
 import { type Point, parsePoint } from '../state/model';
+import { useRemote } from '../state/remote';
 import { isCoarse } from '../state/screen';
+import { company } from '../state/session';
 import { MapCentre } from './map_centre';
 
 interface Props {
@@ -17,11 +20,11 @@ export function PointField({ id, point, put }: Props) {
   const [wrong, setWrong] = useState(false);
   return (
     <div class="block">
-      <p>
-        {point
-          ? coordinates(point.lon, point.lat)
-          : `${isCoarse.value ? 'Tap' : 'Click'} a point on the map, or take its middle.`}
-      </p>
+      {point ? (
+        <Spot point={point} />
+      ) : (
+        <p>{`${isCoarse.value ? 'Tap' : 'Click'} a point on the map, or take its middle.`}</p>
+      )}
       <details class="fold" open={point === null || typed !== ''}>
         <summary>{point === null ? 'Without pointing' : 'Another point, without pointing'}</summary>
         <div class="pair">
@@ -53,6 +56,19 @@ export function PointField({ id, point, put }: Props) {
           Two numbers are needed, longitude first: -104.99, 39.74
         </p>
       )}
+    </div>
+  );
+}
+
+/** A point by the nearest shop or town, and by its coordinates. */
+function Spot({ point }: { point: Point }) {
+  const [towns] = useRemote(company.value.base ? null : 'towns', loadTowns);
+  const shops = company.value.places.flatMap(({ name, location }) => (location ? [{ name, ...location }] : []));
+  const named = [...shops, ...(towns.status === 'ready' ? towns.data : [])];
+  return (
+    <div>
+      <p>{spotWords(named, point)}</p>
+      <p class="small quiet">{coordinates(point.lon, point.lat)}</p>
     </div>
   );
 }

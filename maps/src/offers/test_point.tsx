@@ -11,8 +11,8 @@ import { map } from '../state/screen';
 import { show, state } from '../state/store';
 import { CustomerPicker } from './customer_picker';
 import { PointField } from './point_field';
-import { open, useTap } from './state';
-import { leftWords, moment, onePlace, reasonWords } from './words';
+import { holdSketch, loadFences, open, stamp, useSketch, useTap } from './state';
+import { leftWords, moment, onePlace, reasonWords, said } from './words';
 
 const HERE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
@@ -21,6 +21,7 @@ export function TestPanel() {
   const [at, setAt] = useState('');
   const put = useCallback((point: Point) => show({ spot: point }, 'quiet'), []);
   useTap(put);
+  useHeldAreas();
   useEffect(() => {
     if (spot) map.value?.reveal(spot);
   }, [spot, map.value]);
@@ -57,7 +58,7 @@ export function TestPanel() {
       </section>
       {remote.status === 'loading' && <Loading what="the answer" lines={4} />}
       {remote.status === 'failed' && <Failed problem={remote.problem} again={again} />}
-      {remote.status === 'ready' && <Answer answer={remote.data} />}
+      {remote.status === 'ready' && <Answer answer={remote.data} at={moment_at} />}
       {remote.status === 'idle' && (
         <p class="quiet">{who === null ? 'Choose a customer first.' : 'Choose a point on the map.'}</p>
       )}
@@ -65,26 +66,40 @@ export function TestPanel() {
   );
 }
 
-function Answer({ answer }: { answer: Eligible }) {
+/** Draws where the live offers hold, so that one sees where to try. */
+function useHeldAreas(): void {
+  const [live] = useRemote(`live ${stamp.value}`, (signal) => routes.offers('live', null, signal));
+  const areas = live.status === 'ready' ? live.data.data.flatMap((offer) => said(offer)?.areas ?? []) : [];
+  const fenced = areas.some(({ kind }) => kind.startsWith('geofence'));
+  useEffect(() => {
+    if (fenced) void loadFences();
+  }, [fenced]);
+  useSketch(holdSketch(areas));
+}
+
+function Answer({ answer, at }: { answer: Eligible; at: string | null }) {
   const others = answer.others ?? [];
+  const when = at === null ? 'here and now' : `here on ${moment(at, HERE)}`;
   return (
     <>
       <section class="block" aria-labelledby="holds-title">
         <h3 id="holds-title">
-          {answer.data.length === 0 ? 'Nothing here and now' : `${counted(answer.data.length, 'offer')} here and now`}
+          {answer.data.length === 0 ? `Nothing ${when}` : `${counted(answer.data.length, 'offer')} ${when}`}
         </h3>
         {answer.data.length === 0 && others.length === 0 && (
           <Empty title="No offer is live">
             <p>A draft is seen by nobody. Set one live first.</p>
           </Empty>
         )}
-        <ol class="segmentations">
-          {answer.data.map((offer) => (
-            <li key={offer.id}>
-              <Held offer={offer} />
-            </li>
-          ))}
-        </ol>
+        {answer.data.length > 0 && (
+          <ol class="segmentations">
+            {answer.data.map((offer) => (
+              <li key={offer.id}>
+                <Held offer={offer} />
+              </li>
+            ))}
+          </ol>
+        )}
       </section>
       {others.length > 0 && (
         <section class="block" aria-labelledby="others-title">
