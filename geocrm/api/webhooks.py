@@ -13,7 +13,7 @@ from geocrm.campaigns import webhooks
 
 routes = router("Webhooks")
 
-Url = Annotated[Text, Field(min_length=8, max_length=2_000, examples=["https://example.com/hooks/geocrm"])]
+Url = Annotated[Text, Field(max_length=2_000, examples=["https://example.com/hooks/geocrm"])]
 Types = Annotated[
     list[Annotated[str, Field(max_length=60)]],
     Field(max_length=50, description="Which events; none named is all.", examples=[["geofence.entered"]]),

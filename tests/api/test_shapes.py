@@ -11,8 +11,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from geocrm.api import app, faults  # noqa: F401 (with the application all shapes are there)
 from geocrm.api.offers import FenceTag
+from geocrm.api.people import Email
 from geocrm.api.shapes import Body, DayOrWhen, Name, Point, When
-from geocrm.api.webhooks import Url
 
 
 def _all_below(kind: type[Body]) -> list[type[Body]]:
@@ -50,7 +50,7 @@ def test_a_moment_names_its_offset_and_a_name_is_more_than_blanks() -> None:
         (Point, {"lon": 0.0}, "this is needed"),
         (Point, [], "expected an object { … }"),
         (FenceTag, "Shops", f"expected {faults._TAG}, such as shops"),
-        (Url, "https:/", "expected at least 8 characters, not 7"),
+        (Email, "a@", "expected at least 3 characters, not 2"),
         (Annotated[list[int], Field(max_length=1)], [1, 2], "expected at most 1 entries, not 2"),
         (Literal["a", "b"], "c", "expected 'a' or 'b'"),
     ],
