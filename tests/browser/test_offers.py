@@ -203,6 +203,10 @@ def test_a_fence_is_drawn_and_a_walk_replayed(open_screen: Opening) -> None:
     page.get_by_role("button", name="Save fence").click()
     expect(page.get_by_role("list", name="Fences")).to_contain_text("150 m around a point · tells who stays 2 min")
     expect(page.get_by_text("“Corner shop” is saved.")).to_be_visible()
+    page.reload()  # with its view, which the list leaves as it is
+    expect(page.get_by_role("list", name="Fences")).to_contain_text("150 m around a point")
+    screen.drawn()
+    assert page.evaluate("new URLSearchParams(location.search).get('at')") == f"{lon:.5f},{lat:.5f},15"
     (fence,) = screen.ask("/v1/geofences?tag=shops")["data"]
     assert (fence["external_id"], fence["radius_m"], fence["dwell_s"]) == ("corner-shop", 150, 120)
 

@@ -57,7 +57,9 @@ export function RequestsPage() {
         <p class="small quiet">
           The lines below find the secret of your key in this variable. Requests run from here need no terminal.
         </p>
-        <CopyButton text={EXPORT} what="the line that sets the key" />
+        <div class="row-actions">
+          <CopyButton text={EXPORT} what="the line that sets the key" />
+        </div>
       </section>
       {offered.length < all.length && (
         <p class="small quiet">Requests that the scopes of “{name}” do not let through are left out.</p>
