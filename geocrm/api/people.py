@@ -321,9 +321,10 @@ def list_key_requests(
     cursor: pages.Cursor = None,
 ) -> object:
     """Newest first: the last 500, for a week; of a burst the last hundred of every few seconds."""
-    key_requests.check_there(session, key_id)  # what is taken out of memory is not lost by a refusal
-    key_requests.write(session, request.app.state.requests.take())
-    rows = key_requests.find(session, key_id, before=pages.read_id(cursor), limit=limit + 1)
+    before = pages.read_id(cursor)
+    key_requests.check_there(session, key_id)
+    key_requests.write(session, request.app.state.requests.take())  # after all that may refuse, so that it is not lost
+    rows = key_requests.find(session, key_id, before=before, limit=limit + 1)
     return pages.page(request, response, rows, limit, lambda row: [row["id"]])
 
 

@@ -26,6 +26,7 @@ class RequestLog:
     def __init__(self) -> None:
         self._held: dict[bytes, deque[Request]] = {}
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
 
     def note(self, request: Request) -> None:
         """Hold a request."""
@@ -38,22 +39,27 @@ class RequestLog:
             held.append(request)
 
     def take(self) -> list[Request]:
-        """What is held, oldest first; it is held no longer."""
+        """What is held, oldest first; it is held no longer. What was taken to be written before is there by then."""
+        with self._writing:
+            return self._taken()
+
+    def _taken(self) -> list[Request]:
         with self._lock:
             taken, self._held = self._held, {}
         return sorted((request for held in taken.values() for request in held), key=lambda request: request.at)
 
     def write(self, database: Database) -> None:
         """Write what is held. Where the database is away, it is lost: a log must not stand in anybody's way."""
-        requests = self.take()
-        if not requests:
-            return
-        try:
-            with database.writing() as session:
-                session.connection().detach()  # a connection of its own: no request waits for one that this took
-                key_requests.write(session, requests)
-        except SQLAlchemyError as error:
-            log.warning("requests_not_noted", count=len(requests), error=type(error).__name__)
+        with self._writing:
+            requests = self._taken()
+            if not requests:
+                return
+            try:
+                with database.writing() as session:
+                    session.connection().detach()  # a connection of its own: no request waits for one that this took
+                    key_requests.write(session, requests)
+            except SQLAlchemyError as error:
+                log.warning("requests_not_noted", count=len(requests), error=type(error).__name__)
 
     async def keep_writing(self, database: Database, stop: asyncio.Event) -> None:
         """Write every few seconds, and once more when it is to stop."""

@@ -1,8 +1,10 @@
 """What a key asked is on record for who builds with it: the newest, without addresses, written off the hot path."""
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
@@ -96,6 +98,28 @@ def test_memory_is_bounded(database: Database) -> None:
     assert [one.request_id for one in held if one.digest == b"busy"] == [str(n) for n in range(7, MOST_OF_KEY + 7)]
     assert len({one.digest for one in held}) == MOST_KEYS
     assert log.take() == []
+
+
+def test_who_asks_waits_for_what_is_being_written(world: World) -> None:
+    log = RequestLog()
+    log.note(request(access.digest(world.keys["exact"]), 1))
+    waiting = "SELECT count(*) FROM pg_locks WHERE relation = CAST('key_requests' AS regclass) AND NOT granted"
+    with psycopg.connect(world.database.conninfo("admin")) as holder:
+        holder.execute("LOCK TABLE key_requests IN EXCLUSIVE MODE")
+        writer = threading.Thread(target=log.write, args=(world.database,))
+        writer.start()
+        deadline = datetime.now(UTC) + timedelta(seconds=20)
+        while holder.execute(waiting).fetchone() == (0,):
+            assert datetime.now(UTC) < deadline
+        asker = threading.Thread(target=log.take)
+        asker.start()
+        asker.join(0.3)
+        assert asker.is_alive(), "it went on to read while the request was still on its way"
+    writer.join(20)
+    asker.join(20)
+    with world.database.writing() as session:
+        (newest,) = key_requests.find(session, key_of(world, "exact"), limit=1)
+    assert newest["request_id"] == "1"
 
 
 def test_of_each_key_the_newest_stay(world: World) -> None:
