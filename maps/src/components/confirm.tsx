@@ -1,7 +1,7 @@
 /** Asks before something that cannot be taken back. */
 
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 
 interface ConfirmProps {
   question: string;
@@ -15,17 +15,19 @@ interface ConfirmProps {
 
 export function Confirm({ question, children, yes, no = 'Not now', busy, act, cancel }: ConfirmProps) {
   const from = useRef(document.activeElement).current;
-  // The keyboard goes on where it came from, unless it was put elsewhere.
-  useEffect(
-    () => () => {
+  const section = useRef<HTMLElement>(null);
+  // The keyboard goes on where it came from, unless it was put elsewhere; also where the answer is quicker than a frame.
+  useLayoutEffect(() => {
+    const mine = section.current;
+    return () => {
       const { activeElement } = document;
-      if (from instanceof HTMLElement && (activeElement === null || activeElement === document.body))
-        from.focus({ preventScroll: true });
-    },
-    [],
-  );
+      const nowhere = activeElement === null || activeElement === document.body || mine?.contains(activeElement);
+      if (nowhere && from instanceof HTMLElement) from.focus({ preventScroll: true });
+    };
+  }, []);
   return (
     <section
+      ref={section}
       class="notice"
       role="alertdialog"
       aria-label={question}
