@@ -4,13 +4,13 @@ import { useEffect, useState } from 'preact/hooks';
 import * as routes from '../api/routes';
 import type { Offer } from '../api/shapes';
 import { Confirm } from '../components/confirm';
-import { Failed } from '../components/states';
 import { ruleFields } from '../segments/rule_fields';
 import { may } from '../segments/state';
 import { useSubmit } from '../state/remote';
 import { bodyOf, type Fault, formOf } from './form';
 import { HERE } from './hours_form';
 import { Reach } from './reach';
+import { Refused } from './refused';
 import { open, wantsLive, written } from './state';
 import { fieldName, holdOutWords, warningWords } from './words';
 
@@ -173,17 +173,7 @@ export function Actions({ offer, edit }: { offer: Offer; edit: () => void }) {
           <p>{offer.live ? 'What is live stays.' : 'The offer was never live; it is gone with it.'}</p>
         </Confirm>
       )}
-      {problem?.status === 412 ? (
-        <div class="notice" role="alert">
-          <strong>Somebody else has changed this offer meanwhile</strong>
-          <p>Look at it again before you go on.</p>
-          <button type="button" class="button" onClick={written}>
-            Show it as it is now
-          </button>
-        </div>
-      ) : (
-        problem && <Failed problem={problem} />
-      )}
+      <Refused what="offer" problem={problem} />
     </>
   );
 }

@@ -3,6 +3,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import * as routes from '../api/routes';
 import type { Automation, AutomationPreview, AutomationRun } from '../api/shapes';
+import { Choices } from '../components/choices';
 import { Confirm } from '../components/confirm';
 import { Paged } from '../components/paged';
 import { Empty, Failed, Loading } from '../components/states';
@@ -15,6 +16,7 @@ import { AutomationEditor, isKept } from './automation_form';
 import { useNames } from './automations';
 import type { Fault } from './form';
 import { HERE } from './hours_form';
+import { Refused } from './refused';
 import { open, stamp, written } from './state';
 import { moment, percent } from './words';
 
@@ -212,17 +214,7 @@ function Actions({ automation, edit }: { automation: Automation; edit: () => voi
           <p>Its history goes with it. What it made stays.</p>
         </Confirm>
       )}
-      {problem?.status === 412 ? (
-        <div class="notice" role="alert">
-          <strong>Somebody else has changed this automation meanwhile</strong>
-          <p>Look at it again before you go on.</p>
-          <button type="button" class="button" onClick={written}>
-            Show it as it is now
-          </button>
-        </div>
-      ) : (
-        problem && <Failed problem={problem} />
-      )}
+      <Refused what="automation" problem={problem} />
     </>
   );
 }
@@ -281,19 +273,7 @@ function History({ id }: { id: string }) {
     <section class="block" aria-labelledby="history-title">
       <h3 id="history-title">History</h3>
       <p class="small quiet">Of customers that you see, newest first. It is kept for 90 days unless said otherwise.</p>
-      <div class="choices">
-        {SHOWN.map(({ name }, place) => (
-          <button
-            key={name}
-            type="button"
-            class="choice"
-            aria-pressed={place === which}
-            onClick={() => setWhich(place)}
-          >
-            {name}
-          </button>
-        ))}
-      </div>
+      <Choices of={SHOWN} which={which} choose={setWhich} />
       <Paged pages={pages} what="the history" empty={<Empty title={shown.none} />}>
         {(rows) => (
           <ul class="segmentations" aria-label="Runs">

@@ -3,6 +3,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import * as routes from '../api/routes';
 import type { Offer } from '../api/shapes';
+import { Choices } from '../components/choices';
 import { Paged } from '../components/paged';
 import { Empty, Failed, Loading } from '../components/states';
 import { Icon } from '../design/icons';
@@ -120,19 +121,7 @@ function List() {
         </div>
       </section>
       <section class="block" aria-label="Offers">
-        <div class="choices">
-          {SHOWN.map(({ name }, place) => (
-            <button
-              key={name}
-              type="button"
-              class="choice"
-              aria-pressed={place === which}
-              onClick={() => setWhich(place)}
-            >
-              {name}
-            </button>
-          ))}
-        </div>
+        <Choices of={SHOWN} which={which} choose={setWhich} />
         <Paged
           pages={pages}
           what="offers"
